@@ -49,11 +49,12 @@ _PATTERN = re.compile(rf"(?:/{_TOKEN}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
 
 def is_name(value: object) -> bool:
     """Tell whether ``value`` is a channel name (``/chat/room-1``)."""
-    return (
-        isinstance(value, str)
-        and len(value) <= MAX_LENGTH
-        and _NAME.match(value) is not None
-    )
+    return isinstance(value, str) and len(value) <= MAX_LENGTH and _is_name(value)
+
+
+@lru_cache(maxsize=4096)
+def _is_name(value: str) -> bool:
+    return _NAME.match(value) is not None
 
 
 def is_pattern(value: object) -> bool:

@@ -9,7 +9,7 @@ at any time is a :class:`Stream`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,40 @@ if TYPE_CHECKING:
     from txbayeux.events import Reason
     from txbayeux.message import Entry
 
-__all__ = ["Delivery", "Engine", "Request", "SessionObserver", "Stream"]
+__all__ = [
+    "Clock",
+    "DelayedCall",
+    "Delivery",
+    "Engine",
+    "Request",
+    "SessionObserver",
+    "Stream",
+]
+
+
+class DelayedCall(Protocol):
+    """What :meth:`Clock.callLater` gives: Twisted's ``IDelayedCall``, for mypy."""
+
+    def active(self) -> bool:
+        """Tell whether the call is still to come."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+    def reset(self, delay: float) -> None:
+        """Let it come in ``delay`` seconds from now instead."""
+
+
+class Clock(Protocol):
+    """The reactor's time: Twisted's ``IReactorTime``, for mypy."""
+
+    def seconds(self) -> float:
+        """Give the time in seconds."""
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: Any
+    ) -> DelayedCall:
+        """Call ``callable`` in ``delay`` seconds."""
 
 
 @runtime_checkable
@@ -84,6 +117,10 @@ class Delivery(Protocol):
     @property
     def superseded(self) -> bool:
         """Whether another connect of the same session released this one."""
+
+    @property
+    def ended(self) -> Reason | None:
+        """Why the session ended, if that is what released the connect."""
 
     def give_back(self) -> None:
         """Return the entries: the connection was gone when they came to be written.
@@ -198,8 +235,12 @@ class Engine(Protocol):
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
 
-    def detach(self, stream: Stream) -> None:
-        """Hear that a connection is gone; its session lives on."""
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """Hear that a connection is gone; its session lives on.
+
+        ``unsent`` are entries that the stream was given and could not write: they
+        wait for the next connection, ahead of what came later.
+        """
 
     def resume(self, stream: Stream) -> None:
         """Hear that ``stream`` is writable again."""
