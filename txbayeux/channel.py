@@ -25,6 +25,7 @@ __all__ = [
     "is_meta",
     "is_name",
     "is_pattern",
+    "is_reserved",
     "is_service",
     "matches",
 ]
@@ -69,6 +70,15 @@ def is_pattern(value: object) -> bool:
 def is_meta(channel: str) -> bool:
     """Tell whether ``channel`` is the protocol's own (``/meta`` and below)."""
     return channel.startswith("/meta/") or channel == "/meta"
+
+
+def is_reserved(channel: str) -> bool:
+    """Tell whether ``channel`` is ``/meta``, below it, or looks like it.
+
+    ``/META/subscribe`` is a channel name like any other to the grammar; nobody
+    who is not up to something uses it (compare CVE-2020-11020).
+    """
+    return is_meta(channel[:6].lower())
 
 
 def is_service(channel: str) -> bool:

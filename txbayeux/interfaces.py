@@ -80,18 +80,20 @@ class Stream(Protocol):
     session unless a queue would overflow.
     """
 
-    writable: bool
-    """False while the peer does not keep up, and once the connection is gone.
+    @property
+    def writable(self) -> bool:
+        """False while the peer does not keep up, and once the connection is gone.
 
-    The stream's owner calls :meth:`Engine.resume` when it becomes true again.
-    """
+        The stream's owner calls :meth:`Engine.resume` when it becomes true again.
+        """
 
-    yields_to_polls: bool
-    """Whether a ``/meta/connect`` over a polling transport takes the session away.
+    @property
+    def yields_to_polls(self) -> bool:
+        """Whether a ``/meta/connect`` over a polling transport takes the session away.
 
-    True for WebSocket.  False for EventSource, whose clients go on sending
-    connects by POST while messages come on the stream (Faye's behaviour).
-    """
+        True for WebSocket.  False for EventSource, whose clients go on sending
+        connects by POST while messages come on the stream (Faye's behaviour).
+        """
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages now; what is written counts as delivered."""
