@@ -1,4 +1,4 @@
-"""Print the lower bound of each dependency in pyproject.toml as a constraint for pip."""
+"""Print each dependency's lower bound in pyproject.toml as a constraint for pip."""
 
 import re
 import tomllib
@@ -7,8 +7,12 @@ from pathlib import Path
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"].values()
 
-for requirement in sorted({*project["dependencies"], *(one for extra in extras for one in extra)}):
-    name, bound = re.fullmatch(r"([\w.-]+(?:\[.*])?)(?:>=([\w.]+).*)?", requirement).groups()
+for requirement in sorted(
+    {*project["dependencies"], *(one for extra in extras for one in extra)}
+):
+    name, bound = re.fullmatch(
+        r"([\w.-]+(?:\[.*])?)(?:>=([\w.]+).*)?", requirement
+    ).groups()
     if name.startswith(project["name"]):
         continue
     if bound is None:

@@ -1,4 +1,4 @@
-"""Where TXBAYEUX_REQUIRE_TOOLS is set, as in CI, a skip for want of a tool is a failure."""
+"""Where TXBAYEUX_REQUIRE_TOOLS is set, as in CI, a skip for want of a tool fails."""
 
 import os
 from collections.abc import Generator
@@ -20,5 +20,7 @@ def pytest_runtest_makereport(
         and any(mark.name in OUTSIDE for mark in item.iter_markers())
     ):
         report.outcome = "failed"
-        report.longrepr = f"skipped although every tool is required: {report.longreprtext}"
+        report.longrepr = (
+            f"skipped although every tool is required: {report.longreprtext}"
+        )
     return report

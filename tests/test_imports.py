@@ -6,13 +6,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-VOCABULARY = {"channel", "errors", "events", "extension", "interfaces", "limits", "message"}
+VOCABULARY = {
+    "channel",
+    "errors",
+    "events",
+    "extension",
+    "interfaces",
+    "limits",
+    "message",
+}
 VOCABULARY |= {"origins", "response"}
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "tap"]
 CLIENT_HALF = ["vocabulary", "transport", "client"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path
     for path in sorted((ROOT / "txbayeux").rglob("*.py"))
 }
 
@@ -23,7 +33,9 @@ def layer(module: str) -> str:
 
 
 def allowed(low: str, high: str) -> bool:
-    halves = [half[half.index(low) :] for half in (SERVER_HALF, CLIENT_HALF) if low in half]
+    halves = [
+        half[half.index(low) :] for half in (SERVER_HALF, CLIENT_HALF) if low in half
+    ]
     return high in ABOVE_ALL or any(high in half for half in halves)
 
 
@@ -51,6 +63,11 @@ def test_imports_point_downwards_only(name: str) -> None:
         good = {
             "txbayeux": allowed(layer(imported), layer(name)),
             "txredisapi": name.startswith("txbayeux.engine.redis"),
-        }.get(imported.split(".")[0], imported != reactor or layer(name) in {"tap", "client"})
+        }.get(
+            imported.split(".")[0],
+            imported != reactor or layer(name) in {"tap", "client"},
+        )
         assert good, f"{name} imports {imported}"
-    assert reactor not in imports(MODULES[name], late=False), "the reactor is an argument"
+    assert reactor not in imports(MODULES[name], late=False), (
+        "the reactor is an argument"
+    )

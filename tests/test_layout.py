@@ -17,8 +17,14 @@ FILES = [
 
 def public() -> list[str]:
     """Name the package's modules that hold more than a docstring."""
-    files = [path.relative_to(ROOT) for path in FILES if len(ast.parse(path.read_text()).body) > 1]
-    names = [".".join(f.with_suffix("").parts) for f in files if f.parts[0] == "txbayeux"]
+    files = [
+        path.relative_to(ROOT)
+        for path in FILES
+        if len(ast.parse(path.read_text()).body) > 1
+    ]
+    names = [
+        ".".join(f.with_suffix("").parts) for f in files if f.parts[0] == "txbayeux"
+    ]
     modules = [name.removesuffix(".__init__") for name in names]
     return [name for name in modules if "._" not in name]
 

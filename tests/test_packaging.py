@@ -1,4 +1,4 @@
-"""The wheel brings all that runs, and Twisted finds the service without the checkout."""
+"""The wheel brings all that runs; Twisted finds the service without the checkout."""
 
 import os
 import subprocess
@@ -15,9 +15,17 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    environ: Mapping[str, str] = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environ: Mapping[str, str] = {
+        k: v for k, v in os.environ.items() if k != "PYTHONPATH"
+    }
     done = subprocess.run(
-        command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=300
+        command,
+        cwd=cwd,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
@@ -53,7 +61,11 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
         "txbayeux/static/vendor/faye-browser-min.js",
         "txbayeux/static/vendor/LICENSE-Apache-2.0",
     }
-    kept = ("txbayeux/", "twisted/plugins/txbayeux_plugin.py", "txbayeux-0.1.0.dist-info/")
+    kept = (
+        "txbayeux/",
+        "twisted/plugins/txbayeux_plugin.py",
+        "txbayeux-0.1.0.dist-info/",
+    )
     assert [name for name in names if not name.startswith(kept)] == []
     assert [name for name in names if name.endswith((".pyc", "dropin.cache"))] == []
 
@@ -65,14 +77,18 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["twistd", "twist"])
-def test_twisted_finds_the_service_in_a_clean_environment(environment: Path, command: str) -> None:
-    assert "--port" in run(environment / "venv/bin" / command, "bayeux", "--help", cwd=environment)
+def test_twisted_finds_the_service_in_a_clean_environment(
+    environment: Path, command: str
+) -> None:
+    assert "--port" in run(
+        environment / "venv/bin" / command, "bayeux", "--help", cwd=environment
+    )
 
 
 def test_the_plugin_costs_other_commands_no_import(environment: Path) -> None:
     script = (
-        "import sys; from twisted import plugin; from twisted.application.service import "
-        "IServiceMaker; found = {p.tapname for p in plugin.getPlugins(IServiceMaker)}; "
+        "import sys; from twisted import plugin; "
+        "from twisted.application.service import IServiceMaker; found = {p.tapname for p in plugin.getPlugins(IServiceMaker)}; "
         "assert 'bayeux' in found, found; assert 'txbayeux' not in sys.modules"
     )
     run(environment / "venv/bin/python", "-c", script, cwd=environment)

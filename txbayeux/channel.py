@@ -43,9 +43,9 @@ MAX_SEGMENTS: Final = 64
 """Most segments of a channel name or pattern."""
 
 # `\Z`, not `$`: `$` also matches before a final newline.
-_TOKEN = r"[A-Za-z0-9\-_!~()$@]+"
-_NAME = re.compile(rf"(?:/{_TOKEN}){{1,{MAX_SEGMENTS}}}\Z")
-_PATTERN = re.compile(rf"(?:/{_TOKEN}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
+_SEGMENT = r"[A-Za-z0-9\-_!~()$@]+"
+_NAME = re.compile(rf"(?:/{_SEGMENT}){{1,{MAX_SEGMENTS}}}\Z")
+_PATTERN = re.compile(rf"(?:/{_SEGMENT}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
 
 
 def is_name(value: object) -> bool:

@@ -50,9 +50,9 @@ class Clock(Protocol):
         """Give the time in seconds."""
 
     def callLater(
-        self, delay: float, callable: Callable[..., object], *args: Any
+        self, delay: float, call: Callable[..., object], /, *args: Any
     ) -> DelayedCall:
-        """Call ``callable`` in ``delay`` seconds."""
+        """Call ``call`` in ``delay`` seconds."""
 
 
 @runtime_checkable
@@ -248,14 +248,17 @@ class Engine(Protocol):
         """Hear that ``stream`` is writable again."""
 
     def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Call ``listener`` in this process with each entry that ``pattern`` matches."""
+        """Call ``listener`` in this process with each entry ``pattern`` matches."""
 
     def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """Undo :meth:`listen`."""
 
     def statistics(self) -> Mapping[str, int]:
-        """Count what is held: at least ``sessions``, ``subscriptions``, ``held``,
-        ``streams``, ``queued_messages``, ``queued_bytes``."""
+        """Count what there is now.
+
+        At least ``sessions``, ``subscriptions``, ``held`` (connects), ``streams``,
+        ``queued_messages`` and ``queued_bytes``.
+        """
 
     def ready(self) -> bool:
         """Tell whether publishes would be accepted now."""

@@ -29,7 +29,12 @@ _log: Final = Logger()
 
 
 class Hub:
-    """Local sessions, an index from channel to them, and the flush."""
+    """Local sessions, an index from channel to them, and the flush.
+
+    :param session_timeout: seconds a session lives after its connect's hold.
+    :param expired: is told of a session whose time is up.
+    :param overflowed: is told of a session whose queue passed its limits.
+    """
 
     def __init__(
         self,
@@ -40,9 +45,6 @@ class Hub:
         expired: Callable[[Session], None],
         overflowed: Callable[[Session], None],
     ) -> None:
-        """:param session_timeout: seconds a session lives after its connect's hold.
-        :param expired: is told of a session whose time is up.
-        :param overflowed: is told of a session whose queue passed its limits."""
         self._clock = clock
         self._limits = limits
         self._session_timeout = session_timeout

@@ -33,6 +33,9 @@ class MemoryEngine:
     """An :class:`~txbayeux.interfaces.Engine` without storage.
 
     The Deferreds that it returns have fired already, but for a held connect.
+
+    :param clock: the reactor.
+    :param session_timeout: seconds a session lives after its connect's hold.
     """
 
     def __init__(
@@ -42,8 +45,6 @@ class MemoryEngine:
         limits: Limits | None = None,
         session_timeout: float = DEFAULT_SESSION_TIMEOUT,
     ) -> None:
-        """:param clock: the reactor.
-        :param session_timeout: seconds a session lives after its connect's hold."""
         self._limits = limits or Limits()
         self._sessions: dict[str, Session] = {}
         self._farewells: OrderedDict[str, str] = OrderedDict()

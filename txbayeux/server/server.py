@@ -67,6 +67,8 @@ class Server:
     """A Bayeux server, to be reached through adapters or in the process.
 
     It is the :class:`~txbayeux.interfaces.SessionObserver` of its engine.
+
+    :param extensions: see :mod:`txbayeux.extension`; in this order, both ways.
     """
 
     def __init__(
@@ -76,7 +78,6 @@ class Server:
         options: ServerOptions | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        """:param extensions: see :mod:`txbayeux.extension`; in this order, both ways."""
         self.events = Events()
         self.options = options or ServerOptions()
         self._core = Core(engine, self.options, self.events, ServiceChannels())
