@@ -88,7 +88,8 @@ def test_twisted_finds_the_service_in_a_clean_environment(
 def test_the_plugin_costs_other_commands_no_import(environment: Path) -> None:
     script = (
         "import sys; from twisted import plugin; "
-        "from twisted.application.service import IServiceMaker; found = {p.tapname for p in plugin.getPlugins(IServiceMaker)}; "
+        "from twisted.application.service import IServiceMaker; "
+        "found = {p.tapname for p in plugin.getPlugins(IServiceMaker)}; "
         "assert 'bayeux' in found, found; assert 'txbayeux' not in sys.modules"
     )
     run(environment / "venv/bin/python", "-c", script, cwd=environment)

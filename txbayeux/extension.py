@@ -81,7 +81,7 @@ class Pipeline:
                 continue
             original = message
             try:
-                outcome = step(message, request)
+                outcome: object = step(message, request)
             except Exception:
                 return _failed(original)
             if isinstance(outcome, Deferred):

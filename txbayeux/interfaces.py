@@ -257,7 +257,8 @@ class Engine(Protocol):
         """Count what there is now.
 
         At least ``sessions``, ``subscriptions``, ``held`` (connects), ``streams``,
-        ``queued_messages`` and ``queued_bytes``.
+        ``queued_messages`` and ``queued_bytes``; names that end in ``_total``
+        count since the start.
         """
 
     def ready(self) -> bool:

@@ -197,7 +197,7 @@ class Server:
         try:
             outcome = self._operate(message, original, exchange)
         except Exception:
-            return _refused(Failure(), message)  # type: ignore[no-untyped-call]  # Twisted's
+            return _refused(Failure(), message)
         if not isinstance(outcome, Deferred):
             return cast(_Slot, outcome)
         outcome.addErrback(_refused, message)
