@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 from twisted.web.server import Request
+from twisted.web.static import File
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import (
@@ -59,10 +61,10 @@ class BayeuxResource:
 
     :param reactor: for keep-alives, and to close connections in time.
     :param origins: whose pages may use the service.
-    :param client_script: the JavaScript to serve as ``client.js``.
+    :param client_script: the JavaScript file to serve as ``client.js``.
     :param keep_alive: seconds between signs of life on idle sockets and streams.
-    :param deflate: agree to permessage-deflate where a client offers it.  It
-        saves bandwidth and costs a copy of each message for each client.
+    :param websocket_deflate: agree to permessage-deflate where a client offers it.
+        It saves bandwidth and costs a copy of each message for each client.
     """
 
     isLeaf = True
@@ -74,17 +76,21 @@ class BayeuxResource:
         *,
         limits: Limits | None = None,
         origins: Origins | None = None,
-        client_script: bytes | None = None,
+        client_script: Path | None = None,
         keep_alive: float = 25.0,
-        deflate: bool = False,
+        websocket_deflate: bool = False,
     ) -> None:
         self._server = server
         self._limits = limits or Limits()
         self._origins = origins or Origins()
-        self._client_script = client_script
+        self._script = None if client_script is None else _script(client_script)
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
-            server, reactor, limits=self._limits, keep_alive=keep_alive, deflate=deflate
+            server,
+            reactor,
+            limits=self._limits,
+            keep_alive=keep_alive,
+            deflate=websocket_deflate,
         )
 
     def close(self) -> Deferred[None]:
@@ -110,8 +116,14 @@ class BayeuxResource:
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
         method = request.method
-        if method in (b"GET", b"HEAD") and request.postpath == [b"client.js"]:
-            return self._script(request)
+        if (
+            self._script is not None
+            and request.postpath == [b"client.js"]
+            and method in (b"GET", b"HEAD")
+        ):
+            request.setHeader(b"X-Content-Type-Options", b"nosniff")
+            rendered: bytes | int = self._script.render(request)
+            return rendered
         headers = request.requestHeaders
         refusal = self._origins.refusal(
             lambda name: header_of(headers, name),
@@ -200,14 +212,6 @@ class BayeuxResource:
             request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
         return b""
 
-    def _script(self, request: Request) -> bytes:
-        if self._client_script is None:
-            return refuse(request, 404, "No client script is served here")
-        request.setHeader(b"Content-Type", b"text/javascript; charset=utf-8")
-        request.setHeader(b"Cache-Control", b"public, max-age=3600")
-        request.setHeader(b"X-Content-Type-Options", b"nosniff")
-        return b"" if request.method == b"HEAD" else self._client_script
-
     def _share(self, request: Request) -> None:
         """Let the page that the request comes from read the answer."""
         origin = request.requestHeaders.getRawHeaders(b"Origin")
@@ -216,6 +220,12 @@ class BayeuxResource:
             headers.setRawHeaders(b"Access-Control-Allow-Origin", origin)
             headers.setRawHeaders(b"Access-Control-Allow-Credentials", [b"true"])
             headers.addRawHeader(b"Vary", b"Origin")
+
+
+def _script(path: Path) -> File:
+    file = File(str(path))
+    file.type, file.encoding = "text/javascript; charset=utf-8", None
+    return file
 
 
 def _write_json(request: Request, body: bytes) -> None:

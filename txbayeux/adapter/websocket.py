@@ -302,6 +302,7 @@ class Socket(WebSocketServerProtocol):
             self._parted = True
             self.writable = False
             self.factory.processor.detach(self.outlet)
+            del self.outlet  # often the socket itself: a cycle less to collect
             held, self._held = self._held, None
             for waiting in held or ():
                 waiting.cancel()
