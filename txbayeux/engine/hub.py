@@ -70,12 +70,12 @@ class Hub:
             self._index.add(channel, session)
         self._alarms.set(session, session.deadline)
 
-    def close(self, session: Session, reason: Reason) -> None:
+    def close(self, session: Session, reason: Reason, why: str | None = None) -> None:
         """Let go of a session for good: answer its connect, close its stream."""
         for channel in session.subscriptions:
             self._index.remove(channel, session)
         self._alarms.discard(session)
-        session.ended = reason
+        session.ended, session.why = reason, why
         session.clear()
         self._answer(session)
         stream = session.stream
@@ -280,6 +280,7 @@ class Hub:
                 acknowledgement=session.seen if session.acknowledges else None,
                 superseded=superseded,
                 ended=session.ended,
+                why=session.why,
                 returned=partial(self.give_back, session),
             )
         )

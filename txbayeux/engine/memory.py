@@ -207,7 +207,7 @@ class MemoryEngine:
             self._farewells[session.id] = why
             if len(self._farewells) > _FAREWELLS:
                 self._farewells.popitem(last=False)
-        self._hub.close(session, reason)
+        self._hub.close(session, reason, why)
         if self._observer is not None:
             self._observer.session_closed(session.id, reason)
 

@@ -16,7 +16,7 @@ from txbayeux.message import Entry
 __all__ = ["Answer", "Session"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A :class:`~txbayeux.interfaces.Delivery`."""
 
@@ -24,11 +24,14 @@ class Answer:
     acknowledgement: int | None
     superseded: bool
     ended: Reason | None
-    returned: Callable[[Sequence[Entry]], None]
+    why: str | None
+    returned: Callable[[Sequence[Entry]], None] | None
 
     def give_back(self) -> None:
         """See :meth:`txbayeux.interfaces.Delivery.give_back`."""
-        self.returned(self.entries)
+        returned, self.returned = self.returned, None
+        if returned is not None:
+            returned(self.entries)
 
 
 class Session:
@@ -53,6 +56,7 @@ class Session:
         "stream",
         "subscriptions",
         "wake",
+        "why",
     )
 
     def __init__(self, session_id: str, *, acknowledges: bool, position: int) -> None:
@@ -71,6 +75,7 @@ class Session:
         self.wake = AWAKE
         self.dirty = False
         self.ended: Reason | None = None
+        self.why: str | None = None
 
     @property
     def waiting(self) -> bool:
