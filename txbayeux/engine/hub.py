@@ -129,7 +129,7 @@ class Hub:
         if session.stream is stream:
             return
         other = self._by_stream.get(stream)
-        if other is not None:
+        if other is not None and other.stream is stream:
             other.stream = None
         self._replace_stream(session, stream)
         self._touch(session)
@@ -138,13 +138,14 @@ class Hub:
         """See :meth:`txbayeux.interfaces.Engine.detach`."""
         session = self._by_stream.pop(stream, None)
         if session is not None:
-            session.stream = None
+            if session.stream is stream:
+                session.stream = None
             self.give_back(session, unsent)
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.interfaces.Engine.resume`."""
         session = self._by_stream.get(stream)
-        if session is not None:
+        if session is not None and session.stream is stream:
             self._touch(session)
 
     def release_all(self, sessions: Sequence[Session]) -> None:
@@ -214,7 +215,7 @@ class Hub:
             "sessions": len(sessions),
             "subscriptions": sum(len(session.subscriptions) for session in sessions),
             "held": sum(session.held is not None for session in sessions),
-            "streams": len(self._by_stream),
+            "streams": sum(session.stream is not None for session in sessions),
             "queued_messages": sum(len(session.queue) for session in sessions),
             "queued_bytes": sum(session.queued_bytes for session in sessions),
             **{f"{name}_total": total for name, total in self.totals.items()},
@@ -297,8 +298,8 @@ class Hub:
         session.stream = stream
         if stream is not None:
             self._by_stream[stream] = session
+        # The former one stays known until it is detached: it may have unsent entries.
         if former is not None:
-            self._by_stream.pop(former, None)
             former.replaced()
 
     def _ring(self, session: Session) -> float | None:
