@@ -82,7 +82,10 @@ class Hub:
         if stream is not None:
             self._by_stream.pop(stream, None)
             session.stream = None
-            stream.close(reason)
+            try:
+                stream.close(reason)
+            except Exception:
+                _log.failure("Closing the stream of {session} failed", session=session)
 
     def subscribe(self, session: Session, channels: Sequence[str]) -> None:
         """Let messages on ``channels`` reach ``session`` from now on."""
@@ -107,22 +110,30 @@ class Hub:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
-        self._answer(session, superseded=True)
-        if stream is not None:
-            self.attach(session, stream)
-        elif session.stream is not None and session.stream.yields_to_polls:
-            self._replace_stream(session, None)
         if session.acknowledges:
             session.acknowledge(acknowledged)
         now = self._clock.seconds()
         session.hold_until = now + hold
         session.deadline = session.hold_until + self._session_timeout
-        held: Deferred[Delivery] = Deferred(partial(_withdraw, session))
-        session.held = held
-        if hold <= 0 or (session.waiting and session.answers_carry_messages):
-            self._answer(session)
         self._alarms.set(session, session.hold_until if hold > 0 else session.deadline)
+        held: Deferred[Delivery] = Deferred(partial(_withdraw, session))
+        former, session.held = session.held, held
+        # From here on others are called, who may do anything, even end the session.
+        if former is not None:
+            former.callback(self._released(session))
+        if session.ended is None:
+            self._lead(session, stream)
+        at_once = hold <= 0 or (session.waiting and session.answers_carry_messages)
+        if session.held is held and at_once:
+            self._answer(session)
         return held
+
+    def _lead(self, session: Session, stream: Stream | None) -> None:
+        """Lead messages to the stream of a connect, or away from one that yields."""
+        if stream is not None:
+            self.attach(session, stream)
+        elif session.stream is not None and session.stream.yields_to_polls:
+            self._replace_stream(session, None)
 
     def attach(self, session: Session, stream: Stream) -> None:
         """Make ``stream`` the way to ``session``; the former one is told."""
@@ -265,25 +276,35 @@ class Hub:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
 
-    def _answer(self, session: Session, *, superseded: bool = False) -> None:
+    def _answer(self, session: Session) -> None:
         held = session.held
         if held is None:
             return
         session.held = None
-        # One that another connect releases carries nothing: its connection may be dead.
         entries: Sequence[Entry] = ()
-        if session.answers_carry_messages and not superseded:
+        if session.answers_carry_messages:
             entries = session.take()
             self.totals["delivered"] += len(entries)
         held.callback(
             Answer(
                 entries=entries,
                 acknowledgement=session.seen if session.acknowledges else None,
-                superseded=superseded,
+                superseded=False,
                 ended=session.ended,
                 why=session.why,
                 returned=partial(self.give_back, session),
             )
+        )
+
+    def _released(self, session: Session) -> Answer:
+        # By another connect: it carries nothing, for its connection may be dead.
+        return Answer(
+            entries=(),
+            acknowledgement=session.seen if session.acknowledges else None,
+            superseded=True,
+            ended=None,
+            why=None,
+            returned=None,
         )
 
     def _relieve(self, session: Session) -> None:
@@ -300,7 +321,10 @@ class Hub:
             self._by_stream[stream] = session
         # The former one stays known until it is detached: it may have unsent entries.
         if former is not None:
-            former.replaced()
+            try:
+                former.replaced()
+            except Exception:
+                _log.failure("Telling a replaced stream of {session}", session=session)
 
     def _ring(self, session: Session) -> float | None:
         now = self._clock.seconds()
@@ -308,6 +332,8 @@ class Hub:
             if session.hold_until > now:
                 return session.hold_until
             self._answer(session)
+        if session.ended is not None:
+            return None
         if session.deadline > now:
             return session.deadline
         self.totals["expired"] += 1
