@@ -165,7 +165,8 @@ class Engine(Protocol):
     def stop(self) -> Deferred[None]:
         """End what lives in this process only; release every held connect.
 
-        Afterwards nothing of the engine is left in the reactor.
+        What was accepted before is handed over first.  Afterwards nothing of the
+        engine is left in the reactor, and publishes are refused.
         """
 
     def release_all(self) -> None:

@@ -248,6 +248,10 @@ class Hub:
 
     def _flush_all(self) -> None:
         self._flush_call = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand over now what the end of this reactor turn would."""
         dirty, self._dirty = self._dirty, []
         for session in dirty:
             self._flush(session)
