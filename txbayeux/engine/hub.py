@@ -33,7 +33,8 @@ class Hub:
 
     :param session_timeout: seconds a session lives after its connect's hold.
     :param expired: is told of a session whose time is up.
-    :param overflowed: is told of a session whose queue passed its limits.
+    :param overflowed: is told of a session whose queue passed its limits, or that
+        was sent the same too often.
     """
 
     def __init__(
@@ -110,8 +111,7 @@ class Hub:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
-        if session.acknowledges:
-            session.acknowledge(acknowledged)
+        deaf = session.acknowledges and not session.acknowledge(acknowledged)
         now = self._clock.seconds()
         session.hold_until = now + hold
         session.deadline = session.hold_until + self._session_timeout
@@ -121,6 +121,10 @@ class Hub:
         # From here on others are called, who may do anything, even end the session.
         if former is not None:
             former.callback(self._released(session))
+        if deaf and session.ended is None:
+            self.totals["overflowed"] += 1
+            self._overflowed(session)
+            return held
         if session.ended is None:
             self._lead(session, stream)
         at_once = hold <= 0 or (session.waiting and session.answers_carry_messages)
