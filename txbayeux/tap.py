@@ -147,21 +147,15 @@ Examples:
         self["extension"] = []
 
     def opt_listen(self, endpoint: str) -> None:
-        """Listen on a Twisted endpoint, like ``unix:/run/bayeux.sock`` or
-        ``systemd:domain=INET:index=0``; may be given several times.
-        """
+        """Listen on this endpoint, like unix:/run/bayeux.sock; repeatable."""
         self["listen"].append(endpoint)
 
     def opt_allow_origin(self, origin: str) -> None:
-        """Let pages of ORIGIN in, like ``https://www.example.com``,
-        ``https://*.example.com``, or ``*`` for all; may be given several times.
-        """
+        """Let in pages of this origin, like https://*.example.com; repeatable."""
         self["allow-origin"].append(origin)
 
     def opt_extension(self, name: str) -> None:
-        """Install what ``package.module:factory`` gives when called; may be
-        given several times, messages pass in this order.
-        """
+        """Install what package.module:factory gives; repeatable, in order."""
         self["extension"].append(name)
 
     def postOptions(self) -> None:
@@ -176,7 +170,7 @@ Examples:
             raise UsageError("--mount is a plain path like /bayeux")
         self["mount"] = mount
         try:
-            self["origins"] = Origins.parse(self["allow-origin"])
+            self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
         self["extensions"] = [_extension(name) for name in self["extension"]]

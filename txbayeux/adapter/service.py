@@ -10,9 +10,11 @@ from twisted.application.service import MultiService
 from twisted.application.strports import service as port_service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.web.http import Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
+from txbayeux.adapter.bounded import bounded_request
 from txbayeux.adapter.page import (
     ChatPage,
     Health,
@@ -21,7 +23,6 @@ from txbayeux.adapter.page import (
     client_script,
     static_folder,
 )
-from txbayeux.adapter.request import bounded_request
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
 from txbayeux.eventlog import log_events
@@ -94,7 +95,7 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=client_script(),
         )
-        site = Site(
+        site = QuietSite(
             self._root(configuration),
             requestFactory=bounded_request(options.limits),
             parsePOSTFormSubmission=False,
@@ -104,7 +105,7 @@ class BayeuxService(MultiService):
         for endpoint in configuration.endpoints:
             port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
         if configuration.admin is not None:
-            admin = Site(self._admin(), reactor=reactor)
+            admin = QuietSite(self._admin(), reactor=reactor)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
     def startService(self) -> None:
@@ -115,7 +116,7 @@ class BayeuxService(MultiService):
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, answer held connects, close sockets (1001), stop the engine."""
+        """Stop listening, answer held connects, close sockets, stop the engine."""
         stopped: Deferred[Any] = super().stopService()
         return stopped.addCallback(lambda _: self._close())
 
@@ -146,6 +147,13 @@ class BayeuxService(MultiService):
         root.putChild(b"health", Health(self.server.ready))
         root.putChild(b"metrics", Metrics(self.server.statistics))
         return root
+
+
+class QuietSite(Site):
+    """A site without an access log: a line for each poll is a line too many."""
+
+    def log(self, request: Request) -> None:
+        """Log nothing; ``--verbose`` logs what sessions do."""
 
 
 def _with_backlog(endpoint: str) -> str:
