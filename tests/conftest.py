@@ -6,6 +6,7 @@ from collections.abc import Generator
 import pytest
 
 OUTSIDE = {"interop", "chaos", "packaging"}
+REQUIRED = bool(os.environ.get("TXBAYEUX_REQUIRE_TOOLS"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -13,12 +14,17 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if (
-        os.environ.get("TXBAYEUX_REQUIRE_TOOLS")
-        and report.skipped
-        and not hasattr(report, "wasxfail")
-        and any(mark.name in OUTSIDE for mark in item.iter_markers())
-    ):
+    outside = any(mark.name in OUTSIDE for mark in item.iter_markers())
+    if REQUIRED and outside and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although every tool is required: {report.longreprtext}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if REQUIRED and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped although every tool is required: {report.longreprtext}"
     return report
