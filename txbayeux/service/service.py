@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -114,6 +115,7 @@ class BayeuxService(MultiService):
 
     def startService(self) -> None:
         """Start the engine, then listen."""
+        _log.info("{files} files at most: that many connections", files=_raise_files())
         self.server.start().addErrback(
             lambda failure: _log.failure("The engine did not start", failure)
         )
@@ -152,6 +154,14 @@ class BayeuxService(MultiService):
         root.putChild(b"health", Health(self.server.ready))
         root.putChild(b"metrics", Metrics(self.server.statistics))
         return root
+
+
+def _raise_files() -> int:
+    """Allow this process as many files as it may allow itself; each socket is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 class QuietSite(Site):
