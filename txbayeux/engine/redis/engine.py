@@ -1,0 +1,433 @@
+"""The Redis engine: any number of front-ends are one service."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux.engine.hub import Hub
+from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
+from txbayeux.engine.redis.cluster import Cluster
+from txbayeux.engine.redis.handover import Superseded
+from txbayeux.engine.redis.location import Location, parse
+from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.wire import RedisError
+from txbayeux.engine.session import Answer, Session
+from txbayeux.errors import BayeuxError, TooManySubscriptions, UnknownSession
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+
+__all__ = ["RedisEngine"]
+
+_ID: Final = re.compile(r"[0-9a-f]{32}\Z")
+"""The session ids that are made here: nothing else is asked of Redis."""
+
+_ELSEWHERE: Final = 2.0
+"""Seconds after which a connect looks again whether its session is elsewhere still."""
+
+_LAST_WORD: Final = 2.0
+"""Seconds that stopping waits for Redis."""
+
+_log: Final = Logger()
+
+
+class RedisEngine:
+    """An :class:`~txbayeux.interfaces.Engine` that shares Redis with others.
+
+    :param reactor: Twisted's.
+    :param location: where Redis is; see :func:`~txbayeux.engine.redis.location.parse`.
+    :param session_timeout: seconds a session lives after its connect's hold.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        location: Location,
+        *,
+        limits: Limits | None = None,
+        session_timeout: float = DEFAULT_SESSION_TIMEOUT,
+        options: RedisOptions | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._limits = limits or Limits()
+        self._session_timeout = session_timeout
+        self._observer: SessionObserver | None = None
+        self._known = 0
+        self._elsewhere: dict[str, Deferred[None]] = {}
+        self._hub = Hub(
+            reactor,
+            limits=self._limits,
+            session_timeout=session_timeout,
+            expired=lambda session: self._cluster.sweep_soon(),
+            overflowed=self._overflowed,
+            returned=lambda session, entries: self._cluster.holder.hand_back(
+                session, entries
+            ),
+        )
+        self._hub.lagging = set()
+        self._cluster = Cluster(
+            reactor,
+            location,
+            options or RedisOptions(),
+            self._hub,
+            session_timeout=session_timeout,
+            closed=self._closed,
+        )
+        self._commands = self._cluster.commands
+        self._holder = self._cluster.holder
+
+    @classmethod
+    def from_url(
+        cls,
+        reactor: Any,
+        url: str,
+        *,
+        limits: Limits | None = None,
+        session_timeout: float = DEFAULT_SESSION_TIMEOUT,
+        namespace: str = "txbayeux",
+    ) -> RedisEngine:
+        """Make an engine for the Redis at ``url``.
+
+        :raises ValueError: if the URL or the namespace makes no sense.
+        """
+        return cls(
+            reactor,
+            parse(url),
+            limits=limits,
+            session_timeout=session_timeout,
+            options=RedisOptions(namespace=namespace),
+        )
+
+    # The process
+
+    def start(self, observer: SessionObserver) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.start`; does not wait for Redis."""
+        self._observer = observer
+        self._cluster.start()
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.stop`.
+
+        Sessions live on in Redis, for the other front-ends.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        cluster = self._cluster
+        if cluster.ready:
+            await self._wait(cluster.reader.reached(self._known))
+        self._hub.flush()
+        for waiting in tuple(self._elsewhere.values()):
+            waiting.callback(None)
+        words = self._holder.leave()
+        if self._commands.live:
+            for start in range(0, len(words), 6 * 500):
+                part = words[start : start + 6 * 500]
+                await self._wait(self._commands.run("yield", *part))
+        await cluster.stop()
+        self._hub.stop()
+        self._observer = None
+
+    async def _wait(self, deferred: Deferred[Any]) -> None:
+        try:
+            await deferred.addTimeout(_LAST_WORD, self._reactor)
+        except (TimeoutError, BayeuxError, RedisError):
+            _log.warn("Redis did not answer in time while stopping")
+
+    def release_all(self) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.release_all`."""
+        self._hub.release_all(self._holder.sessions())
+
+    def statistics(self) -> Mapping[str, int]:
+        """See :meth:`txbayeux.interfaces.Engine.statistics`: this process's part."""
+        return {
+            **self._hub.statistics(self._holder.sessions()),
+            **{f"{name}_total": n for name, n in self._cluster.totals.items()},
+            "pending": self._commands.outstanding,
+        }
+
+    def ready(self) -> bool:
+        """See :meth:`txbayeux.interfaces.Engine.ready`."""
+        return self._observer is not None and self._cluster.ready
+
+    # Sessions
+
+    def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
+        """See :meth:`txbayeux.interfaces.Engine.create_session`."""
+        session_id = secrets.token_hex(16)
+
+        def created(position: bytes) -> str:
+            session = Session(
+                session_id, acknowledges=acknowledges, position=int(position)
+            )
+            self._holder.made(session)
+            return session_id
+
+        milliseconds = round(self._session_timeout * 1000)
+        return self._run(
+            session_id, "create", "1" if acknowledges else "", milliseconds
+        ).addCallback(created)
+
+    def destroy_session(
+        self, session_id: str, reason: Reason, why: str | None = None
+    ) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.destroy_session`."""
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+
+        def destroyed(_: Any) -> None:
+            self._holder.ended(session_id, reason, why)
+            self._closed(session_id, reason)
+
+        return (
+            self._cluster.destroy(session_id, reason, why or "")
+            .addCallback(destroyed)
+            .addErrback(self._refused, session_id)
+        )
+
+    def subscribe(
+        self, session_id: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        """See :meth:`txbayeux.interfaces.Engine.subscribe`."""
+        return self._change(session_id, "+", channels)
+
+    def unsubscribe(
+        self, session_id: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        """See :meth:`txbayeux.interfaces.Engine.unsubscribe`."""
+        return self._change(session_id, "-", channels)
+
+    def _change(
+        self, session_id: str, sign: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        def changed(reply: Sequence[bytes]) -> Sequence[str]:
+            self._learn(reply[0])
+            return [channel.decode() for channel in reply[1:]]
+
+        limit = self._limits.session_subscriptions
+        return self._run(session_id, "change", sign, limit, *channels).addCallback(
+            changed
+        )
+
+    # Messages
+
+    def publish(
+        self, channel: str, json: bytes, session_id: str | None = None
+    ) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.publish`.
+
+        Fires when Redis has the message.  After a 503 nobody knows whether it has.
+        """
+        if session_id is not None:
+            unknown = self._unknown(session_id)
+            if unknown is not None:
+                return fail(unknown)
+        published = self._commands.publish(channel, json, session_id or "")
+        return published.addCallback(self._learn)
+
+    def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.deliver`."""
+        return self._run(session_id, "deliver", channel, json).addCallback(self._learn)
+
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.listen`."""
+        self._hub.listen(pattern, listener)
+
+    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.unlisten`."""
+        self._hub.unlisten(pattern, listener)
+
+    # Connections
+
+    def connect(
+        self,
+        session_id: str,
+        *,
+        hold: float,
+        stream: Stream | None = None,
+        acknowledged: int | None = None,
+    ) -> Deferred[Delivery]:
+        """See :meth:`txbayeux.interfaces.Engine.connect`.
+
+        One that is not to be held gets all that this process knows to be accepted.
+        """
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+        session = self._holder.session(session_id)
+        if session is None or (hold <= 0 and self._behind()):
+            return Deferred.fromCoroutine(
+                self._connect(session_id, hold, stream, acknowledged)
+            )
+        return self._connected(session, hold, stream, acknowledged)
+
+    def _connected(
+        self,
+        session: Session,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Deferred[Delivery]:
+        connected = self._hub.connect(
+            session, hold=hold, stream=stream, acknowledged=acknowledged
+        )
+        self._cluster.checkpoints.connected(session)
+        return connected
+
+    async def _connect(
+        self,
+        session_id: str,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Delivery:
+        until = self._reactor.seconds() + hold
+        try:
+            while True:
+                session = await self._holder.want(
+                    session_id,
+                    live=hold + self._session_timeout,
+                    patience=max(hold, self._cluster.patience),
+                    leave=stream is None,
+                )
+                if session is not None:
+                    break
+                left = until - self._reactor.seconds()
+                if left <= 0:
+                    return _empty(superseded=False)
+                await self._look_again(session_id, min(left, _ELSEWHERE))
+            if hold <= 0 and self._behind():
+                await self._caught_up()
+                return await self.connect(
+                    session_id, hold=hold, stream=stream, acknowledged=acknowledged
+                )
+        except Superseded:
+            return _empty(superseded=True)
+        left = max(0.0, until - self._reactor.seconds())
+        return await self._connected(session, left, stream, acknowledged)
+
+    async def _look_again(self, session_id: str, seconds: float) -> None:
+        """Wait; a further connect of the session releases this one."""
+        former = self._elsewhere.get(session_id)
+        if former is not None:
+            former.errback(Superseded())
+        waiting: Deferred[None] = Deferred()
+        self._elsewhere[session_id] = waiting
+        call = self._reactor.callLater(seconds, waiting.callback, None)
+        try:
+            await waiting
+        finally:
+            if call.active():
+                call.cancel()
+            if self._elsewhere.get(session_id) is waiting:
+                del self._elsewhere[session_id]
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.attach`."""
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+
+        def attached(session: Session | None) -> None:
+            assert session is not None
+            self._hub.attach(session, stream)
+            holding = self._holder.holdings.get(session_id)
+            if holding is not None:
+                self._cluster.checkpoints.write_now(holding)
+
+        def failed(failure: Failure) -> None:
+            failure.trap(Superseded)
+            stream.replaced()
+
+        wanted = self._holder.want(
+            session_id,
+            live=self._session_timeout,
+            patience=self._cluster.patience,
+            leave=False,
+        )
+        return wanted.addCallback(attached).addErrback(failed)
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.detach`."""
+        self._hub.detach(stream, unsent)
+
+    def resume(self, stream: Stream) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.resume`."""
+        self._hub.resume(stream)
+
+    # What Redis says
+
+    def _run(self, session_id: str, script: str, *arguments: Any) -> Deferred[Any]:
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+        size = sum(len(item) for item in arguments if isinstance(item, bytes))
+        return self._commands.run(script, session_id, *arguments, size=size).addErrback(
+            self._refused, session_id
+        )
+
+    def _refused(self, failure: Failure, session_id: str) -> Any:
+        error = failure.value
+        if isinstance(error, RedisError) and error.code == "UNKNOWN":
+            raise UnknownSession(session_id, error.text or "Unknown client")
+        if isinstance(error, RedisError) and error.code == "LIMIT":
+            raise TooManySubscriptions(self._limits.session_subscriptions)
+        return failure
+
+    def _unknown(self, session_id: str) -> UnknownSession | None:
+        if not _ID.match(session_id):
+            return UnknownSession(session_id)
+        return self._cluster.condemned(session_id)
+
+    def _learn(self, position: int | bytes) -> None:
+        self._known = max(self._known, int(position))
+
+    def _behind(self) -> bool:
+        return self._cluster.ready and self._cluster.reader.position < self._known
+
+    async def _caught_up(self) -> None:
+        try:
+            await self._cluster.reader.reached(self._known)
+        except BayeuxError:
+            _log.debug("Redis went away while a connect waited for the log")
+
+    # What the hub says
+
+    def _overflowed(self, session: Session) -> None:
+        _log.warn(
+            "{session} is closed: {messages} messages, {octets} bytes wait for it",
+            session=session,
+            messages=len(session.queue),
+            octets=session.queued_bytes,
+        )
+        self._cluster.condemn(
+            session.id, Reason.KICKED, "Session closed - too many messages waited"
+        )
+
+    def _closed(self, session_id: str, reason: Reason) -> None:
+        if self._observer is not None:
+            self._observer.session_closed(session_id, reason)
+
+
+def _empty(*, superseded: bool) -> Delivery:
+    return Answer(
+        entries=(),
+        acknowledgement=None,
+        superseded=superseded,
+        ended=None,
+        why=None,
+        returned=None,
+    )
+
+
+_: type[Engine] = RedisEngine
