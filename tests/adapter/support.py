@@ -42,7 +42,7 @@ class Given:
 
 
 class FakeProcessor:
-    """Echoes messages as replies, or answers with what the test put into ``answers``."""
+    """Echoes messages, or answers with what the test put into ``answers``."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[Sequence[Any], Request | None, Stream | None]] = []
