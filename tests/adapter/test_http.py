@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from txbayeux.adapter.bounded import _DRAIN
+from txbayeux.adapter.site import _DRAIN
 from txbayeux.limits import Limits
 
 from .support import Answer, Service, request

@@ -56,7 +56,7 @@ class BayeuxResource:
     ======================================  =================================
 
     It nests in any :class:`~twisted.web.server.Site`.  Only one that has
-    :func:`~txbayeux.adapter.bounded.bounded_request` for its ``requestFactory``
+    :func:`~txbayeux.adapter.site.bounded_request` for its ``requestFactory``
     refuses a large body before it has read it.
 
     :param reactor: for keep-alives, and to close connections in time.

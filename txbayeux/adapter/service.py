@@ -13,7 +13,6 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
-from txbayeux.adapter.bounded import bounded_request
 from txbayeux.adapter.page import (
     ChatPage,
     Health,
@@ -23,6 +22,7 @@ from txbayeux.adapter.page import (
     static_folder,
 )
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import OwnSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
 from txbayeux.eventlog import log_events
 from txbayeux.extension import Extension
@@ -94,13 +94,7 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=client_script(),
         )
-        site = Site(
-            self._root(configuration),
-            requestFactory=bounded_request(options.limits),
-            parsePOSTFormSubmission=False,
-            reactor=reactor,
-        )
-        site.displayTracebacks = False
+        site = OwnSite(self._root(configuration), reactor, limits=options.limits)
         for endpoint in configuration.endpoints:
             port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
         if configuration.admin is not None:
@@ -120,9 +114,9 @@ class BayeuxService(MultiService):
         return stopped.addCallback(lambda _: self._close())
 
     def _close(self) -> Deferred[None]:
+        # The held connects are answered first, and the sockets closed behind them.
         stopped = self.server.stop()
-        self._resource.close()
-        return stopped
+        return self._resource.close().addCallback(lambda _: stopped)
 
     def _root(self, configuration: Configuration) -> IResource:
         if configuration.mount == "/":
