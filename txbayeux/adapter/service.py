@@ -11,7 +11,6 @@ from twisted.application.strports import service as port_service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Site
 
 from txbayeux.adapter.page import (
     ChatPage,
@@ -98,7 +97,7 @@ class BayeuxService(MultiService):
         for endpoint in configuration.endpoints:
             port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
         if configuration.admin is not None:
-            admin = Site(self._admin(), reactor=reactor)
+            admin = OwnSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
     def startService(self) -> None:
@@ -109,7 +108,7 @@ class BayeuxService(MultiService):
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, answer held connects, close sockets (1001), stop the engine."""
+        """Stop listening, answer held connects, close sockets, stop the engine."""
         stopped: Deferred[Any] = super().stopService()
         return stopped.addCallback(lambda _: self._close())
 
