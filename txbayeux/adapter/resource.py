@@ -126,7 +126,7 @@ class BayeuxResource:
         refusal = self._origins.refusal(
             lambda name: header_of(headers, name),
             request.isSecure(),
-            script=method == b"GET",
+            script=method == b"GET" and not _wants_events(request),
         )
         if refusal is not None:
             return refuse(request, 403, refusal)
@@ -168,8 +168,7 @@ class BayeuxResource:
         request.uri = b"/" + b"/".join(request.prepath or ())
         if headers.hasHeader(b"Upgrade"):
             return upgrade(request, self._sockets)
-        accept = header_of(headers, "accept") or ""
-        if accept.partition(";")[0].strip().lower() == "text/event-stream":
+        if _wants_events(request):
             return self._streams.open(request)
         callback = callback_name(form_fields(query, b"jsonp", self._limits))
         fields = form_fields(query, b"message", self._limits)
@@ -206,7 +205,7 @@ class BayeuxResource:
         request.setHeader(b"Allow", _ALLOWED_METHODS)
         if request.requestHeaders.hasHeader(b"Origin"):
             wanted = header_of(request.requestHeaders, "access-control-request-headers")
-            names = _ALLOWED_HEADERS if wanted is None else wanted
+            names = f"{_ALLOWED_HEADERS}, {wanted}" if wanted else _ALLOWED_HEADERS
             request.setHeader(b"Access-Control-Allow-Methods", b"GET, POST")
             request.setHeader(b"Access-Control-Allow-Headers", names.encode("latin-1"))
             request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
@@ -220,6 +219,11 @@ class BayeuxResource:
             headers.setRawHeaders(b"Access-Control-Allow-Origin", origin)
             headers.setRawHeaders(b"Access-Control-Allow-Credentials", [b"true"])
             headers.addRawHeader(b"Vary", b"Origin")
+
+
+def _wants_events(request: Request) -> bool:
+    accept = header_of(request.requestHeaders, "accept") or ""
+    return accept.partition(";")[0].strip().lower() == "text/event-stream"
 
 
 def _write_json(request: Request, body: bytes) -> None:
