@@ -15,7 +15,7 @@ from txbayeux.events import Reason
 from txbayeux.extension import Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message, encode
-from txbayeux.response import Response
+from txbayeux.response import Response, Returnable
 from txbayeux.server.exchange import ConnectAnswer
 
 __all__ = ["Outgoing"]
@@ -39,14 +39,18 @@ class Outgoing:
         ``ext.ack`` says, never more.
         """
         items: list[Message | Entry] = []
-        delivery: Delivery | None = None
+        deliveries: list[Delivery] = []
         for slot in slots:
             if isinstance(slot, ConnectAnswer):
                 items += slot.delivery.entries
                 items.append(slot.reply)
-                delivery = slot.delivery
+                if slot.delivery.entries:
+                    deliveries.append(slot.delivery)
             elif slot is not None:
                 items.append(slot)
+        delivery: Returnable | None = None
+        if deliveries:
+            delivery = deliveries[0] if len(deliveries) == 1 else _Several(deliveries)
         if not any(self._sees(item) for item in items):
             return succeed(Response(items, None, delivery))
         return ensureDeferred(self._piped(items, request, delivery))
@@ -84,7 +88,7 @@ class Outgoing:
         self,
         items: Sequence[Message | Entry],
         request: Request | None,
-        delivery: Delivery | None,
+        delivery: Returnable | None,
     ) -> Response:
         passed: list[Message | Entry] = []
         for item in items:
@@ -99,6 +103,18 @@ class Outgoing:
                 message["successful"] = False
             passed.append(message)
         return Response(passed, None, delivery)
+
+
+class _Several:
+    """What the connects of one request were answered with."""
+
+    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+        self._deliveries = deliveries
+
+    def give_back(self) -> None:
+        # The last one first: each puts its messages ahead of what waits.
+        for delivery in reversed(self._deliveries):
+            delivery.give_back()
 
 
 async def _settled(outcome: Any) -> Message | None:
