@@ -4,6 +4,9 @@ import weakref
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
 
 from txbayeux.events import Reason
 from txbayeux.message import Entry
@@ -11,7 +14,7 @@ from txbayeux.origins import Origins
 from txbayeux.response import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame, upgrade
-from .support import Answer, Given, Service, entry, request
+from .support import Answer, Given, Service, Transport, entry, request
 
 
 def test_the_upgrade() -> None:
@@ -477,3 +480,19 @@ def test_http_before_the_upgrade_on_the_same_connection() -> None:
     assert transport.take().startswith(b"HTTP/1.1 101")
     transport.protocol.dataReceived(frame(TEXT, b"[]"))
     assert transport.take() == b"\x81\x02[]"
+
+
+def test_a_connection_inside_another_protocol() -> None:
+    # As with TLS, whose protocol wraps the one of HTTP.
+    service = Service()
+    transport = Transport()
+    wrapper = WrappingFactory(service.site).buildProtocol(transport.getPeer())
+    assert wrapper is not None
+    transport.protocol = wrapper
+    wrapper.makeConnection(transport)
+    wrapper.dataReceived(upgrade())
+    assert transport.take().startswith(b"HTTP/1.1 101")
+    wrapper.dataReceived(frame(TEXT, b"[]"))
+    assert transport.take() == b"\x81\x02[]"
+    wrapper.connectionLost(Failure(ConnectionDone()))
+    assert len(service.processor.detached) == 1
