@@ -86,6 +86,9 @@ class Server:
         self._core = Core(engine, self.options, self.events, ServiceChannels())
         self._incoming = Pipeline("incoming", extensions)
         self._outgoing = Outgoing(Pipeline("outgoing", extensions), engine)
+        for extension in extensions:
+            if hasattr(extension, "installed"):
+                extension.installed(self)
 
     # The process
 
