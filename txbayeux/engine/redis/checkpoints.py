@@ -44,6 +44,8 @@ class Checkpoints:
     ) -> None:
         self._clock = clock
         self._hub = hub
+        self._lagging: set[Session] = set()
+        hub.lagging = self._lagging
         self._commands = commands
         self._holdings = holdings
         self._lifetime = lifetime
@@ -54,6 +56,12 @@ class Checkpoints:
     def connected(self, session: Session) -> None:
         """Hear that a session has longer to live."""
         self._connected[session.id] = session
+
+    def doubt(self, holding: Holding) -> None:
+        """Write all there is to write of a session: Redis may not have it."""
+        holding.written = (-1, "")
+        self._lagging.add(holding.session)
+        self._connected[holding.session.id] = holding.session
 
     def forget(self) -> None:
         """Begin anew: what was written is of another epoch."""
@@ -96,16 +104,14 @@ class Checkpoints:
     def _snapshot(self) -> tuple[int, list[Argument]]:
         self._hub.flush()
         listed: list[Argument] = []
-        lagging = self._hub.lagging
-        assert lagging is not None
-        for session in tuple(lagging):
+        for session in tuple(self._lagging):
             holding = self._holdings.get(session.id)
             if holding is None or holding.session is not session:
-                lagging.discard(session)
+                self._lagging.discard(session)
                 continue
             current = holding.current()
             if current[0] == "":
-                lagging.discard(session)
+                self._lagging.discard(session)
             if current != holding.written:
                 listed += self._listed(holding, current[0])
         return self._hub.position, listed
@@ -124,4 +130,4 @@ class Checkpoints:
 
 
 def _ignore(failure: Failure) -> None:
-    """What could not be written now is written when Redis is back."""
+    """Redis is away; all is written again when it is back."""

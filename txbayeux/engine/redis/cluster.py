@@ -101,10 +101,10 @@ class Cluster:
         self.holder = Holder(
             reactor,
             options,
-            hub,
-            self.commands,
-            self.reader,
-            self._tail,
+            hub=hub,
+            commands=self.commands,
+            reader=self.reader,
+            tail=self._tail,
             lost=self._lost,
         )
         self.checkpoints = Checkpoints(
@@ -253,8 +253,8 @@ class Cluster:
         if self._epoch:
             self.totals["epochs"] += 1
             _log.error(
-                "The log in Redis is another one than before (it was emptied, went back "
-                "in time, or failed over): {count} sessions are told to handshake anew",
+                "The log in Redis is another one than before (it was emptied, went "
+                "back, or failed over): {count} sessions are told to handshake anew",
                 count=len(self.holder.holdings),
             )
         self._epoch = epoch
@@ -281,12 +281,8 @@ class Cluster:
         self._next_beat = 0.0
         for session_id in tuple(self._doomed):
             self._execute(session_id)
-        lagging = self._hub.lagging
-        assert lagging is not None
         for holding in self.holder.holdings.values():
-            holding.written = (-1, "")
-            lagging.add(holding.session)
-            self.checkpoints.connected(holding.session)
+            self.checkpoints.doubt(holding)
         self.checkpoints.write()
 
     # The log
@@ -350,8 +346,8 @@ class Cluster:
         """End a session that cannot go on without a hole, which is never silent."""
         if self.totals["gaps"] % 1000 == 0:
             _log.error(
-                "What {session} needs was forgotten before it had got it: it is told to "
-                "handshake anew (retained_messages, retained_seconds)",
+                "What session {session} needs was forgotten before it had got it: it "
+                "is told to handshake anew (retained_messages, retained_seconds)",
                 session=session_id[:8],
             )
         self.totals["gaps"] += 1

@@ -14,7 +14,12 @@ from twisted.python.failure import Failure
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.scripts import load
 from txbayeux.engine.redis.wire import Argument, Lost, Redis, RedisError
-from txbayeux.errors import UnknownSession, unavailable
+from txbayeux.errors import (
+    BayeuxError,
+    TooManySubscriptions,
+    UnknownSession,
+    unavailable,
+)
 from txbayeux.interfaces import Clock, DelayedCall
 
 __all__ = ["Commands"]
@@ -22,9 +27,6 @@ __all__ = ["Commands"]
 _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 """Most messages and bytes that one script call appends: it stops all of Redis."""
-
-_ANSWERS: Final = frozenset({"UNKNOWN", "LIMIT"})
-"""Codes with which our scripts refuse; every other error is Redis's own."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
@@ -144,8 +146,9 @@ class Commands:
     ) -> Deferred[Any]:
         """Run a script; fires with its reply.
 
-        Fails with :class:`RedisError` ``UNKNOWN`` or ``LIMIT`` where the script
-        refused, with :class:`~txbayeux.errors.BayeuxError` 503 in every other case.
+        Fails with :class:`~txbayeux.errors.UnknownSession`,
+        :class:`~txbayeux.errors.TooManySubscriptions`, or BayeuxError 503 in
+        every other case.
 
         :param patience: seconds to wait for a Redis that is away.
         :param size: bytes to count against the bound of what waits.
@@ -256,6 +259,7 @@ class Commands:
 
     def _refused(self, name: str, calls: list[_Call], failure: Failure) -> None:
         error = failure.value
+        refusal = _refusal(calls[0], error) if isinstance(error, RedisError) else None
         code = error.code if isinstance(error, RedisError) else ""
         if code == "EPOCH":
             self._held.extend(calls)
@@ -263,9 +267,8 @@ class Commands:
                 self.down()
                 self._stale()
             return
-        answer: Exception = error if isinstance(error, Exception) else unavailable()
-        if code not in _ANSWERS:
-            answer = unavailable()
+        answer = refusal or unavailable()
+        if refusal is None:
             if not isinstance(error, Lost):
                 self._complain(name, code, failure)
             if code in _NO_MASTER and self._redis is not None:
@@ -293,3 +296,14 @@ class Commands:
                 self._done(call).errback(unavailable())
             else:
                 self._held.append(call)
+
+
+def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:
+    """Read what a script of ours refuses with; None for an error of Redis's own."""
+    if error.code == "UNKNOWN":
+        session = str(call.arguments[0])
+        known = (error.text,) if error.text else ()
+        return UnknownSession(session, *known)
+    if error.code == "LIMIT":
+        return TooManySubscriptions(int(call.arguments[2]))
+    return None

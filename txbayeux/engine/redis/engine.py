@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,9 +18,8 @@ from txbayeux.engine.redis.cluster import Cluster
 from txbayeux.engine.redis.handover import Superseded
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.engine.redis.options import RedisOptions
-from txbayeux.engine.redis.wire import RedisError
 from txbayeux.engine.session import Answer, Session
-from txbayeux.errors import BayeuxError, TooManySubscriptions, UnknownSession
+from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
 from txbayeux.limits import Limits
@@ -66,13 +66,10 @@ class RedisEngine:
             reactor,
             limits=self._limits,
             session_timeout=session_timeout,
-            expired=lambda session: self._cluster.sweep_soon(),
+            expired=self._expired,
             overflowed=self._overflowed,
-            returned=lambda session, entries: self._cluster.holder.hand_back(
-                session, entries
-            ),
+            returned=self._returned,
         )
-        self._hub.lagging = set()
         self._cluster = Cluster(
             reactor,
             location,
@@ -140,7 +137,7 @@ class RedisEngine:
     async def _wait(self, deferred: Deferred[Any]) -> None:
         try:
             await deferred.addTimeout(_LAST_WORD, self._reactor)
-        except (TimeoutError, BayeuxError, RedisError):
+        except (DeferredTimeout, BayeuxError):
             _log.warn("Redis did not answer in time while stopping")
 
     def release_all(self) -> None:
@@ -189,11 +186,8 @@ class RedisEngine:
             self._holder.ended(session_id, reason, why)
             self._closed(session_id, reason)
 
-        return (
-            self._cluster.destroy(session_id, reason, why or "")
-            .addCallback(destroyed)
-            .addErrback(self._refused, session_id)
-        )
+        ended = self._cluster.destroy(session_id, reason, why or "")
+        return ended.addCallback(destroyed)
 
     def subscribe(
         self, session_id: str, channels: Sequence[str]
@@ -339,7 +333,8 @@ class RedisEngine:
             return fail(unknown)
 
         def attached(session: Session | None) -> None:
-            assert session is not None
+            if session is None:
+                return
             self._hub.attach(session, stream)
             holding = self._holder.holdings.get(session_id)
             if holding is not None:
@@ -372,17 +367,7 @@ class RedisEngine:
         if unknown is not None:
             return fail(unknown)
         size = sum(len(item) for item in arguments if isinstance(item, bytes))
-        return self._commands.run(script, session_id, *arguments, size=size).addErrback(
-            self._refused, session_id
-        )
-
-    def _refused(self, failure: Failure, session_id: str) -> Any:
-        error = failure.value
-        if isinstance(error, RedisError) and error.code == "UNKNOWN":
-            raise UnknownSession(session_id, error.text or "Unknown client")
-        if isinstance(error, RedisError) and error.code == "LIMIT":
-            raise TooManySubscriptions(self._limits.session_subscriptions)
-        return failure
+        return self._commands.run(script, session_id, *arguments, size=size)
 
     def _unknown(self, session_id: str) -> UnknownSession | None:
         if not _ID.match(session_id):
@@ -403,6 +388,10 @@ class RedisEngine:
 
     # What the hub says
 
+    def _expired(self, session: Session) -> None:
+        # Redis decides; the sweep finds it.
+        self._cluster.sweep_soon()
+
     def _overflowed(self, session: Session) -> None:
         _log.warn(
             "{session} is closed: {messages} messages, {octets} bytes wait for it",
@@ -413,6 +402,9 @@ class RedisEngine:
         self._cluster.condemn(
             session.id, Reason.KICKED, "Session closed - too many messages waited"
         )
+
+    def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
+        self._holder.hand_back(session, entries)
 
     def _closed(self, session_id: str, reason: Reason) -> None:
         if self._observer is not None:

@@ -118,23 +118,30 @@ def catch_up(
     """
     chosen: list[Entry] = []
     for item in items:
-        position = item.position
         if isinstance(item, Change):
-            if item.session_id == session_id and position > known:
-                for channel in item.channels:
-                    if item.added:
-                        subscriptions.setdefault(channel, position)
-                    else:
-                        subscriptions.pop(channel, None)
-        elif position <= cursor:
-            if position in behind:
+            if item.session_id == session_id and item.position > known:
+                _apply(item, subscriptions)
+        elif item.position <= cursor:
+            if item.position in behind:
                 chosen.append(item)
-        elif isinstance(item, Addressed):
-            if item.session_id == session_id:
-                chosen.append(item)
-        elif any(
-            subscriptions.get(pattern, position) < position
-            for pattern in expand(item.channel)
-        ):
+        elif _reaches(item, session_id, subscriptions):
             chosen.append(item)
     return chosen
+
+
+def _apply(change: Change, subscriptions: dict[str, int]) -> None:
+    for channel in change.channels:
+        if change.added:
+            subscriptions.setdefault(channel, change.position)
+        else:
+            subscriptions.pop(channel, None)
+
+
+def _reaches(entry: Entry, session_id: str, subscriptions: Mapping[str, int]) -> bool:
+    if isinstance(entry, Addressed):
+        return entry.session_id == session_id
+    position = entry.position
+    return any(
+        subscriptions.get(pattern, position) < position
+        for pattern in expand(entry.channel)
+    )

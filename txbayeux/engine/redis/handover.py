@@ -72,8 +72,7 @@ class State:
     @property
     def first(self) -> int:
         """Position of the first entry that is needed to go on."""
-        assert self.cursor is not None
-        return min(self.behind, default=self.cursor + 1)
+        return min(self.behind, default=(self.cursor or 0) + 1)
 
 
 def state_of(session: Session, position: int) -> Sequence[Argument]:

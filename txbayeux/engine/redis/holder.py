@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,10 +33,9 @@ from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.session import Session
 from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.events import Reason
-from txbayeux.interfaces import Clock
 from txbayeux.message import Entry
 
-__all__ = ["Hole", "Holder"]
+__all__ = ["Holder", "Hole"]
 
 _PART: Final = 500
 """Entries that are read from Redis at a time where the tail is too short."""
@@ -58,13 +58,13 @@ class Holder:
 
     def __init__(
         self,
-        clock: Clock,
+        clock: Any,
         options: RedisOptions,
+        *,
         hub: Hub,
         commands: Commands,
         reader: Reader,
         tail: Tail,
-        *,
         lost: Callable[[str], UnknownSession],
     ) -> None:
         self._clock = clock
@@ -110,19 +110,24 @@ class Holder:
         opening = self.openings.get(session_id)
         if opening is None:
             opening = self.openings[session_id] = Opening(session_id)
-            opening.task = Deferred.fromCoroutine(
-                self._open(opening, live, patience, leave)
-            )
-        waiter: Deferred[Session | None] = Deferred()
+            waiter: Deferred[Session | None] = Deferred()
+            opening.waiters.append(waiter)
+            self._begin(opening, self._open(opening, live, patience, leave))
+            return waiter
+        waiter = Deferred()
         opening.waiters.append(waiter)
-        if len(opening.waiters) == 1:
-            opening.task.addCallbacks(
-                self._opened,
-                self._failed,
-                callbackArgs=(opening,),
-                errbackArgs=(opening,),
-            )
         return waiter
+
+    def _begin(
+        self, opening: Opening, work: Coroutine[Any, Any, Session | None]
+    ) -> None:
+        opening.task = Deferred.fromCoroutine(work)
+        opening.task.addCallbacks(
+            self._opened,
+            self._failed,
+            callbackArgs=(opening,),
+            errbackArgs=(opening,),
+        )
 
     async def _open(
         self, opening: Opening, live: float, patience: float, leave: bool
@@ -179,11 +184,10 @@ class Holder:
         """Wait for what the former holder says; go by what is written if it is mute."""
         try:
             word = await opening.word.addTimeout(self._options.handover, self._clock)
-        except TimeoutError:
+        except DeferredTimeout:
             opening.check()
-            assert opening.generation is not None
             self._commands.run(
-                "settle", opening.session_id, opening.generation
+                "settle", opening.session_id, opening.generation or 0
             ).addErrback(_ignore)
             return State(state.cursor, state.behind, None, state.repeats)
         opening.check()
@@ -197,7 +201,6 @@ class Holder:
         known: int,
     ) -> list[Entry]:
         """Give what the session has not got of all that was dispatched here."""
-        assert state.cursor is not None
         before: list[Logged] = []
         following = state.first
         while (start := self._start()) > following:
@@ -212,7 +215,7 @@ class Holder:
             chain(before, self._tail.after(following - 1)),
             opening.session_id,
             subscriptions,
-            cursor=state.cursor,
+            cursor=state.cursor or 0,
             known=known,
             behind=frozenset(state.behind),
         )

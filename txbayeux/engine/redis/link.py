@@ -11,6 +11,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from txbayeux.engine.redis.location import Location
+from txbayeux.engine.redis.sentinel import find
 from txbayeux.engine.redis.wire import Redis, RedisError
 from txbayeux.interfaces import DelayedCall
 
@@ -128,8 +129,6 @@ class Link:
             return "", 0
         if location.service is None:
             return location.hosts[0]
-        from txbayeux.engine.redis.sentinel import find
-
         return await find(self._reactor, location, self._timeout)
 
     def _lost(self, redis: Redis) -> None:

@@ -31,7 +31,7 @@ class RedisOptions:
     """Age past which entries of the log are forgotten, whatever their number."""
 
     tail_messages: int = 10_000
-    """Entries of the log that each front-end keeps at hand for sessions it takes over."""
+    """Entries that each front-end keeps at hand for sessions it takes over."""
 
     tail_bytes: int = 32 * 1024 * 1024
     """Bytes of JSON in those entries."""

@@ -60,7 +60,7 @@ class Reader:
         return int(position), int(token)
 
     def begin(self, log: str, inbox: str, position: int) -> None:
-        """Follow another log, from behind ``position``; who waits on the old one fails."""
+        """Follow another log; who waits for a position of the old one fails."""
         self.abandon()
         self._log_key, self._inbox_key = log.encode(), inbox.encode()
         self._inbox_id = b"0-0"
@@ -114,13 +114,9 @@ class Reader:
     def _replied(self, reply: Any, redis: Redis) -> None:
         if redis is not self._redis:
             return
-        entries: Sequence[Any] = ()
-        notices: Sequence[Any] = ()
-        for key, items in reply or ():
-            if key == self._log_key:
-                entries = items
-            elif key == self._inbox_key:
-                notices = items
+        streams = dict(reply or ())
+        entries = streams.get(self._log_key, ())
+        notices = streams.get(self._inbox_key, ())
         if entries:
             first = int(entries[0][0].partition(b"-")[0])
             self._log_id = entries[-1][0]
@@ -132,13 +128,7 @@ class Reader:
         # Redis looks for more while this is handed on.
         self._read()
         for identity, fields in entries:
-            try:
-                item = parse(identity, fields)
-                self.position = item.position
-                self._logged(item)
-            except Exception:
-                _log.failure("Handing on entry {identity} failed", identity=identity)
-                self.position = int(identity.partition(b"-")[0])
+            self._hand_on(identity, fields)
         for identity, fields in notices:
             try:
                 self._noticed(notice(fields))
@@ -146,6 +136,15 @@ class Reader:
                 _log.failure("Acting on notice {identity} failed", identity=identity)
         if self._waiting:
             self._tell()
+
+    def _hand_on(self, identity: bytes, fields: Sequence[bytes]) -> None:
+        try:
+            item = parse(identity, fields)
+            self.position = item.position
+            self._logged(item)
+        except Exception:
+            _log.failure("Handing on entry {identity} failed", identity=identity)
+            self.position = int(identity.partition(b"-")[0])
 
     def _tell(self) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -62,8 +62,8 @@ class Redis(Protocol):
         if not self._waiting:
             self._since = self._clock.seconds()
         self._waiting.append(result)
-        assert self.transport is not None
-        self.transport.write(hiredis.pack_command(command))
+        transport: Any = self.transport
+        transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
         return result
 
     def silence(self) -> float:
@@ -90,7 +90,9 @@ class Redis(Protocol):
             # RESP2 has no booleans: False says that no reply is whole.
             while (reply := self._reader.gets()) is not False:
                 if not self._waiting:
-                    raise Lost(f"a reply to no command: {reply!r}")
+                    _log.error("Redis replied to no command: {reply!r}", reply=reply)
+                    self.abort()
+                    return
                 waiting = self._waiting.popleft()
                 if isinstance(reply, RedisError):
                     waiting.errback(reply)

@@ -33,6 +33,13 @@ if not epoch then
 end
 redis.call('PEXPIRE', KEYS[1], lifetime)
 redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
+-- From now on others can count on this front-end: it lives, and reads its inbox.
+local time = redis.call('TIME')
+local beat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local own = all .. epoch .. ':front:' .. front
+redis.call('HSET', own, 'beat', beat)
+redis.call('HSETNX', own, 'position', string.format('%.0f', position))
+redis.call('PEXPIRE', own, lifetime)
 local inbox = all .. epoch .. ':inbox:' .. front
 if redis.call('EXISTS', inbox) == 0 then
   redis.call('XADD', inbox, '*', 'k', 'hello')
