@@ -22,6 +22,7 @@ class RoundRobin:
         self.engines = engines
         self._turns = cycle(engines)
         self._last: Deferred[Any] | None = None
+        self._streams: dict[Stream, RedisEngine] = {}
 
     def _next(self, operation: Callable[[RedisEngine], Deferred[Any]]) -> Deferred[Any]:
         """Begin an operation when the one before is through, as the contract wants."""
@@ -47,6 +48,14 @@ class RoundRobin:
         else:
             former.addCallback(begin)
         return result
+
+    def _place(self, stream: Stream | None) -> RedisEngine:
+        """A connection stays with the front-end that accepted it."""
+        if stream is None:
+            return next(self._turns)
+        if stream not in self._streams:
+            self._streams[stream] = next(self._turns)
+        return self._streams[stream]
 
     def start(self, observer: SessionObserver) -> Deferred[None]:
         started = gatherResults([engine.start(observer) for engine in self.engines])
@@ -98,12 +107,12 @@ class RoundRobin:
         stream: Stream | None = None,
         acknowledged: int | None = None,
     ) -> Deferred[Delivery]:
-        return next(self._turns).connect(
+        return self._place(stream).connect(
             session_id, hold=hold, stream=stream, acknowledged=acknowledged
         )
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
-        return self._next(lambda engine: engine.attach(session_id, stream))
+        return self._place(stream).attach(session_id, stream)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
         for engine in self.engines:

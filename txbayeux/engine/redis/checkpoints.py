@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
@@ -87,19 +88,23 @@ class Checkpoints:
             self._write(position, (), live)
             position = ""
 
-    def write_now(self, holding: Holding) -> None:
-        """Write what is true of one session, at once."""
-        self._write("", self._listed(holding, holding.written[0]), ())
+    def position(self) -> Deferred[int]:
+        """Ask for the log's position."""
+        return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
+
+    def write_now(self, holding: Holding) -> Deferred[None]:
+        """Write what is true of one session; fires when others can know it."""
+        return self._write("", self._listed(holding, holding.written[0]), ())
 
     def _write(
         self,
         position: str,
         listed: list[Argument] | tuple[()],
         lives: tuple[Argument, ...],
-    ) -> None:
-        self._commands.run(
+    ) -> Deferred[None]:
+        return self._commands.run(
             "checkpoint", position, self._lifetime, len(listed) // 4, *listed, *lives
-        ).addErrback(_ignore)
+        ).addCallbacks(lambda _: None, _ignore)
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
         self._hub.flush()

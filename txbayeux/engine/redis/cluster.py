@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.endings import GAP, Endings
 from txbayeux.engine.redis.entries import Addressed, Change, Logged, Tail
 from txbayeux.engine.redis.holder import Holder
 from txbayeux.engine.redis.link import Link
@@ -27,18 +28,12 @@ from txbayeux.engine.redis.location import Location
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
-from txbayeux.engine.redis.wire import Argument, Lost, Redis, RedisError
+from txbayeux.engine.redis.wire import Argument, Lost, Redis
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
 
-__all__ = ["FAREWELL", "GAP", "Cluster"]
-
-GAP: Final = "Session closed - messages were missed"
-"""What a session is told that cannot go on without a hole."""
-
-FAREWELL: Final = 300_000
-"""Milliseconds for which it is remembered why a session was ended."""
+__all__ = ["Cluster"]
 
 _TICK: Final = 0.2
 """Seconds between checkpoints: so much comes twice after a crash."""
@@ -105,8 +100,10 @@ class Cluster:
             commands=self.commands,
             reader=self.reader,
             tail=self._tail,
+            session_timeout=session_timeout,
             lost=self._lost,
         )
+        self.endings = Endings(self.commands, self.holder.ended, closed)
         self.checkpoints = Checkpoints(
             reactor,
             hub,
@@ -143,8 +140,7 @@ class Cluster:
         self._next_beat = 0.0
         self._last_beat = 0.0
         self._samples: deque[tuple[float, int]] = deque()
-        self._doomed: dict[str, tuple[Reason, str]] = {}
-        self.totals = {"gaps": 0, "epochs": 0}
+        self._epochs = 0
 
     @property
     def patience(self) -> float:
@@ -155,6 +151,14 @@ class Cluster:
     def ready(self) -> bool:
         """Whether publishes are accepted and messages arrive."""
         return self.commands.live and self._following
+
+    def statistics(self) -> dict[str, int]:
+        """Count what went wrong, and what waits for Redis."""
+        return {
+            "gaps_total": self.endings.gaps,
+            "epochs_total": self._epochs,
+            "pending": self.commands.outstanding,
+        }
 
     def start(self) -> None:
         """Begin to connect."""
@@ -251,7 +255,7 @@ class Cluster:
 
     def _enter(self, epoch: str, position: int) -> None:
         if self._epoch:
-            self.totals["epochs"] += 1
+            self._epochs += 1
             _log.error(
                 "The log in Redis is another one than before (it was emptied, went "
                 "back, or failed over): {count} sessions are told to handshake anew",
@@ -259,7 +263,6 @@ class Cluster:
             )
         self._epoch = epoch
         sessions = tuple(self.holder.holdings)
-        doomed, self._doomed = self._doomed, {}
         self._tail.clear()
         self._samples.clear()
         self.checkpoints.forget()
@@ -267,20 +270,18 @@ class Cluster:
         prefix = f"{self._all}{epoch}:"
         self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.front}", position)
         self._hub.position = position
-        self.holder.abandon()
+        self.holder.abandon(taken=True)
         for session_id in sessions:
             self.holder.ended(session_id, Reason.KICKED, GAP)
             self._closed(session_id, Reason.KICKED)
-        for session_id, (reason, _) in doomed.items():
-            self._closed(session_id, reason)
+        self.endings.all_gone()
 
     def _refresh(self) -> None:
         """Make sure of everything after having been away."""
         self.checkpoints.forget()
         self._last_beat = 0.0
         self._next_beat = 0.0
-        for session_id in tuple(self._doomed):
-            self._execute(session_id)
+        self.endings.again()
         for holding in self.holder.holdings.values():
             self.checkpoints.doubt(holding)
         self.checkpoints.write()
@@ -303,56 +304,15 @@ class Cluster:
     def _noticed(self, notice: Mapping[str, str]) -> None:
         self.holder.noticed(notice)
 
+    def _lost(self, session_id: str) -> UnknownSession:
+        return self.endings.lost(session_id)
+
     def _hole(self) -> None:
         """Hear that entries were forgotten before they were read here."""
         self._tail.clear()
         self._hub.position = self.reader.position
         for session_id in tuple(self.holder.holdings):
-            self._lost(session_id)
-
-    # Sessions that end here
-
-    def condemned(self, session_id: str) -> UnknownSession | None:
-        """Give what to tell a session that is to end as soon as Redis is back."""
-        doom = self._doomed.get(session_id)
-        return None if doom is None else UnknownSession(session_id, doom[1])
-
-    def condemn(self, session_id: str, reason: Reason, why: str) -> None:
-        """End a session, whether or not Redis can be reached now."""
-        self._doomed[session_id] = (reason, why)
-        self.holder.ended(session_id, reason, why)
-        self._execute(session_id)
-
-    def destroy(self, session_id: str, reason: Reason, why: str) -> Deferred[Any]:
-        """End a session in Redis."""
-        arguments = (session_id, reason.value, why, FAREWELL)
-        return self.commands.run("destroy", *arguments)
-
-    def _execute(self, session_id: str) -> None:
-        reason, why = self._doomed[session_id]
-
-        def done(_: Any) -> None:
-            if self._doomed.pop(session_id, None) is not None:
-                self._closed(session_id, reason)
-
-        def failed(failure: Failure) -> None:
-            # Unless somebody else ended it, it is tried again when Redis is back.
-            if failure.check(RedisError) is not None:
-                self._doomed.pop(session_id, None)
-
-        self.destroy(session_id, reason, why).addCallbacks(done, failed)
-
-    def _lost(self, session_id: str) -> UnknownSession:
-        """End a session that cannot go on without a hole, which is never silent."""
-        if self.totals["gaps"] % 1000 == 0:
-            _log.error(
-                "What session {session} needs was forgotten before it had got it: it "
-                "is told to handshake anew (retained_messages, retained_seconds)",
-                session=session_id[:8],
-            )
-        self.totals["gaps"] += 1
-        self.condemn(session_id, Reason.KICKED, GAP)
-        return UnknownSession(session_id, GAP)
+            self.endings.lost(session_id)
 
     # The pulse
 

@@ -10,15 +10,14 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.engine.redis.cluster import Cluster
-from txbayeux.engine.redis.handover import Superseded
+from txbayeux.engine.redis.connections import Connections
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.engine.redis.options import RedisOptions
-from txbayeux.engine.session import Answer, Session
+from txbayeux.engine.session import Session
 from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
@@ -29,9 +28,6 @@ __all__ = ["RedisEngine"]
 
 _ID: Final = re.compile(r"[0-9a-f]{32}\Z")
 """The session ids that are made here: nothing else is asked of Redis."""
-
-_ELSEWHERE: Final = 2.0
-"""Seconds after which a connect looks again whether its session is elsewhere still."""
 
 _LAST_WORD: Final = 2.0
 """Seconds that stopping waits for Redis."""
@@ -60,8 +56,6 @@ class RedisEngine:
         self._limits = limits or Limits()
         self._session_timeout = session_timeout
         self._observer: SessionObserver | None = None
-        self._known = 0
-        self._elsewhere: dict[str, Deferred[None]] = {}
         self._hub = Hub(
             reactor,
             limits=self._limits,
@@ -80,6 +74,8 @@ class RedisEngine:
         )
         self._commands = self._cluster.commands
         self._holder = self._cluster.holder
+        self._endings = self._cluster.endings
+        self._connections = Connections(reactor, self._hub, self._cluster)
 
     @classmethod
     def from_url(
@@ -121,10 +117,10 @@ class RedisEngine:
     async def _stop(self) -> None:
         cluster = self._cluster
         if cluster.ready:
-            await self._wait(cluster.reader.reached(self._known))
+            last = cluster.checkpoints.position()
+            await self._wait(last.addCallback(cluster.reader.reached))
         self._hub.flush()
-        for waiting in tuple(self._elsewhere.values()):
-            waiting.callback(None)
+        self._connections.stop()
         words = self._holder.leave()
         if self._commands.live:
             for start in range(0, len(words), 6 * 500):
@@ -148,8 +144,7 @@ class RedisEngine:
         """See :meth:`txbayeux.interfaces.Engine.statistics`: this process's part."""
         return {
             **self._hub.statistics(self._holder.sessions()),
-            **{f"{name}_total": n for name, n in self._cluster.totals.items()},
-            "pending": self._commands.outstanding,
+            **self._cluster.statistics(),
         }
 
     def ready(self) -> bool:
@@ -186,7 +181,7 @@ class RedisEngine:
             self._holder.ended(session_id, reason, why)
             self._closed(session_id, reason)
 
-        ended = self._cluster.destroy(session_id, reason, why or "")
+        ended = self._endings.destroy(session_id, reason, why or "")
         return ended.addCallback(destroyed)
 
     def subscribe(
@@ -258,73 +253,9 @@ class RedisEngine:
         unknown = self._unknown(session_id)
         if unknown is not None:
             return fail(unknown)
-        session = self._holder.session(session_id)
-        if session is None or (hold <= 0 and self._behind()):
-            return Deferred.fromCoroutine(
-                self._connect(session_id, hold, stream, acknowledged)
-            )
-        return self._connected(session, hold, stream, acknowledged)
-
-    def _connected(
-        self,
-        session: Session,
-        hold: float,
-        stream: Stream | None,
-        acknowledged: int | None,
-    ) -> Deferred[Delivery]:
-        connected = self._hub.connect(
-            session, hold=hold, stream=stream, acknowledged=acknowledged
+        return self._connections.connect(
+            session_id, hold=hold, stream=stream, acknowledged=acknowledged
         )
-        self._cluster.checkpoints.connected(session)
-        return connected
-
-    async def _connect(
-        self,
-        session_id: str,
-        hold: float,
-        stream: Stream | None,
-        acknowledged: int | None,
-    ) -> Delivery:
-        until = self._reactor.seconds() + hold
-        try:
-            while True:
-                session = await self._holder.want(
-                    session_id,
-                    live=hold + self._session_timeout,
-                    patience=max(hold, self._cluster.patience),
-                    leave=stream is None,
-                )
-                if session is not None:
-                    break
-                left = until - self._reactor.seconds()
-                if left <= 0:
-                    return _empty(superseded=False)
-                await self._look_again(session_id, min(left, _ELSEWHERE))
-            if hold <= 0 and self._behind():
-                await self._caught_up()
-                return await self.connect(
-                    session_id, hold=hold, stream=stream, acknowledged=acknowledged
-                )
-        except Superseded:
-            return _empty(superseded=True)
-        left = max(0.0, until - self._reactor.seconds())
-        return await self._connected(session, left, stream, acknowledged)
-
-    async def _look_again(self, session_id: str, seconds: float) -> None:
-        """Wait; a further connect of the session releases this one."""
-        former = self._elsewhere.get(session_id)
-        if former is not None:
-            former.errback(Superseded())
-        waiting: Deferred[None] = Deferred()
-        self._elsewhere[session_id] = waiting
-        call = self._reactor.callLater(seconds, waiting.callback, None)
-        try:
-            await waiting
-        finally:
-            if call.active():
-                call.cancel()
-            if self._elsewhere.get(session_id) is waiting:
-                del self._elsewhere[session_id]
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.attach`."""
@@ -332,25 +263,7 @@ class RedisEngine:
         if unknown is not None:
             return fail(unknown)
 
-        def attached(session: Session | None) -> None:
-            if session is None:
-                return
-            self._hub.attach(session, stream)
-            holding = self._holder.holdings.get(session_id)
-            if holding is not None:
-                self._cluster.checkpoints.write_now(holding)
-
-        def failed(failure: Failure) -> None:
-            failure.trap(Superseded)
-            stream.replaced()
-
-        wanted = self._holder.want(
-            session_id,
-            live=self._session_timeout,
-            patience=self._cluster.patience,
-            leave=False,
-        )
-        return wanted.addCallback(attached).addErrback(failed)
+        return self._connections.attach(session_id, stream)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
         """See :meth:`txbayeux.interfaces.Engine.detach`."""
@@ -372,19 +285,10 @@ class RedisEngine:
     def _unknown(self, session_id: str) -> UnknownSession | None:
         if not _ID.match(session_id):
             return UnknownSession(session_id)
-        return self._cluster.condemned(session_id)
+        return self._endings.condemned(session_id)
 
     def _learn(self, position: int | bytes) -> None:
-        self._known = max(self._known, int(position))
-
-    def _behind(self) -> bool:
-        return self._cluster.ready and self._cluster.reader.position < self._known
-
-    async def _caught_up(self) -> None:
-        try:
-            await self._cluster.reader.reached(self._known)
-        except BayeuxError:
-            _log.debug("Redis went away while a connect waited for the log")
+        self._connections.known = max(self._connections.known, int(position))
 
     # What the hub says
 
@@ -399,7 +303,7 @@ class RedisEngine:
             messages=len(session.queue),
             octets=session.queued_bytes,
         )
-        self._cluster.condemn(
+        self._endings.condemn(
             session.id, Reason.KICKED, "Session closed - too many messages waited"
         )
 
@@ -409,17 +313,6 @@ class RedisEngine:
     def _closed(self, session_id: str, reason: Reason) -> None:
         if self._observer is not None:
             self._observer.session_closed(session_id, reason)
-
-
-def _empty(*, superseded: bool) -> Delivery:
-    return Answer(
-        entries=(),
-        acknowledgement=None,
-        superseded=superseded,
-        ended=None,
-        why=None,
-        returned=None,
-    )
 
 
 _: type[Engine] = RedisEngine

@@ -65,6 +65,7 @@ class Holder:
         commands: Commands,
         reader: Reader,
         tail: Tail,
+        session_timeout: float,
         lost: Callable[[str], UnknownSession],
     ) -> None:
         self._clock = clock
@@ -73,6 +74,7 @@ class Holder:
         self._commands = commands
         self._reader = reader
         self._tail = tail
+        self._session_timeout = session_timeout
         self._lost = lost
         self.holdings: dict[str, Holding] = {}
         self.openings: dict[str, Opening] = {}
@@ -93,7 +95,7 @@ class Holder:
         self._hold(Holding(session, 1, (session.seen, "")))
 
     def want(
-        self, session_id: str, *, live: float, patience: float, leave: bool
+        self, session_id: str, *, hold: float, patience: float, leave: bool
     ) -> Deferred[Session | None]:
         """Have a session held here; fires with it.
 
@@ -101,7 +103,7 @@ class Holder:
         front-end that has an event stream open for it.  Fails with
         :class:`Superseded`, UnknownSession, or BayeuxError 503.
 
-        :param live: seconds it has to live.
+        :param hold: seconds that a connect for it may be held.
         :param patience: seconds to wait for a Redis that is away.
         """
         session = self.session(session_id)
@@ -112,7 +114,7 @@ class Holder:
             opening = self.openings[session_id] = Opening(session_id)
             waiter: Deferred[Session | None] = Deferred()
             opening.waiters.append(waiter)
-            self._begin(opening, self._open(opening, live, patience, leave))
+            self._begin(opening, self._open(opening, hold, patience, leave))
             return waiter
         waiter = Deferred()
         opening.waiters.append(waiter)
@@ -130,13 +132,13 @@ class Holder:
         )
 
     async def _open(
-        self, opening: Opening, live: float, patience: float, leave: bool
+        self, opening: Opening, hold: float, patience: float, leave: bool
     ) -> Session | None:
         session_id = opening.session_id
         taken = await self._commands.run(
             "take",
             session_id,
-            round(live * 1000),
+            round((hold + self._session_timeout) * 1000),
             round(self._options.dead_after * 1000),
             "1" if leave else "",
             patience=patience,
@@ -283,10 +285,11 @@ class Holder:
             words += state_of(holding.session, self._hub.position)
         return words
 
-    def abandon(self) -> None:
-        """Fail those who wait for a session."""
+    def abandon(self, *, taken: bool = False) -> None:
+        """Fail those who wait for a session, or only for one that was ``taken``."""
         for opening in tuple(self.openings.values()):
-            self._failed(Failure(Superseded()), opening)
+            if opening.generation is not None or not taken:
+                self._failed(Failure(UnknownSession(opening.session_id)), opening)
 
     # What others say
 

@@ -2,6 +2,7 @@
 -- reached which are not listed; milliseconds to keep that; how many are listed; for each
 -- its session, generation, cursor ('' if it reached that position, too) and whether an
 -- event stream is open for it; then session and milliseconds to live of those that connected.
+-- Gives the log's position.
 local count = tonumber(ARGV[7])
 if ARGV[5] ~= '' then
   redis.call('HSET', front_key(front), 'position', ARGV[5])
@@ -19,4 +20,4 @@ for i = 8 + count * 4, #ARGV, 2 do
     keep(ARGV[i], tonumber(ARGV[i + 1]))
   end
 end
-return 1
+return whole(last_position() or 0)
