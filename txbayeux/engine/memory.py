@@ -16,7 +16,6 @@ from txbayeux.errors import (
     TooManySubscriptions,
     UnknownSession,
     unavailable,
-    unavailable,
 )
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, Delivery, Engine, SessionObserver, Stream
