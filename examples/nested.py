@@ -9,8 +9,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import Data
 
-from txbayeux.adapter.bounded import bounded_request
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import bounded_request
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.limits import Limits
 from txbayeux.server import Server

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from examples import nested
@@ -66,3 +69,17 @@ def test_echo_answers_the_one_who_asked() -> None:
     assert messages(running, bob) == []
     (reply,) = running.post({**asked, "clientId": "gone"})
     assert reply["successful"]
+
+
+DOCS = sorted((Path(__file__).parent.parent / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_what_the_documentation_shows_is_what_runs(page: Path) -> None:
+    root = Path(__file__).parent.parent
+    shown = re.findall(
+        r"<!-- (examples/\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL
+    )
+    assert page.read_text().count("```python") == len(shown)
+    for name, text in shown:
+        assert text == (root / name).read_text(), name
