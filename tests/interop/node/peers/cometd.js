@@ -1,0 +1,22 @@
+/** CometD's own server for Node, which knows long-polling only: node cometd.js PORT */
+import {createServer} from "node:http";
+import cometd from "cometd-nodejs-server";
+
+import {refuses} from "./rules.js";
+
+const bayeux = cometd.createCometDServer({timeout: 10000, maxSessionsPerBrowser: -1});
+const allow = (session, message, channel, callback) => callback(null, !refuses(message));
+bayeux.policy = {
+    canHandshake: (session, message, callback) => callback(null, !refuses(message)),
+    canSubscribe: allow,
+    canPublish: allow,
+};
+const server = createServer((request, response) => {
+    if (request.url.startsWith("/bayeux")) {
+        bayeux.handle(request, response);
+        return;
+    }
+    response.writeHead(404, {"Content-Type": "text/html"});
+    response.end("<!doctype html><title>no page</title>No page here.");
+});
+server.listen(Number(process.argv[2]), "127.0.0.1");
