@@ -1,0 +1,1 @@
+"""Bayeux publish/subscribe for Twisted."""

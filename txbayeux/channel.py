@@ -1,0 +1,147 @@
+"""Channel names, patterns, and which subscriptions a channel reaches.
+
+Source: Bayeux specification, "Channels" and "Channel Globbing".  The grammar
+is the specification's, in ASCII; lengths are bounded because a name is
+expanded into every pattern that could match it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator
+from functools import lru_cache
+from typing import Final, Generic, TypeVar
+
+__all__ = [
+    "CONNECT",
+    "DISCONNECT",
+    "HANDSHAKE",
+    "MAX_LENGTH",
+    "MAX_SEGMENTS",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "SubscriptionIndex",
+    "expand",
+    "is_meta",
+    "is_name",
+    "is_pattern",
+    "is_service",
+    "matches",
+]
+
+HANDSHAKE: Final = "/meta/handshake"
+CONNECT: Final = "/meta/connect"
+SUBSCRIBE: Final = "/meta/subscribe"
+UNSUBSCRIBE: Final = "/meta/unsubscribe"
+DISCONNECT: Final = "/meta/disconnect"
+
+MAX_LENGTH: Final = 1024
+"""Longest channel name or pattern, in characters."""
+
+MAX_SEGMENTS: Final = 64
+"""Most segments of a channel name or pattern."""
+
+# `\Z`, not `$`: `$` also matches before a final newline.
+_TOKEN = r"[A-Za-z0-9\-_!~()$@]+"
+_NAME = re.compile(rf"(?:/{_TOKEN}){{1,{MAX_SEGMENTS}}}\Z")
+_PATTERN = re.compile(rf"(?:/{_TOKEN}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
+
+
+def is_name(value: object) -> bool:
+    """Tell whether ``value`` is a channel name (``/chat/room-1``)."""
+    return isinstance(value, str) and len(value) <= MAX_LENGTH and _is_name(value)
+
+
+@lru_cache(maxsize=4096)
+def _is_name(value: str) -> bool:
+    return _NAME.match(value) is not None
+
+
+def is_pattern(value: object) -> bool:
+    """Tell whether ``value`` is a channel pattern (``/chat/*``, ``/chat/**``)."""
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_LENGTH
+        and _PATTERN.match(value) is not None
+    )
+
+
+def is_meta(channel: str) -> bool:
+    """Tell whether ``channel`` is the protocol's own (``/meta`` and below)."""
+    return channel.startswith("/meta/") or channel == "/meta"
+
+
+def is_service(channel: str) -> bool:
+    """Tell whether ``channel`` is a service channel (``/service`` and below)."""
+    return channel.startswith("/service/") or channel == "/service"
+
+
+@lru_cache(maxsize=4096)
+def expand(name: str) -> tuple[str, ...]:
+    """Give the name itself and every pattern that matches it.
+
+    ``/a/b`` gives ``/a/b``, ``/a/*``, ``/a/**`` and ``/**``: at most two more
+    than the name has segments.  ``name`` must satisfy :func:`is_name`.
+    """
+    cuts = [i for i, character in enumerate(name) if character == "/"]
+    parents = [name[:cut] for cut in reversed(cuts)]
+    return (name, f"{parents[0]}/*", *(f"{parent}/**" for parent in parents))
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Tell whether a subscription to ``pattern`` gets what ``name`` carries."""
+    return pattern in expand(name)
+
+
+S = TypeVar("S", bound=Hashable)
+
+
+class SubscriptionIndex(Generic[S]):
+    """From a channel to its subscribers, at the cost of those subscribers.
+
+    One dict lookup for each pattern that could match, whatever else is
+    subscribed to.  Subscribers of one channel keep their order of arrival.
+    """
+
+    __slots__ = ("_subscribers",)
+
+    def __init__(self) -> None:
+        self._subscribers: dict[str, dict[S, None]] = {}
+
+    def add(self, pattern: str, subscriber: S) -> None:
+        """Subscribe; a repetition changes nothing."""
+        self._subscribers.setdefault(pattern, {})[subscriber] = None
+
+    def remove(self, pattern: str, subscriber: S) -> None:
+        """Unsubscribe; what is not subscribed changes nothing."""
+        subscribers = self._subscribers.get(pattern)
+        if subscribers is None:
+            return
+        subscribers.pop(subscriber, None)
+        if not subscribers:
+            del self._subscribers[pattern]
+
+    def matching(self, name: str) -> Iterable[S]:
+        """Give each subscriber that ``name`` reaches, once.
+
+        The result may be the index's own: it must be used up before the index
+        changes.
+        """
+        known = self._subscribers
+        found = [known[pattern] for pattern in expand(name) if pattern in known]
+        if len(found) == 1:
+            return found[0]
+        union: dict[S, None] = {}
+        for subscribers in found:
+            union |= subscribers
+        return union
+
+    def __contains__(self, pattern: str) -> bool:
+        return pattern in self._subscribers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._subscribers)
+
+    def __len__(self) -> int:
+        """Count the patterns that somebody is subscribed to."""
+        return len(self._subscribers)

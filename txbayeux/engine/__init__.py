@@ -1,0 +1,1 @@
+"""Sessions, subscriptions, and messages on their way."""

@@ -1,0 +1,132 @@
+"""Bayeux errors: what a reply's ``error`` field says.
+
+Source: Bayeux specification, "error": ``code ":" args ":" text``, where args
+and text are letters, digits and a few marks.  Faye's client can parse nothing
+else, so an argument with other characters is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = [
+    "BayeuxError",
+    "TooManySubscriptions",
+    "UnknownSession",
+    "bad_request",
+    "channel_forbidden",
+    "channel_invalid",
+    "connection_types_mismatch",
+    "missing_parameter",
+    "publish_failed",
+    "server_error",
+    "session_required",
+    "unavailable",
+    "version_mismatch",
+    "wrong_parameter",
+]
+
+_MAX_ARGUMENT: Final = 128
+_ARGUMENT = re.compile(r"[A-Za-z0-9\-_!~()$@ /*.]*\Z")
+_ERROR = re.compile(r"([0-9]{3}):([^:]*):(.*)\Z", re.DOTALL)
+
+
+class BayeuxError(Exception):
+    """A refusal in the protocol's own form.
+
+    ``code`` is three digits, ``arguments`` what was refused, ``text`` why.
+    ``str(error)`` is the wire form: ``403:/secret:Forbidden channel``.
+    """
+
+    def __init__(self, code: int, arguments: tuple[str, ...], text: str) -> None:
+        super().__init__(code, arguments, text)
+        self.code = code
+        self.arguments = arguments
+        self.text = text
+
+    def __str__(self) -> str:
+        plain = ",".join(
+            argument
+            for argument in self.arguments
+            if len(argument) <= _MAX_ARGUMENT and _ARGUMENT.match(argument)
+        )
+        return f"{self.code}:{plain}:{self.text}"
+
+    @classmethod
+    def parse(cls, error: object) -> BayeuxError:
+        """Read a reply's ``error``; anything unparseable becomes the text of a 500."""
+        match = _ERROR.match(error) if isinstance(error, str) else None
+        if match is None:
+            return cls(500, (), error if isinstance(error, str) else "Unknown error")
+        code, arguments, text = match.groups()
+        return cls(int(code), tuple(arguments.split(",")) if arguments else (), text)
+
+
+class UnknownSession(BayeuxError):
+    """The session does not exist, or does not any more: handshake anew."""
+
+    def __init__(self, session_id: str, why: str = "Unknown client") -> None:
+        super().__init__(402, (session_id,), why)
+
+
+class TooManySubscriptions(BayeuxError):
+    """The session would pass its limit of subscriptions; nothing was changed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(403, (), f"More than {limit} subscriptions")
+
+
+def version_mismatch(version: str) -> BayeuxError:
+    """Refuse a handshake for a protocol version that is not 1.x."""
+    return BayeuxError(300, (version,), "Version mismatch")
+
+
+def connection_types_mismatch(types: tuple[str, ...]) -> BayeuxError:
+    """Refuse connection types of which the server supports none."""
+    return BayeuxError(301, types[:8], "Connection types not supported")
+
+
+def bad_request(why: str) -> BayeuxError:
+    """Refuse something that is no Bayeux message at all."""
+    return BayeuxError(400, (), why)
+
+
+def missing_parameter(name: str) -> BayeuxError:
+    """Refuse a message that lacks a field it must contain."""
+    return BayeuxError(400, (name,), "Missing required parameter")
+
+
+def wrong_parameter(name: str) -> BayeuxError:
+    """Refuse a field of the wrong type or out of its range."""
+    return BayeuxError(400, (name,), "Invalid parameter")
+
+
+def session_required() -> BayeuxError:
+    """Refuse a message that must name a session and does not."""
+    return BayeuxError(401, (), "No client ID")
+
+
+def channel_forbidden(channel: str) -> BayeuxError:
+    """Refuse a channel that exists but is not for this use."""
+    return BayeuxError(403, (channel,), "Forbidden channel")
+
+
+def channel_invalid(channel: str) -> BayeuxError:
+    """Refuse what is neither a channel name nor, where allowed, a pattern."""
+    return BayeuxError(405, (channel,), "Invalid channel")
+
+
+def publish_failed(channel: str) -> BayeuxError:
+    """Tell a publisher that the message was not accepted by the engine."""
+    return BayeuxError(407, (channel,), "Failed to publish")
+
+
+def server_error() -> BayeuxError:
+    """Tell a client that something of ours failed; the log says what."""
+    return BayeuxError(500, (), "Internal server error")
+
+
+def unavailable() -> BayeuxError:
+    """Tell a client that the engine's storage is out of reach for now."""
+    return BayeuxError(503, (), "Service temporarily unavailable")

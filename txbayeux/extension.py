@@ -1,0 +1,130 @@
+"""Extensions: objects that see, change, drop or refuse messages.
+
+An extension has ``incoming``, ``outgoing``, or both.  Each gets the message
+(its own to change) and the request it belongs to, None for the process's own;
+it gives back the message, another one, None to drop it, or a Deferred of any
+of these.  Setting ``message["error"]`` refuses it (Faye's convention).  The
+order is that of installation, both ways.  On the client, ``request`` is None.
+
+An attribute ``channels``, a sequence of channel names and patterns, restricts
+an extension to messages on those: ``channels = ("/meta/**",)`` keeps it off
+the path of published messages, which it would slow down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from txbayeux import channel as channels
+from txbayeux.errors import server_error
+from txbayeux.interfaces import Request
+from txbayeux.message import Message
+
+__all__ = ["Extension", "Outcome", "Pipeline"]
+
+Extension: TypeAlias = object
+"""Any object with ``incoming(message, request)`` and/or ``outgoing(...)``."""
+
+Outcome: TypeAlias = Message | Deferred[Message | None] | None
+"""What an extension may give back."""
+
+_Step: TypeAlias = Callable[[Message, Request | None], Outcome]
+_log: Final = Logger()
+
+
+class Pipeline:
+    """One direction of the installed extensions.
+
+    An extension that raises, or gives back what is no message, fails that
+    message alone: it goes on as an error 500, past no further extension.
+    """
+
+    def __init__(self, direction: str, extensions: Iterable[Extension]) -> None:
+        """:param direction: ``"incoming"`` or ``"outgoing"``."""
+        self._steps: list[tuple[Sequence[str] | None, _Step]] = [
+            (getattr(extension, "channels", None), getattr(extension, direction))
+            for extension in extensions
+            if hasattr(extension, direction)
+        ]
+        self.meta_only = all(
+            patterns is not None and all(map(channels.is_meta, patterns))
+            for patterns, _ in self._steps
+        )
+        """Whether published messages need not be shown to any extension."""
+
+    def sees(self, channel: str) -> bool:
+        """Tell whether some extension wants the messages of ``channel``."""
+        if not self._steps or (self.meta_only and not channels.is_meta(channel)):
+            return False
+        return any(_wants(patterns, channel) for patterns, _ in self._steps)
+
+    def run(self, message: Message, request: Request | None) -> Outcome:
+        """Pass ``message`` through; at once if every extension answers at once."""
+        return self._run(message, request, 0)
+
+    def _run(
+        self, message: Message | None, request: Request | None, start: int
+    ) -> Outcome:
+        for index in range(start, len(self._steps)):
+            if message is None:
+                return None
+            patterns, step = self._steps[index]
+            if not _wants(patterns, message.get("channel")):
+                continue
+            original = message
+            try:
+                outcome = step(message, request)
+            except Exception:
+                return _failed(original)
+            if isinstance(outcome, Deferred):
+                return self._later(outcome, original, request, index + 1)
+            if outcome is not None and not isinstance(outcome, dict):
+                return _wrong(original, outcome)
+            message = outcome
+        return message
+
+    def _later(
+        self,
+        outcome: Deferred[Message | None],
+        original: Message,
+        request: Request | None,
+        following: int,
+    ) -> Deferred[Message | None]:
+        def succeeded(message: Any) -> Any:
+            if message is not None and not isinstance(message, dict):
+                return _wrong(original, message)
+            return self._run(message, request, following)
+
+        def failed(failure: Any) -> Message:
+            _log.failure("An extension failed", failure)
+            return _refused(original)
+
+        return outcome.addCallbacks(succeeded, failed)
+
+
+def _wants(patterns: Sequence[str] | None, channel: object) -> bool:
+    if patterns is None:
+        return True
+    if not channels.is_name(channel):
+        return False
+    names = channels.expand(str(channel))
+    return any(pattern in names for pattern in patterns)
+
+
+def _failed(message: Message) -> Message:
+    _log.failure("An extension failed")
+    return _refused(message)
+
+
+def _wrong(message: Message, outcome: object) -> Message:
+    _log.error("An extension gave back {outcome!r}, no message", outcome=outcome)
+    return _refused(message)
+
+
+def _refused(message: Message) -> Message:
+    message["error"] = str(server_error())
+    return message

@@ -1,0 +1,259 @@
+"""The seams between the layers, and what each side may rely on.
+
+An *engine* keeps sessions, subscriptions and what waits for them; the server
+calls it, and it calls back a :class:`SessionObserver`.  An *adapter* turns
+network input into calls of the server; a connection that can be written to
+at any time is a :class:`Stream`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from txbayeux.events import Reason
+    from txbayeux.message import Entry
+
+__all__ = [
+    "Clock",
+    "DelayedCall",
+    "Delivery",
+    "Engine",
+    "Request",
+    "SessionObserver",
+    "Stream",
+]
+
+
+class DelayedCall(Protocol):
+    """What :meth:`Clock.callLater` gives: Twisted's ``IDelayedCall``, for mypy."""
+
+    def active(self) -> bool:
+        """Tell whether the call is still to come."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+    def reset(self, delay: float) -> None:
+        """Let it come in ``delay`` seconds from now instead."""
+
+
+class Clock(Protocol):
+    """The reactor's time: Twisted's ``IReactorTime``, for mypy."""
+
+    def seconds(self) -> float:
+        """Give the time in seconds."""
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: Any
+    ) -> DelayedCall:
+        """Call ``callable`` in ``delay`` seconds."""
+
+
+@runtime_checkable
+class Request(Protocol):
+    """What extensions and listeners may know of where a message came from."""
+
+    @property
+    def transport(self) -> str:
+        """The connection type: ``long-polling``, ``websocket``, ..."""
+
+    @property
+    def peer(self) -> str:
+        """Address of the other end of the connection, without its port."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """HTTP headers of the request or the upgrade, names in lower case."""
+
+
+class Stream(Protocol):
+    """A connection that messages can be pushed to (WebSocket, EventSource).
+
+    Guarantees to the stream: ``send`` is called with entries in log order,
+    only while ``writable`` is true, and at most once a reactor turn for one
+    session unless a queue would overflow.
+    """
+
+    writable: bool
+    """False while the peer does not keep up, and once the connection is gone.
+
+    The stream's owner calls :meth:`Engine.resume` when it becomes true again.
+    """
+
+    yields_to_polls: bool
+    """Whether a ``/meta/connect`` over a polling transport takes the session away.
+
+    True for WebSocket.  False for EventSource, whose clients go on sending
+    connects by POST while messages come on the stream (Faye's behaviour).
+    """
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Write messages now; what is written counts as delivered."""
+
+    def replaced(self) -> None:
+        """Hear that the session's messages now go elsewhere."""
+
+    def close(self, reason: Reason) -> None:
+        """Hear that the session ended; close once pending replies are written."""
+
+
+class Delivery(Protocol):
+    """What a connect is answered with."""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The messages, in log order."""
+
+    @property
+    def acknowledgement(self) -> int | None:
+        """Position to send as ``ext.ack``; None if the session does not use it."""
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another connect of the same session released this one."""
+
+    @property
+    def ended(self) -> Reason | None:
+        """Why the session ended, if that is what released the connect."""
+
+    def give_back(self) -> None:
+        """Return the entries: the connection was gone when they came to be written.
+
+        They wait for the next connect, ahead of what came later.
+        """
+
+
+class SessionObserver(Protocol):
+    """What an engine tells the server that holds it."""
+
+    def session_closed(self, session_id: str, reason: Reason) -> None:
+        """Hear, exactly once for each session, that it ended; must not raise."""
+
+
+class Engine(Protocol):
+    """Sessions, subscriptions, and messages on their way.
+
+    Input has been validated by the caller.  Every Deferred may also fail with
+    :class:`~txbayeux.errors.BayeuxError` 503 while storage is out of reach.
+
+    *Order.*  Operations take effect in the order of the calls on one engine.
+    All subscribers see messages in one total order, that of the log.
+    *Delivery.*  A message accepted while a session is subscribed reaches its
+    queue exactly once, however many of its subscriptions match.  It leaves the
+    queue when handed to a live connection, or, where the session acknowledges,
+    when acknowledged.  *Atomicity.*  A list of subscriptions takes effect whole
+    or not at all.  *Expiry.*  A session lives until its last connect's holding
+    time plus the engine's session timeout have passed.
+    """
+
+    def start(self, observer: SessionObserver) -> Deferred[None]:
+        """Begin; called once, before anything else."""
+
+    def stop(self) -> Deferred[None]:
+        """End what lives in this process only; release every held connect.
+
+        Afterwards nothing of the engine is left in the reactor.
+        """
+
+    def release_all(self) -> None:
+        """Answer every held connect now, with what waits for it."""
+
+    def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
+        """Make a session and give its id: alphanumeric, 128 random bits or more."""
+
+    def destroy_session(
+        self, session_id: str, reason: Reason, why: str | None = None
+    ) -> Deferred[None]:
+        """End a session; its held connect is answered, its stream closed.
+
+        ``why`` is told to the client at its return, for a while.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+    def subscribe(
+        self, session_id: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        """Add subscriptions to names or patterns; give those that are new.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession` or
+        :class:`~txbayeux.errors.TooManySubscriptions`, having changed nothing.
+        """
+
+    def unsubscribe(
+        self, session_id: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        """Remove subscriptions; give those that were there.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+    def publish(
+        self, channel: str, json: bytes, session_id: str | None = None
+    ) -> Deferred[None]:
+        """Append a ready-made message to the log; fires when it is accepted.
+
+        With a ``session_id`` that does not exist it fails with
+        :class:`~txbayeux.errors.UnknownSession`, and nothing is published.
+        """
+
+    def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
+        """Queue a message for one session, whatever it is subscribed to.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+    def connect(
+        self,
+        session_id: str,
+        *,
+        hold: float,
+        stream: Stream | None = None,
+        acknowledged: int | None = None,
+    ) -> Deferred[Delivery]:
+        """Accept a connect; fires with what it is to be answered with.
+
+        ``hold`` is how long to wait for messages, in seconds.  With a ``stream``
+        messages go there from now on and the answer carries none, unless the
+        session acknowledges: then they come in answers only.  ``acknowledged``
+        is the position that such a session says it has seen.  A held connect
+        of the same session is answered first.  Cancelling the Deferred says
+        that the connection is gone: the connect is withdrawn, nothing is lost.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        """Send a session's messages to ``stream`` without a connect (EventSource).
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """Hear that a connection is gone; its session lives on.
+
+        ``unsent`` are entries that the stream was given and could not write: they
+        wait for the next connection, ahead of what came later.
+        """
+
+    def resume(self, stream: Stream) -> None:
+        """Hear that ``stream`` is writable again."""
+
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """Call ``listener`` in this process with each entry that ``pattern`` matches."""
+
+    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """Undo :meth:`listen`."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """Count what is held: at least ``sessions``, ``subscriptions``, ``held``,
+        ``streams``, ``queued_messages``, ``queued_bytes``."""
+
+    def ready(self) -> bool:
+        """Tell whether publishes would be accepted now."""

@@ -1,0 +1,69 @@
+"""What a request is answered with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.interfaces import Delivery, Request, Stream
+from txbayeux.message import Entry, Message
+
+__all__ = ["Processor", "Response"]
+
+
+@dataclass(slots=True)
+class Response:
+    """The answer to one request: replies and messages, in the order to send them.
+
+    ``held``, if not None, is a connect that waits for messages: it fires with a
+    further Response, and is cancelled when the connection goes away.  A request
+    over HTTP waits for it; over a socket, ``items`` are sent at once.
+    """
+
+    items: Sequence[Message | Entry]
+    held: Deferred[Response] | None = None
+    delivery: Delivery | None = None
+
+    def give_back(self) -> None:
+        """Say that the connection was gone before ``items`` could be written."""
+        if self.delivery is not None:
+            self.delivery.give_back()
+
+
+class Processor(Protocol):
+    """The protocol, as adapters and the in-process transport see it."""
+
+    def process(
+        self,
+        messages: Sequence[Any],
+        request: Request | None,
+        stream: Stream | None = None,
+    ) -> Deferred[Response]:
+        """Handle the messages of one request, in order.
+
+        The items may be anything that JSON can be; each gets its answer.
+        ``stream`` is what a connect among them hands messages to from then on
+        (see :meth:`outlet`).  The Deferred does not fail.  Calls for one
+        connection must wait for one another's Deferreds, not for ``held``.
+        """
+
+    def outlet(self, stream: Stream, request: Request) -> Stream:
+        """Wrap a connection's stream, once, with the outgoing extensions.
+
+        Gives ``stream`` itself where none wants published messages.
+        """
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        """Send a session's messages to ``stream`` (an outlet) from now on.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+    def detach(self, stream: Stream) -> None:
+        """Hear that the connection behind ``stream`` (an outlet) is gone."""
+
+    def resume(self, stream: Stream) -> None:
+        """Hear that ``stream`` (an outlet) is writable again."""
