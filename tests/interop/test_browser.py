@@ -1,35 +1,50 @@
 """Faye's and CometD's JavaScript clients in Chromium."""
 
+from typing import Final
+
 import pytest
 
 from .scenarios import Scenarios
-from .stage import Cast
+from .stage import Cast, Family, Stage
 
-OWN = [
-    Cast(program="browser", family=family, transport=transport, origin="own")
-    for family, transport in [
-        ("faye", "websocket"),
-        ("faye", "eventsource"),
-        ("faye", "long-polling"),
-        ("faye", "callback-polling"),
-        ("cometd", "websocket"),
-        ("cometd", "long-polling"),
-        ("cometd", "callback-polling"),
-    ]
-]
-OTHER = [
-    Cast(program="browser", family=family, transport=transport, origin="other")
-    for family, transport in [
-        ("faye", "websocket"),
-        ("faye", "cross-origin-long-polling"),
-        ("faye", "callback-polling"),
-        ("cometd", "websocket"),
-        ("cometd", "long-polling"),
-        ("cometd", "callback-polling"),
-    ]
-]
+# What the browser sends over each, the handshake included: Faye's client makes it over HTTP, to
+# another origin by JSON-P, whatever the transport it then goes on with.
+OWN: Final[dict[tuple[Family, str], set[str]]] = {
+    ("faye", "websocket"): {"xhr", "websocket"},
+    ("faye", "eventsource"): {"xhr", "eventsource"},
+    ("faye", "long-polling"): {"xhr"},
+    ("faye", "callback-polling"): {"script"},
+    ("cometd", "websocket"): {"websocket"},
+    ("cometd", "long-polling"): {"xhr"},
+    ("cometd", "callback-polling"): {"script"},
+}
+OTHER: Final[dict[tuple[Family, str], set[str]]] = {
+    ("faye", "websocket"): {"script", "websocket"},
+    ("faye", "cross-origin-long-polling"): {"script", "xhr"},
+    ("faye", "callback-polling"): {"script"},
+    ("cometd", "websocket"): {"websocket"},
+    ("cometd", "long-polling"): {"xhr"},
+    ("cometd", "callback-polling"): {"script"},
+}
+REQUESTS: Final[dict[Cast, set[str]]] = {
+    Cast(program="browser", family=family, transport=transport, origin=origin): kinds
+    for origin, transports in (("own", OWN), ("other", OTHER))
+    for (family, transport), kinds in transports.items()
+}
 
 
-@pytest.mark.parametrize("stage", [*OWN, *OTHER], ids=str, indirect=True)
+@pytest.mark.parametrize("stage", REQUESTS, ids=str, indirect=True)
 class TestBrowser(Scenarios):
-    pass
+    def test_sends_what_the_transport_is_for(self, stage: Stage) -> None:
+        alice = stage.actor("alice", fresh=True)
+        alice.subscribe("/kinds")
+        alice.publish("/kinds", "sent")
+        alice.wait_for("/kinds", 1)
+
+        mount = stage.server.url.removeprefix("http")
+        kinds = {
+            request["kind"]
+            for request in alice.ask("requests")
+            if mount in request["url"]
+        }
+        assert kinds == REQUESTS[stage.cast]

@@ -3,7 +3,7 @@
  *
  *     node browser.js CHROMIUM PORT
  *
- * Each actor has a tab of its own. `open` names the page that the tab shows: one of the server
+ * Each actor on stage has a tab of its own. `open` names the page that the tab shows: one of the server
  * under test, or http://localhost:PORT/, which this program serves together with the scripts.
  */
 import {readFile} from "node:fs/promises";
@@ -44,24 +44,24 @@ const browser = await chromium.launch({
 });
 const context = await browser.newContext({bypassCSP: true});
 const tabs = new Map();
+// Making a tab and loading the scripts takes longer than most scenarios. A client that was closed
+// may still send a last request or two, so `requests` is for an actor that asked for a fresh one.
+const idle = new Map();
 
-async function open(command) {
+async function makeTab(command) {
     const page = await context.newPage();
-    const requests = [];
-    tabs.set(command.actor, {page, requests});
+    const tab = {page, requests: []};
     page.on("request", request => {
-        requests.push({kind: request.resourceType(), method: request.method(), url: request.url()});
+        tab.requests.push({kind: request.resourceType(), url: request.url()});
     });
-    page.on("websocket", socket => {
-        requests.push({kind: "websocket", method: "GET", url: socket.url()});
-    });
-    page.on("console", message => console.error(`${command.actor}: ${message.text()}`));
-    page.on("pageerror", error => console.error(`${command.actor}: ${error.stack}`));
+    page.on("websocket", socket => socket.once("framesent", () => {
+        tab.requests.push({kind: "websocket", url: socket.url()});
+    }));
+    page.on("console", message => console.error(`console: ${message.text()}`));
+    page.on("pageerror", error => console.error(error.stack));
     await page.goto(command.page);
     await page.exposeFunction("interopEmit", say);
-    if (command.family === "faye") {
-        await page.addScriptTag({url: `${SCRIPTS}/faye/faye-browser-min.js`});
-    }
+    await page.addScriptTag({url: `${SCRIPTS}/faye/faye-browser-min.js`});
     await page.evaluate(async scripts => {
         const {Stage} = await import(`${scripts}/actors/stage.js`);
         const {FayeActor} = await import(`${scripts}/actors/faye.js`);
@@ -72,20 +72,33 @@ async function open(command) {
             cometd: emit => new CometDActor(library, emit),
         }, window.interopEmit);
     }, SCRIPTS);
+    return tab;
+}
+
+function idleTabs(command) {
+    if (!idle.has(command.page)) {
+        idle.set(command.page, []);
+    }
+    return idle.get(command.page);
 }
 
 async function perform(command) {
     if (command.do === "open") {
-        await open(command);
+        const tab = command.fresh
+            ? await makeTab(command)
+            : idleTabs(command).pop() ?? await makeTab(command);
+        tab.home = idleTabs(command);
+        tab.requests.length = 0;
+        tabs.set(command.actor, tab);
     }
-    const {page, requests} = tabs.get(command.actor);
+    const tab = tabs.get(command.actor);
     if (command.do === "requests") {
-        return requests;
+        return tab.requests;
     }
-    const result = await page.evaluate(c => window.interopStage.perform(c), command);
+    const result = await tab.page.evaluate(c => window.interopStage.perform(c), command);
     if (command.do === "close") {
         tabs.delete(command.actor);
-        await page.close();
+        tab.home.push(tab);
     }
     return result;
 }
