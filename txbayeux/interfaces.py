@@ -50,9 +50,9 @@ class Clock(Protocol):
         """Give the time in seconds."""
 
     def callLater(
-        self, delay: float, callable: Callable[..., object], *args: Any
+        self, delay: float, call: Callable[..., object], /, *args: Any
     ) -> DelayedCall:
-        """Call ``callable`` in ``delay`` seconds."""
+        """Call ``call`` in ``delay`` seconds."""
 
 
 @runtime_checkable
@@ -80,18 +80,20 @@ class Stream(Protocol):
     session unless a queue would overflow.
     """
 
-    writable: bool
-    """False while the peer does not keep up, and once the connection is gone.
+    @property
+    def writable(self) -> bool:
+        """False while the peer does not keep up, and once the connection is gone.
 
-    The stream's owner calls :meth:`Engine.resume` when it becomes true again.
-    """
+        The stream's owner calls :meth:`Engine.resume` when it becomes true again.
+        """
 
-    yields_to_polls: bool
-    """Whether a ``/meta/connect`` over a polling transport takes the session away.
+    @property
+    def yields_to_polls(self) -> bool:
+        """Whether a ``/meta/connect`` over a polling transport takes the session away.
 
-    True for WebSocket.  False for EventSource, whose clients go on sending
-    connects by POST while messages come on the stream (Faye's behaviour).
-    """
+        True for WebSocket.  False for EventSource, whose clients go on sending
+        connects by POST while messages come on the stream (Faye's behaviour).
+        """
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages now; what is written counts as delivered."""
@@ -246,14 +248,18 @@ class Engine(Protocol):
         """Hear that ``stream`` is writable again."""
 
     def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Call ``listener`` in this process with each entry that ``pattern`` matches."""
+        """Call ``listener`` in this process with each entry ``pattern`` matches."""
 
     def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """Undo :meth:`listen`."""
 
     def statistics(self) -> Mapping[str, int]:
-        """Count what is held: at least ``sessions``, ``subscriptions``, ``held``,
-        ``streams``, ``queued_messages``, ``queued_bytes``."""
+        """Count what there is now.
+
+        At least ``sessions``, ``subscriptions``, ``held`` (connects), ``streams``,
+        ``queued_messages`` and ``queued_bytes``; names that end in ``_total``
+        count since the start.
+        """
 
     def ready(self) -> bool:
         """Tell whether publishes would be accepted now."""

@@ -39,11 +39,12 @@ class Alarms(Generic[S]):
     A sleeper whose time is put off need not tell: it is woken at the old time,
     answers with the new one, and sleeps on.  So a session that connects twenty
     times a second costs one alarm in its holding time, not twenty a second.
+
+    :param ring: is called at a sleeper's time and gives the next one, if any.
+        Should it raise, that is logged and the sleeper is woken no more.
     """
 
     def __init__(self, clock: Clock, ring: Callable[[S], float | None]) -> None:
-        """:param ring: is called at a sleeper's time and gives the next one, if any.
-        Should it raise, that is logged and the sleeper is woken no more."""
         self._clock = clock
         self._ring = ring
         self._heap: list[tuple[float, int, S]] = []

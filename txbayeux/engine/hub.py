@@ -8,7 +8,7 @@ connections, once a reactor turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
@@ -29,7 +29,12 @@ _log: Final = Logger()
 
 
 class Hub:
-    """Local sessions, an index from channel to them, and the flush."""
+    """Local sessions, an index from channel to them, and the flush.
+
+    :param session_timeout: seconds a session lives after its connect's hold.
+    :param expired: is told of a session whose time is up.
+    :param overflowed: is told of a session whose queue passed its limits.
+    """
 
     def __init__(
         self,
@@ -40,9 +45,6 @@ class Hub:
         expired: Callable[[Session], None],
         overflowed: Callable[[Session], None],
     ) -> None:
-        """:param session_timeout: seconds a session lives after its connect's hold.
-        :param expired: is told of a session whose time is up.
-        :param overflowed: is told of a session whose queue passed its limits."""
         self._clock = clock
         self._limits = limits
         self._session_timeout = session_timeout
@@ -57,6 +59,7 @@ class Hub:
         self._dirty: list[Session] = []
         self._heard: list[Entry] = []
         self._flush_call: DelayedCall | None = None
+        self.totals = {"published": 0, "delivered": 0, "expired": 0, "overflowed": 0}
 
     # Sessions
 
@@ -170,6 +173,7 @@ class Hub:
                 full.append(session)
         if len(self._listeners):
             self._heard.append(entry)
+        self.totals["published"] += 1
         self._schedule()
         for session in full:
             self._relieve(session)
@@ -204,10 +208,17 @@ class Hub:
             self._flush_call.cancel()
         self._flush_call = None
 
-    @property
-    def streams(self) -> int:
-        """Count the sessions that a stream is open for."""
-        return len(self._by_stream)
+    def statistics(self, sessions: Collection[Session]) -> dict[str, int]:
+        """Count what ``sessions`` hold, and what was done since the start."""
+        return {
+            "sessions": len(sessions),
+            "subscriptions": sum(len(session.subscriptions) for session in sessions),
+            "held": sum(session.held is not None for session in sessions),
+            "streams": len(self._by_stream),
+            "queued_messages": sum(len(session.queue) for session in sessions),
+            "queued_bytes": sum(session.queued_bytes for session in sessions),
+            **{f"{name}_total": total for name, total in self.totals.items()},
+        }
 
     # The flush
 
@@ -246,10 +257,11 @@ class Hub:
                 self._answer(session)
         elif stream.writable and session.queue:
             entries = session.take()
+            self.totals["delivered"] += len(entries)
             try:
                 stream.send(entries)
             except Exception:
-                _log.failure("Sending to session {id} failed", id=session.id)
+                _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
 
     def _answer(self, session: Session, *, superseded: bool = False) -> None:
@@ -261,6 +273,7 @@ class Hub:
         entries: Sequence[Entry] = ()
         if session.answers_carry_messages and not superseded:
             entries = session.take()
+            self.totals["delivered"] += len(entries)
         held.callback(
             Answer(
                 entries=entries,
@@ -275,6 +288,7 @@ class Hub:
         if session.ended is None and session.over(self._limits):
             self._flush(session)
             if session.over(self._limits):
+                self.totals["overflowed"] += 1
                 self._overflowed(session)
 
     def _replace_stream(self, session: Session, stream: Stream | None) -> None:
@@ -294,6 +308,7 @@ class Hub:
             self._answer(session)
         if session.deadline > now:
             return session.deadline
+        self.totals["expired"] += 1
         self._expired(session)
         return None
 

@@ -33,6 +33,9 @@ class MemoryEngine:
     """An :class:`~txbayeux.interfaces.Engine` without storage.
 
     The Deferreds that it returns have fired already, but for a held connect.
+
+    :param clock: the reactor.
+    :param session_timeout: seconds a session lives after its connect's hold.
     """
 
     def __init__(
@@ -42,8 +45,6 @@ class MemoryEngine:
         limits: Limits | None = None,
         session_timeout: float = DEFAULT_SESSION_TIMEOUT,
     ) -> None:
-        """:param clock: the reactor.
-        :param session_timeout: seconds a session lives after its connect's hold."""
         self._limits = limits or Limits()
         self._sessions: dict[str, Session] = {}
         self._farewells: OrderedDict[str, str] = OrderedDict()
@@ -177,15 +178,7 @@ class MemoryEngine:
 
     def statistics(self) -> Mapping[str, int]:
         """See :meth:`txbayeux.interfaces.Engine.statistics`."""
-        sessions = self._sessions.values()
-        return {
-            "sessions": len(sessions),
-            "subscriptions": sum(len(session.subscriptions) for session in sessions),
-            "held": sum(session.held is not None for session in sessions),
-            "streams": self._hub.streams,
-            "queued_messages": sum(len(session.queue) for session in sessions),
-            "queued_bytes": sum(session.queued_bytes for session in sessions),
-        }
+        return self._hub.statistics(self._sessions.values())
 
     def ready(self) -> bool:
         """See :meth:`txbayeux.interfaces.Engine.ready`."""
@@ -201,8 +194,8 @@ class MemoryEngine:
 
     def _overflowed(self, session: Session) -> None:
         _log.warn(
-            "Session {id} is closed: {messages} messages, {octets} bytes wait for it",
-            id=session.id,
+            "{session} is closed: {messages} messages, {octets} bytes wait for it",
+            session=session,
             messages=len(session.queue),
             octets=session.queued_bytes,
         )

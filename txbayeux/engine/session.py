@@ -122,4 +122,4 @@ class Session:
         self.queued_bytes = self.sent = 0
 
     def __repr__(self) -> str:
-        return f"<Session {self.id}>"
+        return f"<Session {self.id[:8]}>"
