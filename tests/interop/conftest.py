@@ -22,8 +22,11 @@ _COMETD: Final = {"websocket", "long-polling", "callback-polling"}
 PLAYABLE: Final[dict[str, Callable[[Cast], bool]]] = {
     "txbayeux": lambda cast: True,
     "faye": lambda cast: cast.family == "faye",
-    "cometd-node": lambda cast: (cast.family, cast.transport, cast.origin != "other")
-    == ("cometd", "long-polling", True),
+    "cometd-node": lambda cast: (
+        cast.family == "cometd"
+        and cast.transport == "long-polling"
+        and cast.origin != "other"
+    ),
     "cometd-java": lambda cast: cast.transport in _COMETD and cast.origin != "other",
 }
 FAULTS: Final = {

@@ -11,7 +11,7 @@ from .puppet import DEADLINE
 
 
 class Poster:
-    """A session that only publishes, at once after its handshake, and never connects."""
+    """A session that publishes at once after its handshake, and never connects."""
 
     def __init__(self, url: str) -> None:
         """:param url: the mount of a server."""

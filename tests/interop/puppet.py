@@ -18,7 +18,7 @@ Event = dict[str, Any]
 
 
 class PuppetError(AssertionError):
-    """A program died, failed at a command, or did not do in time what was waited for."""
+    """A program died, failed at a command, or let a deadline pass."""
 
 
 class Puppet:
@@ -40,9 +40,8 @@ class Puppet:
             stderr=subprocess.PIPE,
             encoding="utf-8",
         )
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        self._stdin = self._process.stdin
-        self._pipes = (self._process.stdout, self._process.stderr)
+        self._stdin = _open(self._process.stdin)
+        self._pipes = (_open(self._process.stdout), _open(self._process.stderr))
         self._threads = [
             threading.Thread(target=self._read, args=(pipe, take), daemon=True)
             for pipe, take in zip(self._pipes, (self._take, self._note), strict=True)
@@ -122,3 +121,8 @@ class Puppet:
     def _record(self, line: str) -> None:
         with self._changed:
             self._transcript.append(line[:400])
+
+
+def _open(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe

@@ -1,10 +1,10 @@
-"""The extension that the server under test is started with: --extension ...refusing:factory."""
+"""The extension of the server under test: ``--extension refusing:factory``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from .servers import REFUSED
+REFUSED: Final = "403:interop:Refused by the extension"
 
 
 class Refusing:

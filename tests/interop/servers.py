@@ -13,13 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from .puppet import DEADLINE
+from .refusing import REFUSED
 
-_PACKAGE: Final = __package__ or ""
-_ROOT: Final = Path(__file__).parents[len(_PACKAGE.split("."))]
-"""The directory from which this package is imported."""
-
-REFUSED: Final = "403:interop:Refused by the extension"
-"""What the extension in refusing.py, and its counterparts in the peers, answer."""
+_HERE: Final = Path(__file__).parent
 
 
 def free_port() -> int:
@@ -31,7 +27,7 @@ def free_port() -> int:
 
 @dataclass(kw_only=True)
 class Server:
-    """A server in a process of its own, on a port that it keeps when it is restarted."""
+    """A server process, on a port that it keeps when it is restarted."""
 
     command: Sequence[str]
     directory: Path
@@ -70,7 +66,7 @@ class Server:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
                 assert self.alive, f"The server ended:\n{self.log()}"
-                assert time.monotonic() < end, f"The server does not listen:\n{self.log()}"
+                assert time.monotonic() < end, f"It does not listen:\n{self.log()}"
                 time.sleep(0.02)
             else:
                 return
@@ -103,10 +99,10 @@ def txbayeux(output: Path, origins: Sequence[str]) -> Server:
         f"--port={port}",
         "--mount=/bayeux",
         "--timeout=10",
-        f"--extension={_PACKAGE}.refusing:factory",
-        *(f"--origin={origin}" for origin in origins),
+        "--extension=refusing:factory",
+        *(f"--allow-origin={origin}" for origin in origins),
     ]
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(_HERE), os.environ.get("PYTHONPATH")]))
     return Server(
         command=command,
         directory=output.parent,
@@ -128,7 +124,7 @@ def faye(output: Path, programs: Path) -> Server:
 
 
 def cometd_node(output: Path, programs: Path) -> Server:
-    """Make CometD's server for Node. :param programs: the directory node/, installed."""
+    """Make CometD's server for Node. :param programs: as for Faye's."""
     port = free_port()
     return Server(
         command=["node", "peers/cometd.js", str(port)],

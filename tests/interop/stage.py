@@ -31,7 +31,7 @@ class Cast:
 
     @property
     def keeps_order(self) -> bool:
-        """Whether publishes made at once arrive in order: each waits for the one before."""
+        """Whether publishes made at once arrive in order: one is sent after another."""
         if self.family == "cometd":
             return self.program != "java" or self.transport == "websocket"
         return self.transport == "websocket"
@@ -42,7 +42,11 @@ class Cast:
 
         In cometd-nodejs-client 2.0.0 it does not: it decodes each chunk for itself.
         """
-        return (self.program, self.family, self.transport) != ("node", "cometd", "long-polling")
+        return (
+            self.program != "node"
+            or self.family != "cometd"
+            or self.transport == "websocket"
+        )
 
     @property
     def sends_large(self) -> bool:
@@ -87,6 +91,15 @@ class Actor:
         """Publish, successfully."""
         reply = self.ask("publish", channel=channel, data=data)
         assert reply["successful"], reply
+
+    def publish_all(
+        self, channel: str, items: list[Any], *, pipelined: bool
+    ) -> list[dict[str, Any]]:
+        """Publish them at once, or each after the reply to the one before."""
+        replies: list[dict[str, Any]] = self.ask(
+            "publishAll", channel=channel, items=items, pipelined=pipelined
+        )
+        return replies
 
     def received(self, subscription: str) -> list[Received]:
         """Give what the listener of ``subscription`` got, in order."""

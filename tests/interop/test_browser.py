@@ -5,10 +5,10 @@ from typing import Final
 import pytest
 
 from .scenarios import Scenarios
-from .stage import Cast, Family, Stage
+from .stage import Cast, Family, Origin, Stage
 
-# What the browser sends over each, the handshake included: Faye's client makes it over HTTP, to
-# another origin by JSON-P, whatever the transport it then goes on with.
+# What the browser sends over each, the handshake included: Faye's client makes it over
+# HTTP, to another origin by JSON-P, whatever the transport it then goes on with.
 OWN: Final[dict[tuple[Family, str], set[str]]] = {
     ("faye", "websocket"): {"xhr", "websocket"},
     ("faye", "eventsource"): {"xhr", "eventsource"},
@@ -26,9 +26,13 @@ OTHER: Final[dict[tuple[Family, str], set[str]]] = {
     ("cometd", "long-polling"): {"xhr"},
     ("cometd", "callback-polling"): {"script"},
 }
+TRANSPORTS: Final[dict[Origin, dict[tuple[Family, str], set[str]]]] = {
+    "own": OWN,
+    "other": OTHER,
+}
 REQUESTS: Final[dict[Cast, set[str]]] = {
     Cast(program="browser", family=family, transport=transport, origin=origin): kinds
-    for origin, transports in (("own", OWN), ("other", OTHER))
+    for origin, transports in TRANSPORTS.items()
     for (family, transport), kinds in transports.items()
 }
 

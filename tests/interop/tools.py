@@ -66,7 +66,8 @@ def java_programs() -> list[str]:
 
 def _once(stamp: Path, inputs: Iterable[Path], command: Sequence[str]) -> None:
     """Run a command unless it was run since its inputs changed."""
-    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()
+    contents = b"\0".join(path.read_bytes() for path in inputs)
+    digest = hashlib.sha256(contents).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         _run(command, stamp.parent.parent)
         stamp.write_text(digest)
