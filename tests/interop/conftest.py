@@ -18,6 +18,7 @@ from .stage import Cast, Program, Stage
 SERVER: Final = os.environ.get("TXBAYEUX_INTEROP_SERVER", "txbayeux")
 """The server under test; a peer's own shows whether the scenarios are right."""
 
+_HOME: Final = {"none", "own"}
 _COMETD: Final = {"websocket", "long-polling", "callback-polling"}
 PLAYABLE: Final[dict[str, Callable[[Cast], bool]]] = {
     "txbayeux": lambda cast: True,
@@ -25,9 +26,9 @@ PLAYABLE: Final[dict[str, Callable[[Cast], bool]]] = {
     "cometd-node": lambda cast: (
         cast.family == "cometd"
         and cast.transport == "long-polling"
-        and cast.origin != "other"
+        and cast.origin in _HOME
     ),
-    "cometd-java": lambda cast: cast.transport in _COMETD and cast.origin != "other",
+    "cometd-java": lambda cast: cast.transport in _COMETD and cast.origin in _HOME,
 }
 FAULTS: Final = {
     # It sends a copy for each subscription that matches.
@@ -141,12 +142,12 @@ def stage(
     if not server.alive:
         server.start()
 
-    def page(cast: Cast) -> str:
-        if cast.origin == "other":
-            return f"http://localhost:{puppets.pages}/"
+    page = {
+        "other": f"http://localhost:{puppets.pages}/",
+        "neighbour": f"http://127.0.0.1:{puppets.pages}/",
+        "stranger": f"http://stranger.localhost:{puppets.pages}/",
         # Any page of the server's will do, and one that is not there needs no making.
-        return f"http://127.0.0.1:{server.port}/interop"
-
+    }.get(cast.origin, f"http://127.0.0.1:{server.port}/interop")
     made = Stage(cast, server, puppets.get(cast.program), page)
     yield made
     made.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -12,7 +11,7 @@ from .servers import Server
 
 Program = Literal["node", "browser", "java"]
 Family = Literal["faye", "cometd"]
-Origin = Literal["none", "own", "other"]
+Origin = Literal["none", "own", "other", "neighbour", "stranger"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +22,9 @@ class Cast:
     family: Family
     transport: str
     origin: Origin = "none"
-    """Of the page that a browser shows: the server's own, or another one."""
+    """Of the page that a browser shows: the server's own, another one that the server
+    was told to let in, another port of its host that it was not, or another host.
+    """
 
     def __str__(self) -> str:
         parts = [self.program, self.family, self.transport]
@@ -143,10 +144,8 @@ class Actor:
 class Stage:
     """A server, a program, and the actors that a scenario asks for."""
 
-    def __init__(
-        self, cast: Cast, server: Server, puppet: Puppet, page: Callable[[Cast], str]
-    ) -> None:
-        """:param page: gives the page that a browser is to show."""
+    def __init__(self, cast: Cast, server: Server, puppet: Puppet, page: str) -> None:
+        """:param page: what a browser is to show."""
         self.cast = cast
         self.server = server
         self.puppet = puppet
@@ -162,7 +161,7 @@ class Stage:
             family=self.cast.family,
             transport=self.cast.transport,
             url=self.server.url,
-            page=self._page(self.cast),
+            page=self._page,
             **options,
         )
         return actor, reply

@@ -52,3 +52,19 @@ class TestBrowser(Scenarios):
             if mount in request["url"]
         }
         assert kinds == REQUESTS[stage.cast]
+
+
+UNLISTED: Final[tuple[Origin, ...]] = ("neighbour", "stranger")
+# CometD's client handshakes over the transport itself.
+STRANGERS: Final = [
+    Cast(program="browser", family="cometd", transport=transport, origin=origin)
+    for origin in UNLISTED
+    for transport in ("websocket", "long-polling", "callback-polling")
+]
+
+
+@pytest.mark.parametrize("stage", STRANGERS, ids=str, indirect=True)
+def test_pages_of_other_origins_are_not_let_in(stage: Stage) -> None:
+    _, reply = stage.enter("mallory")
+
+    assert not reply["successful"]

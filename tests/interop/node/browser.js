@@ -4,7 +4,8 @@
  *     node browser.js CHROMIUM PORT
  *
  * Each actor on stage has a tab of its own. `open` names the page that the tab shows: one of the server
- * under test, or http://localhost:PORT/, which this program serves together with the scripts.
+ * under test, or the one that this program serves on PORT together with the scripts, by any name
+ * of this machine: Chromium finds it at localhost, 127.0.0.1 and stranger.localhost.
  */
 import {readFile} from "node:fs/promises";
 import {createServer} from "node:http";
@@ -36,7 +37,7 @@ const server = createServer(async (request, response) => {
     }
     response.writeHead(404).end("no such script");
 });
-await new Promise(resolve => server.listen(Number(port), "localhost", resolve));
+await new Promise(resolve => server.listen(Number(port), "127.0.0.1", resolve));
 
 const browser = await chromium.launch({
     executablePath,
