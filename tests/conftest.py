@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest.register_assert_rewrite("txbayeux.testing")
+
 OUTSIDE = {"interop", "chaos", "packaging"}
 
 

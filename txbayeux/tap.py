@@ -176,7 +176,7 @@ Examples:
             raise UsageError("--mount is a plain path like /bayeux")
         self["mount"] = mount
         try:
-            self["origins"] = Origins.parse(self["allow-origin"])
+            self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
         self["extensions"] = [_extension(name) for name in self["extension"]]

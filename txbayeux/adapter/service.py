@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
+from txbayeux.adapter.bounded import bounded_request
 from txbayeux.adapter.page import (
     ChatPage,
     Health,
@@ -21,7 +22,6 @@ from txbayeux.adapter.page import (
     client_script,
     static_folder,
 )
-from txbayeux.adapter.request import bounded_request
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
 from txbayeux.eventlog import log_events
