@@ -18,6 +18,9 @@ from .stage import Cast, Program, Stage
 SERVER: Final = os.environ.get("TXBAYEUX_INTEROP_SERVER", "txbayeux")
 """The server under test; a peer's own shows whether the scenarios are right."""
 
+TIMEOUT: Final = 10
+"""Seconds for which a connect is held. Faye's client gives a request 1.2 times that."""
+
 _HOME: Final = {"none", "own"}
 _COMETD: Final = {"websocket", "long-polling", "callback-polling"}
 PLAYABLE: Final[dict[str, Callable[[Cast], bool]]] = {
@@ -110,26 +113,30 @@ def puppets() -> Generator[Puppets]:
 
 @pytest.fixture(scope="module")
 def server(
-    puppets: Puppets, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    puppets: Puppets,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Server]:
+    """Run the server; the parameter, if any, is its time-out."""
     output = tmp_path_factory.mktemp("server") / "output"
-    made = _make(output, puppets)
+    made = _make(output, getattr(request, "param", TIMEOUT), puppets)
     with ExitStack() as stack:
         stack.callback(made.kill)
         made.start()
         yield made
 
 
-def _make(output: Path, puppets: Puppets) -> Server:
+def _make(output: Path, timeout: int, puppets: Puppets) -> Server:
     match SERVER:
         case "txbayeux":
-            return servers.txbayeux(output, [f"http://localhost:{puppets.pages}"])
+            origin = f"http://localhost:{puppets.pages}"
+            return servers.txbayeux(output, timeout, [origin])
         case "faye":
-            return servers.faye(output, tools.node_programs())
+            return servers.faye(output, timeout, tools.node_programs())
         case "cometd-node":
-            return servers.cometd_node(output, tools.node_programs())
+            return servers.cometd_node(output, timeout, tools.node_programs())
         case "cometd-java":
-            return servers.cometd_java(output, tools.java_programs())
+            return servers.cometd_java(output, timeout, tools.java_programs())
     raise AssertionError(SERVER)
 
 

@@ -143,6 +143,21 @@ class Scenarios:
         bob.wait_for("/news", 1)
         assert alice.received("/news") == []
 
+    @pytest.mark.parametrize("server", [2], ids=["2s"], indirect=True)
+    def test_a_connect_that_was_held_to_its_end(self, stage: Stage) -> None:
+        alice, bob = stage.actor("alice"), stage.actor("bob")
+        alice.subscribe("/news")
+        bob.publish("/news", "before")
+        alice.wait_for("/news", 1)
+
+        # One may have brought the message; the next ends a wait for nothing.
+        alice.wait_for_reply("/meta/connect", len(alice.replies("/meta/connect")) + 2)
+
+        bob.publish("/news", "after")
+        got = alice.wait_for("/news", 2)
+        assert [data for _, data in got] == ["before", "after"]
+        assert len(alice.replies("/meta/handshake")) == 1
+
     @pytest.mark.parametrize("end", ["kill", "stop"])
     def test_recovery_after_a_restart(self, stage: Stage, end: str) -> None:
         alice, bob = stage.actor("alice"), stage.actor("bob")

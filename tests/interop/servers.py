@@ -88,8 +88,12 @@ class Server:
         return self.output.read_text(errors="replace")[-8000:]
 
 
-def txbayeux(output: Path, origins: Sequence[str]) -> Server:
-    """Make our own server. :param origins: other origins whose pages may use it."""
+def txbayeux(output: Path, timeout: int, origins: Sequence[str]) -> Server:
+    """Make our own server.
+
+    :param timeout: seconds for which it holds a connect.
+    :param origins: other origins whose pages may use it.
+    """
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("twistd")),
@@ -98,7 +102,7 @@ def txbayeux(output: Path, origins: Sequence[str]) -> Server:
         "bayeux",
         f"--port={port}",
         "--mount=/bayeux",
-        "--timeout=10",
+        f"--timeout={timeout}",
         "--extension=refusing:factory",
         *(f"--allow-origin={origin}" for origin in origins),
     ]
@@ -112,22 +116,22 @@ def txbayeux(output: Path, origins: Sequence[str]) -> Server:
     )
 
 
-def faye(output: Path, programs: Path) -> Server:
+def faye(output: Path, timeout: int, programs: Path) -> Server:
     """Make Faye's server for Node. :param programs: the directory node/, installed."""
     port = free_port()
     return Server(
-        command=["node", "peers/faye.js", str(port)],
+        command=["node", "peers/faye.js", str(port), str(timeout)],
         directory=programs,
         output=output,
         port=port,
     )
 
 
-def cometd_node(output: Path, programs: Path) -> Server:
+def cometd_node(output: Path, timeout: int, programs: Path) -> Server:
     """Make CometD's server for Node. :param programs: as for Faye's."""
     port = free_port()
     return Server(
-        command=["node", "peers/cometd.js", str(port)],
+        command=["node", "peers/cometd.js", str(port), str(timeout)],
         directory=programs,
         output=output,
         port=port,
@@ -135,11 +139,11 @@ def cometd_node(output: Path, programs: Path) -> Server:
     )
 
 
-def cometd_java(output: Path, java: Sequence[str]) -> Server:
+def cometd_java(output: Path, timeout: int, java: Sequence[str]) -> Server:
     """Make CometD's Java server. :param java: how a class of java/ is run."""
     port = free_port()
     return Server(
-        command=[*java, "txbayeux.interop.CometDServer", str(port)],
+        command=[*java, "txbayeux.interop.CometDServer", str(port), str(timeout)],
         directory=output.parent,
         output=output,
         port=port,

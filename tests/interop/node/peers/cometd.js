@@ -1,10 +1,14 @@
-/** CometD's own server for Node, which knows long-polling only: node cometd.js PORT */
+/**
+ * CometD's own server for Node, which knows long-polling only:
+ * node cometd.js PORT TIMEOUT, in seconds
+ */
 import {createServer} from "node:http";
 import cometd from "cometd-nodejs-server";
 
 import {refuses} from "./rules.js";
 
-const bayeux = cometd.createCometDServer({timeout: 10000, maxSessionsPerBrowser: -1});
+const [port, timeout] = process.argv.slice(2);
+const bayeux = cometd.createCometDServer({timeout: Number(timeout) * 1000, maxSessionsPerBrowser: -1});
 const allow = (session, message, channel, callback) => callback(null, !refuses(message));
 bayeux.policy = {
     canHandshake: (session, message, callback) => callback(null, !refuses(message)),
@@ -19,4 +23,4 @@ const server = createServer((request, response) => {
     response.writeHead(404, {"Content-Type": "text/html"});
     response.end("<!doctype html><title>no page</title>No page here.");
 });
-server.listen(Number(process.argv[2]), "127.0.0.1");
+server.listen(Number(port), "127.0.0.1");

@@ -1,10 +1,11 @@
-/** Faye's own server: node faye.js PORT */
+/** Faye's own server: node faye.js PORT TIMEOUT, in seconds */
 import {createServer} from "node:http";
 import Faye from "faye";
 
 import {ERROR, refuses} from "./rules.js";
 
-const bayeux = new Faye.NodeAdapter({mount: "/bayeux", timeout: 10});
+const [port, timeout] = process.argv.slice(2);
+const bayeux = new Faye.NodeAdapter({mount: "/bayeux", timeout: Number(timeout)});
 bayeux.addExtension({
     incoming(message, callback) {
         if (refuses(message)) {
@@ -18,4 +19,4 @@ const server = createServer((request, response) => {
     response.end("<!doctype html><title>no page</title>No page here.");
 });
 bayeux.attach(server);
-server.listen(Number(process.argv[2]), "127.0.0.1");
+server.listen(Number(port), "127.0.0.1");

@@ -19,7 +19,7 @@ import org.eclipse.jetty.server.Context;
 import org.eclipse.jetty.server.Server;
 import org.eclipse.jetty.websocket.server.WebSocketUpgradeHandler;
 
-/** CometD's own Java server on 127.0.0.1: CometDServer PORT */
+/** CometD's own Java server on 127.0.0.1: CometDServer PORT TIMEOUT, in seconds */
 public final class CometDServer {
     private static final int MAX_MESSAGE_SIZE = 4 * 1024 * 1024;
 
@@ -35,7 +35,7 @@ public final class CometDServer {
         BayeuxServerImpl bayeux = new BayeuxServerImpl();
         bayeux.setOption(Context.class.getName(), context.getContext());
         bayeux.setOption("ws.cometdURLMapping", "/bayeux/*");
-        bayeux.setOption("timeout", 10_000);
+        bayeux.setOption("timeout", 1000 * Integer.parseInt(args[1]));
         bayeux.setOption("maxMessageSize", MAX_MESSAGE_SIZE);
         bayeux.setOption("maxSessionsPerBrowser", -1);
         bayeux.setTransports(
