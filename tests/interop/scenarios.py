@@ -61,6 +61,8 @@ class Scenarios:
             "/wild/one/two",
             "/wild/end",
         ]
+        # One copy each: the client finds the listeners.
+        assert alice.arrivals() == ["/wild/one", "/wild/one/two", "/wild/end"]
 
     def test_200_messages_in_order(self, stage: Stage) -> None:
         alice, bob = stage.actor("alice"), stage.actor("bob")
@@ -109,7 +111,7 @@ class Scenarios:
         alice.subscribe("/allowed")
         alice.publish("/allowed", "pear")
         assert [data for _, data in alice.wait_for("/allowed", 1)] == ["pear"]
-        assert alice.received("/forbidden/fruit") == []
+        assert alice.arrivals() == ["/allowed"]
 
     def test_refused_handshake(self, stage: Stage) -> None:
         _, reply = stage.enter("mallory", ext={"refuse": True})
@@ -129,7 +131,7 @@ class Scenarios:
         bob.publish("/end", "end")
 
         alice.wait_for("/end", 1)
-        assert [data for _, data in alice.received("/news")] == [1]
+        assert alice.arrivals() == ["/news", "/end"]
 
     def test_disconnect(self, stage: Stage) -> None:
         alice, bob = stage.actor("alice"), stage.actor("bob")
@@ -141,7 +143,7 @@ class Scenarios:
 
         bob.publish("/news", "she has left")
         bob.wait_for("/news", 1)
-        assert alice.received("/news") == []
+        assert alice.arrivals() == []
 
     @pytest.mark.parametrize("server", [2], ids=["2s"], indirect=True)
     def test_a_connect_that_was_held_to_its_end(self, stage: Stage) -> None:

@@ -110,6 +110,10 @@ class Actor:
             if event["subscription"] == subscription
         ]
 
+    def arrivals(self) -> list[str]:
+        """Give the channels of the messages that came over the wire, replies apart."""
+        return [event["channel"] for event in self._events("arrival")]
+
     def wait_for(self, subscription: str, count: int) -> list[Received]:
         """Wait until the listener got ``count`` messages, and give what it got."""
         self._puppet.wait(

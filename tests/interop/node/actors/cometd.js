@@ -1,4 +1,4 @@
-import {publishAll, summary} from "./stage.js";
+import {arrival, publishAll, summary} from "./stage.js";
 
 const MEGABYTE = 1024 * 1024;
 
@@ -25,6 +25,14 @@ export class CometDActor {
         for (const operation of ["handshake", "connect", "subscribe", "unsubscribe", "disconnect"]) {
             cometd.addListener(`/meta/${operation}`, message => this.#replied(message));
         }
+        cometd.registerExtension("arrivals", {
+            incoming: message => {
+                if (message.successful === undefined) {
+                    this.#emit(arrival(message));
+                }
+                return message;
+            },
+        });
         const connected = new Promise(resolve => {
             const listener = cometd.addListener("/meta/connect", message => {
                 if (message.successful) {

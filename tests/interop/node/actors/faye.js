@@ -1,4 +1,4 @@
-import {publishAll, summary, until} from "./stage.js";
+import {arrival, publishAll, summary, until} from "./stage.js";
 
 // In the order in which Faye's client prefers them.
 const TRANSPORTS = [
@@ -34,6 +34,9 @@ export class FayeActor {
                 callback(message);
             },
             incoming: (message, callback) => {
+                if (message.successful === undefined) {
+                    this.#emit(arrival(message));
+                }
                 callback(message);
                 if (message.successful !== undefined) {
                     this.#replied(message);

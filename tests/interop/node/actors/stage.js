@@ -51,6 +51,14 @@ export function summary({channel, successful, error, subscription}) {
     return {channel, successful: successful === true, error, subscription};
 }
 
+/**
+ * The event for a message that came over the wire, replies apart, whether or not anyone listens:
+ * the clients hide further copies, and what they have unsubscribed from.
+ */
+export function arrival(message) {
+    return {event: "arrival", channel: message.channel};
+}
+
 /** Wait for a state that its owner does not announce. The driver bounds the wait. */
 export async function until(condition) {
     while (!condition()) {

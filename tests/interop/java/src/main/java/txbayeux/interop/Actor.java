@@ -24,6 +24,15 @@ final class Actor {
     Actor(String name, String url, ClientTransport transport) {
         this.name = name;
         this.client = new BayeuxClient(url, transport);
+        client.addExtension(new ClientSession.Extension() {
+            @Override
+            public boolean rcv(ClientSession session, Message.Mutable message) {
+                if (!message.containsKey(Message.SUCCESSFUL_FIELD)) {
+                    emit("arrival", Map.of("channel", message.getChannel()));
+                }
+                return true;
+            }
+        });
         for (String channel : List.of(Channel.META_HANDSHAKE, Channel.META_CONNECT, Channel.META_SUBSCRIBE,
                 Channel.META_UNSUBSCRIBE, Channel.META_DISCONNECT)) {
             ClientSessionChannel.MessageListener listener = (ignored, message) -> replied(message);
