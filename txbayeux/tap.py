@@ -9,17 +9,32 @@ from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from txbayeux.adapter.service import BayeuxService, Configuration
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
+from txbayeux.service.service import BayeuxService, Configuration
 
 __all__ = ["Options", "makeService"]
 
 _DEFAULTS: Final = Limits()
 _SERVER: Final = ServerOptions()
+
+_EXAMPLES: Final = """
+Examples:
+  twistd -n bayeux --port 8000
+      at http://HOST:8000/bayeux on all interfaces, with a chat page at /
+  twistd -n bayeux --listen ssl:443:privateKey=key.pem:certKey=cert.pem
+      with TLS; --listen takes any endpoint string of Twisted's
+  twistd -n bayeux --port 8000 --allow-origin https://www.example.com
+      for the pages of another site
+  twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
+      with code of yours that sees each message
+  curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
+      -d '{"channel": "/chat/demo", "data": {"name": "me", "text": "hello"}}'
+      publishes without a client
+"""
 
 
 def _number(text: str) -> float:
@@ -47,23 +62,10 @@ class Options(UsageOptions):
     """The command line of ``twistd bayeux``."""
 
     synopsis = "[options]"
-    longdesc = """\
-Serves Bayeux publish/subscribe to Faye's and CometD's clients: WebSocket,
-EventSource, long-polling (CORS) and callback-polling (JSON-P), all on one URL.
-
-Examples:
-  twistd -n bayeux --port 8000
-      on all interfaces, at http://HOST:8000/bayeux, a chat page at /
-  twistd -n bayeux --listen ssl:443:privateKey=key.pem:certKey=cert.pem
-      with TLS; any endpoint string of Twisted's is good
-  twistd -n bayeux --port 8000 --allow-origin https://www.example.com
-      for pages of another site
-  twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
-      with code of yours that sees every message
-  curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
-       -d '{"channel": "/chat/demo", "data": {"name": "me", "text": "hello"}}'
-      publishes without a client
-"""
+    longdesc = (
+        "Serves Bayeux publish/subscribe to the clients of Faye and CometD: WebSocket, "
+        "EventSource, long-polling (CORS) and callback-polling (JSON-P), on one URL."
+    )
 
     optParameters: Final = [
         ["port", "p", None, "TCP port to listen on, on all interfaces", _port],
@@ -146,22 +148,21 @@ Examples:
         self["allow-origin"] = []
         self["extension"] = []
 
+    def getUsage(self, width: int | None = None) -> str:
+        """Add the examples, which Twisted would run together."""
+        usage: str = super().getUsage(width)
+        return usage.rstrip("\n") + "\n" + _EXAMPLES
+
     def opt_listen(self, endpoint: str) -> None:
-        """Listen on a Twisted endpoint, like ``unix:/run/bayeux.sock`` or
-        ``systemd:domain=INET:index=0``; may be given several times.
-        """
+        """Listen on this endpoint, like unix:/run/bayeux.sock; repeatable."""
         self["listen"].append(endpoint)
 
     def opt_allow_origin(self, origin: str) -> None:
-        """Let pages of ORIGIN in, like ``https://www.example.com``,
-        ``https://*.example.com``, or ``*`` for all; may be given several times.
-        """
+        """Let in pages of this origin, like https://*.example.com; repeatable."""
         self["allow-origin"].append(origin)
 
     def opt_extension(self, name: str) -> None:
-        """Install what ``package.module:factory`` gives when called; may be
-        given several times, messages pass in this order.
-        """
+        """Install what package.module:factory gives; repeatable, in order."""
         self["extension"].append(name)
 
     def postOptions(self) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request
-from twisted.web.static import File
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import (
@@ -21,7 +21,8 @@ from txbayeux.adapter.codec import (
 from txbayeux.adapter.eventsource import EventStreams
 from txbayeux.adapter.exchange import Exchange, refuse
 from txbayeux.adapter.jsonp import callback_name, script
-from txbayeux.adapter.request import HttpRequest, header_of
+from txbayeux.adapter.request import HttpRequest, header_of, is_token
+from txbayeux.adapter.script import ClientScript
 from txbayeux.adapter.sockets import SocketFactory
 from txbayeux.adapter.upgrade import upgrade
 from txbayeux.interfaces import Clock
@@ -55,9 +56,9 @@ class BayeuxResource:
     GET ``<mount>/client.js``               Faye's browser client, if given
     ======================================  =================================
 
-    Put it into a :class:`~twisted.web.server.Site` of your own, or one made
-    with :func:`~txbayeux.adapter.bounded.bounded_request`: without that,
-    ``twisted.web`` reads a body of any length before ``limits`` are looked at.
+    It nests in any :class:`~twisted.web.server.Site`.  Only one that has
+    :func:`~txbayeux.adapter.site.bounded_request` for its ``requestFactory``
+    refuses a large body before it has read it.
 
     :param reactor: for keep-alives, and to close connections in time.
     :param origins: whose pages may use the service.
@@ -83,7 +84,8 @@ class BayeuxResource:
         self._server = server
         self._limits = limits or Limits()
         self._origins = origins or Origins()
-        self._script = None if client_script is None else _script(client_script)
+        self._script = None if client_script is None else ClientScript(client_script)
+        self._stopping = False
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
             server,
@@ -92,6 +94,15 @@ class BayeuxResource:
             keep_alive=keep_alive,
             deflate=websocket_deflate,
         )
+
+    def refuse_requests(self) -> None:
+        """Answer whatever is asked from now on with 503, on a connection that ends.
+
+        To be called when the service stops, before the server does: a client that
+        is answered comes back at once on its connection, and would find a service
+        that is about to forget it.
+        """
+        self._stopping = True
 
     def close(self) -> Deferred[None]:
         """End every event stream, and close every socket with 1001.
@@ -115,20 +126,23 @@ class BayeuxResource:
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
+        if self._stopping:
+            if isinstance(request.channel, HTTPChannel):
+                request.channel.persistent = False
+            request.setHeader(b"Connection", b"close")
+            return refuse(request, 503, "The service is stopping")
         method = request.method
         if (
             self._script is not None
             and request.postpath == [b"client.js"]
             and method in (b"GET", b"HEAD")
         ):
-            request.setHeader(b"X-Content-Type-Options", b"nosniff")
-            rendered: bytes | int = self._script.render(request)
-            return rendered
+            return self._script.render(request)
         headers = request.requestHeaders
         refusal = self._origins.refusal(
             lambda name: header_of(headers, name),
             request.isSecure(),
-            script=method == b"GET",
+            script=method == b"GET" and not _wants_events(request),
         )
         if refusal is not None:
             return refuse(request, 403, refusal)
@@ -165,12 +179,14 @@ class BayeuxResource:
 
     def _get(self, request: Request) -> bytes | int:
         headers = request.requestHeaders
-        if headers.hasHeader(b"Upgrade"):
-            return upgrade(request, self._sockets)
-        accept = header_of(headers, "accept") or ""
-        if accept.partition(";")[0].strip().lower() == "text/event-stream":
-            return self._streams.open(request)
         query = request.uri.partition(b"?")[2]
+        # Access logs, ours or another's, write this: it names the session.
+        request.uri = b"/" + b"/".join(request.prepath or ())
+        # Others, such as h2c, may be ignored (RFC 9110, 7.8).
+        if is_token(header_of(headers, "upgrade"), "websocket"):
+            return upgrade(request, self._sockets)
+        if _wants_events(request):
+            return self._streams.open(request)
         callback = callback_name(form_fields(query, b"jsonp", self._limits))
         fields = form_fields(query, b"message", self._limits)
         if not fields:
@@ -206,7 +222,7 @@ class BayeuxResource:
         request.setHeader(b"Allow", _ALLOWED_METHODS)
         if request.requestHeaders.hasHeader(b"Origin"):
             wanted = header_of(request.requestHeaders, "access-control-request-headers")
-            names = _ALLOWED_HEADERS if wanted is None else wanted
+            names = f"{_ALLOWED_HEADERS}, {wanted}" if wanted else _ALLOWED_HEADERS
             request.setHeader(b"Access-Control-Allow-Methods", b"GET, POST")
             request.setHeader(b"Access-Control-Allow-Headers", names.encode("latin-1"))
             request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
@@ -222,10 +238,8 @@ class BayeuxResource:
             headers.addRawHeader(b"Vary", b"Origin")
 
 
-def _script(path: Path) -> File:
-    file = File(str(path))
-    file.type, file.encoding = "text/javascript; charset=utf-8", None
-    return file
+def _wants_events(request: Request) -> bool:
+    return "text/event-stream" in (header_of(request.requestHeaders, "accept") or "")
 
 
 def _write_json(request: Request, body: bytes) -> None:

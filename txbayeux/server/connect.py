@@ -59,11 +59,19 @@ def connect(
     def answered(delivery: Delivery) -> ConnectAnswer:
         return ConnectAnswer(delivery, _reply(core, message, kind, delivery))
 
-    if core.events.heard(Connected):
+    def wait(_: object = None) -> Deferred[ConnectAnswer]:
+        return core.engine.connect(
+            session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
+        ).addCallback(answered)
+
+    if not core.events.heard(Connected):
+        return wait()
+
+    def accepted(_: object) -> None:
         core.events.emit(Connected(session, exchange.request))
-    return core.engine.connect(
-        session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
-    ).addCallback(answered)
+
+    # The engine's word comes with the answer, which may be long in coming.
+    return core.engine.subscribe(session, ()).addCallback(accepted).addCallback(wait)
 
 
 def _connection_type(message: Message) -> str:
@@ -79,7 +87,7 @@ def _connection_type(message: Message) -> str:
 
 def _reply(core: Core, message: Message, kind: str, delivery: Delivery) -> Message:
     if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
-        raise UnknownSession(message["clientId"], "Session closed")
+        raise UnknownSession(message["clientId"], delivery.why or "Session closed")
     answer = reply(message)
     answer["advice"] = advice(core.options)
     if delivery.ended is Reason.CLIENT:

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from twisted.application.service import MultiService
 from twisted.application.strports import service as port_service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Site
 
-from txbayeux.adapter.bounded import bounded_request
-from txbayeux.adapter.page import (
-    ChatPage,
-    Health,
-    Metrics,
-    StaticFiles,
-    client_script,
-    static_folder,
-)
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import OwnSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
-from txbayeux.eventlog import log_events
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
 from txbayeux.origins import Origins
 from txbayeux.server import Server, ServerOptions
+from txbayeux.service.eventlog import log_events
+from txbayeux.service.pages import (
+    ChatPage,
+    Health,
+    Metrics,
+    client_script,
+    static_files,
+)
 
-__all__ = ["BACKLOG", "BayeuxService", "Configuration"]
+__all__ = ["BACKLOG", "LAST_WORDS", "BayeuxService", "Configuration"]
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
 
 The kernel's bound (Linux: net.core.somaxconn) is 4096 too.
 """
+
+LAST_WORDS: Final = 0.1
+"""Seconds between the last answers and the end of the process."""
 
 _log: Final = Logger()
 
@@ -73,6 +76,7 @@ class BayeuxService(MultiService):
     ) -> None:
         super().__init__()
         self.setName("txbayeux")
+        self._reactor = reactor
         options = configuration.server
         self.server = Server(
             engine
@@ -94,35 +98,32 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=client_script(),
         )
-        site = Site(
-            self._root(configuration),
-            requestFactory=bounded_request(options.limits),
-            parsePOSTFormSubmission=False,
-            reactor=reactor,
-        )
-        site.displayTracebacks = False
+        site = OwnSite(self._root(configuration), reactor, limits=options.limits)
         for endpoint in configuration.endpoints:
             port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
         if configuration.admin is not None:
-            admin = Site(self._admin(), reactor=reactor)
+            admin = OwnSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
     def startService(self) -> None:
         """Start the engine, then listen."""
+        _log.info("{files} files at most: that many connections", files=_raise_files())
         self.server.start().addErrback(
             lambda failure: _log.failure("The engine did not start", failure)
         )
         super().startService()
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, answer held connects, close sockets (1001), stop the engine."""
-        stopped: Deferred[Any] = super().stopService()
-        return stopped.addCallback(lambda _: self._close())
+        """Stop listening, answer held connects, close sockets, stop the engine."""
+        return ensureDeferred(self._stop())
 
-    def _close(self) -> Deferred[None]:
-        stopped = self.server.stop()
-        self._resource.close()
-        return stopped
+    async def _stop(self) -> None:
+        self._resource.refuse_requests()
+        await super().stopService()
+        await self.server.stop()
+        await self._resource.close()
+        # What has just been written leaves before the reactor cuts the connections.
+        await deferLater(self._reactor, LAST_WORDS)
 
     def _root(self, configuration: Configuration) -> IResource:
         if configuration.mount == "/":
@@ -130,7 +131,7 @@ class BayeuxService(MultiService):
         root = Resource()
         if configuration.page:
             root.putChild(b"", ChatPage(configuration.mount))
-            root.putChild(b"static", StaticFiles(str(static_folder())))
+            root.putChild(b"static", static_files())
         root.putChild(b"health", Health(self.server.ready))
         parent = root
         *folders, last = configuration.mount.strip("/").split("/")
@@ -146,6 +147,14 @@ class BayeuxService(MultiService):
         root.putChild(b"health", Health(self.server.ready))
         root.putChild(b"metrics", Metrics(self.server.statistics))
         return root
+
+
+def _raise_files() -> int:
+    """Allow this process as many files as it may allow itself; each socket is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def _with_backlog(endpoint: str) -> str:
