@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.engine.alarms import Alarms
+from txbayeux.engine.listeners import Listeners
 from txbayeux.engine.session import Answer, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, DelayedCall, Delivery, Stream
@@ -55,13 +56,10 @@ class Hub:
         self._overflowed = overflowed
         self._returned = returned
         self._index: SubscriptionIndex[Session] = SubscriptionIndex()
-        self._listeners: SubscriptionIndex[Callable[[Entry], None]] = (
-            SubscriptionIndex()
-        )
+        self.listeners = Listeners()
         self._by_stream: dict[Stream, Session] = {}
         self._alarms: Alarms[Session] = Alarms(clock, self._ring)
         self._dirty: list[Session] = []
-        self._heard: list[Entry] = []
         self._flush_call: DelayedCall | None = None
         self.totals = {"published": 0, "delivered": 0, "expired": 0, "overflowed": 0}
         self.position = 0
@@ -177,8 +175,8 @@ class Hub:
         if session.stream is stream:
             return
         other = self._by_stream.get(stream)
-        if other is not None and other.stream is stream:
-            other.stream = None
+        if other is not None:
+            self._part(other, stream)
         self._replace_stream(session, stream)
         self._touch(session)
 
@@ -186,11 +184,16 @@ class Hub:
         """See :meth:`txbayeux.interfaces.Engine.detach`."""
         session = self._by_stream.pop(stream, None)
         if session is not None:
-            if session.stream is stream:
-                session.stream = None
-                if self.lagging is not None:
-                    self.lagging.add(session)
+            self._part(session, stream)
             self.give_back(session, unsent)
+
+    def _part(self, session: Session, stream: Stream) -> None:
+        """Let what waits for ``stream`` answer a connect that is held beside it."""
+        if session.stream is stream:
+            session.stream = None
+            if self.lagging is not None:
+                self.lagging.add(session)
+            self._touch(session)
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.interfaces.Engine.resume`."""
@@ -223,8 +226,7 @@ class Hub:
                 dirty.append(session)
             if len(session.queue) > messages or session.queued_bytes > octets:
                 full.append(session)
-        if len(self._listeners):
-            self._heard.append(entry)
+        self.listeners.hear(entry)
         self.totals["published"] += 1
         self._schedule()
         for session in full:
@@ -249,14 +251,6 @@ class Hub:
             session.queued_bytes += sum(len(entry.json) for entry in entries)
             self._touch(session)
             self._relieve(session)
-
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.listen`."""
-        self._listeners.add(pattern, listener)
-
-    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Undo :meth:`listen`."""
-        self._listeners.remove(pattern, listener)
 
     def stop(self) -> None:
         """Leave nothing in the reactor."""
@@ -288,7 +282,7 @@ class Hub:
     def _schedule(self) -> None:
         # The end of this reactor turn: what arrives in it goes out in one write, and
         # a connection that closed in it is known to be closed.
-        if self._flush_call is None and (self._dirty or self._heard):
+        if self._flush_call is None and (self._dirty or self.listeners.waiting):
             self._flush_call = self._clock.callLater(0, self._flush_all)
 
     def _flush_all(self) -> None:
@@ -300,15 +294,7 @@ class Hub:
         dirty, self._dirty = self._dirty, []
         for session in dirty:
             self._flush(session)
-        heard, self._heard = self._heard, []
-        for entry in heard:
-            for listener in tuple(self._listeners.matching(entry.channel)):
-                try:
-                    listener(entry)
-                except Exception:
-                    _log.failure(
-                        "A listener on {channel} failed", channel=entry.channel
-                    )
+        self.listeners.tell()
 
     def _flush(self, session: Session) -> None:
         session.dirty = False
