@@ -25,6 +25,7 @@ __all__ = [
     "is_meta",
     "is_name",
     "is_pattern",
+    "is_reserved",
     "is_service",
     "matches",
 ]
@@ -42,18 +43,19 @@ MAX_SEGMENTS: Final = 64
 """Most segments of a channel name or pattern."""
 
 # `\Z`, not `$`: `$` also matches before a final newline.
-_TOKEN = r"[A-Za-z0-9\-_!~()$@]+"
-_NAME = re.compile(rf"(?:/{_TOKEN}){{1,{MAX_SEGMENTS}}}\Z")
-_PATTERN = re.compile(rf"(?:/{_TOKEN}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
+_SEGMENT = r"[A-Za-z0-9\-_!~()$@]+"
+_NAME = re.compile(rf"(?:/{_SEGMENT}){{1,{MAX_SEGMENTS}}}\Z")
+_PATTERN = re.compile(rf"(?:/{_SEGMENT}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
 
 
 def is_name(value: object) -> bool:
     """Tell whether ``value`` is a channel name (``/chat/room-1``)."""
-    return (
-        isinstance(value, str)
-        and len(value) <= MAX_LENGTH
-        and _NAME.match(value) is not None
-    )
+    return isinstance(value, str) and len(value) <= MAX_LENGTH and _is_name(value)
+
+
+@lru_cache(maxsize=4096)
+def _is_name(value: str) -> bool:
+    return _NAME.match(value) is not None
 
 
 def is_pattern(value: object) -> bool:
@@ -68,6 +70,15 @@ def is_pattern(value: object) -> bool:
 def is_meta(channel: str) -> bool:
     """Tell whether ``channel`` is the protocol's own (``/meta`` and below)."""
     return channel.startswith("/meta/") or channel == "/meta"
+
+
+def is_reserved(channel: str) -> bool:
+    """Tell whether ``channel`` is ``/meta``, below it, or looks like it.
+
+    ``/META/subscribe`` is a channel name like any other to the grammar; nobody
+    who is not up to something uses it (compare CVE-2020-11020).
+    """
+    return is_meta(channel[:6].lower())
 
 
 def is_service(channel: str) -> bool:

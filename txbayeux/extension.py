@@ -56,9 +56,13 @@ class Pipeline:
         )
         """Whether published messages need not be shown to any extension."""
 
-    def sees(self, channel: str) -> bool:
+    def sees(self, channel: object) -> bool:
         """Tell whether some extension wants the messages of ``channel``."""
-        if not self._steps or (self.meta_only and not channels.is_meta(channel)):
+        if not self._steps:
+            return False
+        if self.meta_only and not (
+            isinstance(channel, str) and channels.is_meta(channel)
+        ):
             return False
         return any(_wants(patterns, channel) for patterns, _ in self._steps)
 
@@ -77,7 +81,7 @@ class Pipeline:
                 continue
             original = message
             try:
-                outcome = step(message, request)
+                outcome: object = step(message, request)
             except Exception:
                 return _failed(original)
             if isinstance(outcome, Deferred):

@@ -9,7 +9,7 @@ at any time is a :class:`Stream`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,40 @@ if TYPE_CHECKING:
     from txbayeux.events import Reason
     from txbayeux.message import Entry
 
-__all__ = ["Delivery", "Engine", "Request", "SessionObserver", "Stream"]
+__all__ = [
+    "Clock",
+    "DelayedCall",
+    "Delivery",
+    "Engine",
+    "Request",
+    "SessionObserver",
+    "Stream",
+]
+
+
+class DelayedCall(Protocol):
+    """What :meth:`Clock.callLater` gives: Twisted's ``IDelayedCall``, for mypy."""
+
+    def active(self) -> bool:
+        """Tell whether the call is still to come."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+    def reset(self, delay: float) -> None:
+        """Let it come in ``delay`` seconds from now instead."""
+
+
+class Clock(Protocol):
+    """The reactor's time: Twisted's ``IReactorTime``, for mypy."""
+
+    def seconds(self) -> float:
+        """Give the time in seconds."""
+
+    def callLater(
+        self, delay: float, call: Callable[..., object], /, *args: Any
+    ) -> DelayedCall:
+        """Call ``call`` in ``delay`` seconds."""
 
 
 @runtime_checkable
@@ -47,18 +80,20 @@ class Stream(Protocol):
     session unless a queue would overflow.
     """
 
-    writable: bool
-    """False while the peer does not keep up, and once the connection is gone.
+    @property
+    def writable(self) -> bool:
+        """False while the peer does not keep up, and once the connection is gone.
 
-    The stream's owner calls :meth:`Engine.resume` when it becomes true again.
-    """
+        The stream's owner calls :meth:`Engine.resume` when it becomes true again.
+        """
 
-    yields_to_polls: bool
-    """Whether a ``/meta/connect`` over a polling transport takes the session away.
+    @property
+    def yields_to_polls(self) -> bool:
+        """Whether a ``/meta/connect`` over a polling transport takes the session away.
 
-    True for WebSocket.  False for EventSource, whose clients go on sending
-    connects by POST while messages come on the stream (Faye's behaviour).
-    """
+        True for WebSocket.  False for EventSource, whose clients go on sending
+        connects by POST while messages come on the stream (Faye's behaviour).
+        """
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages now; what is written counts as delivered."""
@@ -84,6 +119,10 @@ class Delivery(Protocol):
     @property
     def superseded(self) -> bool:
         """Whether another connect of the same session released this one."""
+
+    @property
+    def ended(self) -> Reason | None:
+        """Why the session ended, if that is what released the connect."""
 
     def give_back(self) -> None:
         """Return the entries: the connection was gone when they came to be written.
@@ -198,21 +237,29 @@ class Engine(Protocol):
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
 
-    def detach(self, stream: Stream) -> None:
-        """Hear that a connection is gone; its session lives on."""
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """Hear that a connection is gone; its session lives on.
+
+        ``unsent`` are entries that the stream was given and could not write: they
+        wait for the next connection, ahead of what came later.
+        """
 
     def resume(self, stream: Stream) -> None:
         """Hear that ``stream`` is writable again."""
 
     def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Call ``listener`` in this process with each entry that ``pattern`` matches."""
+        """Call ``listener`` in this process with each entry ``pattern`` matches."""
 
     def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """Undo :meth:`listen`."""
 
     def statistics(self) -> Mapping[str, int]:
-        """Count what is held: at least ``sessions``, ``subscriptions``, ``held``,
-        ``streams``, ``queued_messages``, ``queued_bytes``."""
+        """Count what there is now.
+
+        At least ``sessions``, ``subscriptions``, ``held`` (connects), ``streams``,
+        ``queued_messages`` and ``queued_bytes``; names that end in ``_total``
+        count since the start.
+        """
 
     def ready(self) -> bool:
         """Tell whether publishes would be accepted now."""

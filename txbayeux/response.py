@@ -18,9 +18,11 @@ __all__ = ["Processor", "Response"]
 class Response:
     """The answer to one request: replies and messages, in the order to send them.
 
-    ``held``, if not None, is a connect that waits for messages: it fires with a
-    further Response, and is cancelled when the connection goes away.  A request
-    over HTTP waits for it; over a socket, ``items`` are sent at once.
+    ``held``, if not None, is an answer that is not there yet: a connect that
+    waits for messages, or an engine's word.  It fires with a further Response,
+    never fails, and is to be cancelled when the connection goes away.  A request
+    over HTTP waits for it; over a socket, ``items`` are sent at once, and the
+    next request is handled meanwhile.
     """
 
     items: Sequence[Message | Entry]
@@ -62,8 +64,11 @@ class Processor(Protocol):
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
 
-    def detach(self, stream: Stream) -> None:
-        """Hear that the connection behind ``stream`` (an outlet) is gone."""
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """Hear that the connection behind ``stream`` (an outlet) is gone.
+
+        ``unsent`` are entries that it was given and could not write.
+        """
 
     def resume(self, stream: Stream) -> None:
         """Hear that ``stream`` (an outlet) is writable again."""

@@ -1,0 +1,65 @@
+PYTHON ?= python3
+PORT   ?= 8000
+# Which tests, and how: make test ARGS='-k subscribe -x'
+MARKS  ?= not chaos
+ARGS   ?=
+
+VENV   := .venv
+LOWEST := build/lowest
+PIP    := -m pip --disable-pip-version-check --require-virtualenv install --quiet
+
+.PHONY: help run test test-lowest lint format clean
+.DELETE_ON_ERROR:
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: $(VENV)/.run ## Start the service with its chat page on http://localhost:8000/ (PORT=8000)
+	@echo "Open http://localhost:$(PORT)/ in two browser tabs; Ctrl-C stops the service."
+	@exec $(VENV)/bin/twistd --nodaemon --pidfile= bayeux --port $(PORT)
+
+test: $(VENV)/.test ## Run the tests (MARKS='not chaos', ARGS='-k word')
+	$(VENV)/bin/python -m pytest -m '$(MARKS)' $(ARGS)
+
+test-lowest: $(LOWEST)/.test ## Run them with the oldest dependencies that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -m 'not interop and not chaos and not packaging' $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, formatting and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.dev ## Repair style and formatting where a tool can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name dropin.cache -exec rm -f {} +
+
+# An environment is made anew when pyproject.toml changes, so it never keeps what was dropped.
+$(VENV)/pyvenv.cfg $(LOWEST)/pyvenv.cfg: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "make: $(PYTHON) is not a Python 3.11 or later; name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/pyvenv.cfg
+	$(VENV)/bin/python $(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/pyvenv.cfg
+	$(VENV)/bin/python $(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/pyvenv.cfg
+	$(VENV)/bin/python $(PIP) --editable '.[dev]'
+	@touch $@
+
+$(LOWEST)/.test: $(LOWEST)/pyvenv.cfg .ci/lowest.py
+	$(LOWEST)/bin/python .ci/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python $(PIP) --constraint $(LOWEST)/constraints.txt --editable '.[test]'
+	@touch $@

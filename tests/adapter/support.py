@@ -1,0 +1,183 @@
+"""A service in memory: a processor that obeys the test, and wires to it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from txbayeux.adapter.bounded import bounded_request
+from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.errors import UnknownSession
+from txbayeux.interfaces import Request, Stream
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+from txbayeux.response import Response
+
+
+def entry(number: int, data: Any = None) -> Entry:
+    text = json.dumps({"channel": "/a", "data": number if data is None else data})
+    return Entry(number, "/a", text.encode())
+
+
+class Given:
+    """A delivery that counts how often it was given back."""
+
+    entries: Sequence[Entry] = ()
+    acknowledgement = None
+    superseded = False
+    ended = None
+
+    def __init__(self) -> None:
+        self.given_back = 0
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+
+class FakeProcessor:
+    """Echoes messages as replies, or answers with what the test put into ``answers``."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[Sequence[Any], Request | None, Stream | None]] = []
+        self.answers: list[Deferred[Response]] = []
+        self.sessions = {"s1", "s2"}
+        self.attaching: Deferred[None] | None = None
+        self.attached: dict[str, Stream] = {}
+        self.outlets: list[Stream] = []
+        self.detached: list[Stream] = []
+        self.resumed: list[Stream] = []
+
+    def process(
+        self,
+        messages: Sequence[Any],
+        request: Request | None,
+        stream: Stream | None = None,
+    ) -> Deferred[Response]:
+        self.requests.append((messages, request, stream))
+        if self.answers:
+            return self.answers.pop(0)
+        return succeed(Response([{"echo": message} for message in messages]))
+
+    def outlet(self, stream: Stream, request: Request) -> Stream:
+        self.outlets.append(stream)
+        return stream
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        if self.attaching is not None:
+            return self.attaching
+        if session_id not in self.sessions:
+            return fail(UnknownSession(session_id))
+        self.attached[session_id] = stream
+        return succeed(None)
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        self.detached.append(stream)
+
+    def resume(self, stream: Stream) -> None:
+        self.resumed.append(stream)
+
+
+class Transport(StringTransport):
+    """Knows its protocol, as real ones do, and loses the connection when told."""
+
+    protocol: Any = None
+    lost = False
+    aborted = False
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        self.aborted = self.disconnecting = True
+
+    def sever(self) -> None:
+        if not self.lost:
+            self.lost = True
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def take(self) -> bytes:
+        data = self.value()
+        self.clear()
+        return data
+
+
+class Answer:
+    """An HTTP response, taken apart."""
+
+    def __init__(self, data: bytes) -> None:
+        head, _, rest = data.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        self.code = int(status.split(b" ")[1])
+        self.headers = {
+            name.lower().decode(): value.strip().decode()
+            for name, _, value in (line.partition(b":") for line in lines)
+        }
+        length = int(self.headers.get("content-length", len(rest)))
+        self.body, self.rest = rest[:length], rest[length:]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Service:
+    """A resource at ``/bayeux`` of a site, on a clock."""
+
+    def __init__(self, *, bounded: bool = True, **options: Any) -> None:
+        self.clock = Clock()
+        self.processor = options.pop("processor", None) or FakeProcessor()
+        self.resource = BayeuxResource(self.processor, self.clock, **options)
+        root = Resource()
+        root.putChild(b"bayeux", self.resource)
+        factory = bounded_request(options.get("limits") or Limits())
+        self.site = Site(
+            root,
+            requestFactory=factory if bounded else None,
+            timeout=60,
+            reactor=self.clock,
+            parsePOSTFormSubmission=not bounded,
+        )
+        self.site.startFactory()
+
+    def wire(self) -> Transport:
+        transport = Transport()
+        transport.protocol = self.site.buildProtocol(transport.getPeer())
+        transport.protocol.makeConnection(transport)
+        return transport
+
+    def send(self, data: bytes) -> Transport:
+        transport = self.wire()
+        transport.protocol.dataReceived(data)
+        return transport
+
+    def ask(
+        self,
+        method: str = "GET",
+        path: str = "/bayeux",
+        body: bytes = b"",
+        **headers: str,
+    ) -> Answer:
+        return Answer(self.send(request(method, path, body, **headers)).value())
+
+    def post(self, body: Any, path: str = "/bayeux", **headers: str) -> Answer:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers.setdefault("content_type", "application/json")
+        return self.ask("POST", path, text, **headers)
+
+
+def request(
+    method: str = "GET", path: str = "/bayeux", body: bytes = b"", **headers: str
+) -> bytes:
+    """Write a request; ``content_type="..."`` makes the header Content-Type."""
+    headers.setdefault("host", "bayeux.example")
+    if body or method == "POST":
+        headers.setdefault("content_length", str(len(body)))
+    lines = [f"{method} {path} {headers.pop('version', 'HTTP/1.1')}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,0 +1,80 @@
+"""A ``twisted.web`` request that does not read without end.
+
+``twisted.web`` keeps a whole body, whatever its length, before it asks a
+resource.  On ports of our own the requests are of this kind.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Final, cast
+
+from twisted.web.server import Request
+
+from txbayeux.limits import Limits
+
+__all__ = ["BoundedRequest", "bounded_request"]
+
+_BODY: Final = b"The body of this request is too large\n"
+_REFUSAL: Final = (
+    b"HTTP/1.1 413 Request Entity Too Large\r\n"
+    b"Connection: close\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
+_DRAIN: Final = 8 * 1024 * 1024
+"""Bytes of a refused body that are read and dropped before the connection is cut.
+
+To close with bytes unread resets the connection, and the client, still
+sending, would not see why (nginx: ``lingering_close``).
+"""
+
+
+class BoundedRequest(Request):
+    """Refused with 413 as soon as its length, declared or counted, is too much."""
+
+    max_bytes = Limits().request_bytes
+    content: BytesIO
+    _received = 0
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Hear how long the body will be; None if it does not say (chunked)."""
+        # Bounded, so it may stay in memory: twisted.web's own goes to a file on disk.
+        self.content = BytesIO()
+        if length is not None and length > self.max_bytes:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body."""
+        self._received += len(data)
+        if not self._refused:
+            if self._received <= self.max_bytes:
+                self.content.write(data)
+                return
+            self._refuse()
+        if self._received > self.max_bytes + _DRAIN:
+            self.channel.loseConnection()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Hear that the body has ended."""
+        if self._refused:
+            self.channel.loseConnection()
+        else:
+            Request.requestReceived(self, command, path, version)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.content = BytesIO()
+        self.channel.write(_REFUSAL)
+        if self.requestHeaders.hasHeader(b"Expect"):
+            # It has sent nothing yet, and will not without a "100 Continue".
+            self.requestHeaders.removeHeader(b"Expect")
+            self.channel.loseConnection()
+
+
+def bounded_request(limits: Limits) -> type[BoundedRequest]:
+    """Make a ``requestFactory`` for :class:`twisted.web.server.Site`."""
+    bounded = type("Request", (BoundedRequest,), {"max_bytes": limits.request_bytes})
+    return cast("type[BoundedRequest]", bounded)

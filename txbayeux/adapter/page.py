@@ -1,0 +1,94 @@
+"""The pages of the service's own site: a chat to see it work, and its health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Final
+
+from twisted.web.http import SERVICE_UNAVAILABLE, Request
+from twisted.web.resource import Resource
+from twisted.web.static import Data, File
+
+from txbayeux.message import encode
+
+__all__ = ["ChatPage", "Health", "Metrics", "client_script", "static_folder"]
+
+_POLICY: Final = b"default-src 'self'; connect-src *; script-src *; base-uri 'none'"
+"""What the page may load; its cross-origin demonstration needs the stars."""
+
+
+def static_folder() -> Path:
+    """Give the folder of the package's own files."""
+    with as_file(files("txbayeux") / "static") as folder:
+        return folder
+
+
+def client_script() -> Path:
+    """Give Faye's browser client, which the mount serves as ``client.js``."""
+    return static_folder() / "vendor" / "faye-browser-min.js"
+
+
+class ChatPage(Data):
+    """``/``: a chat between browser tabs, through Faye's client."""
+
+    def __init__(self, mount: str) -> None:
+        page = (static_folder() / "index.html").read_text("utf-8")
+        html = page.replace("{{mount}}", escape(mount, quote=True))
+        super().__init__(html.encode(), "text/html; charset=utf-8")
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer with the page."""
+        request.setHeader(b"Content-Security-Policy", _POLICY)
+        request.setHeader(b"X-Content-Type-Options", b"nosniff")
+        body: bytes = super().render_GET(request)
+        return body
+
+
+class StaticFiles(File):
+    """``/static``: the page's files, and no list of them."""
+
+    def directoryListing(self) -> Resource:
+        """Refuse to list."""
+        refusal: Resource = self.childNotFound
+        return refusal
+
+
+class Health(Resource):
+    """``/health``: 200 when publishes would be accepted, else 503."""
+
+    isLeaf = True
+
+    def __init__(self, ready: Callable[[], bool]) -> None:
+        super().__init__()
+        self._ready = ready
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer ``{"status":"ok"}`` or ``{"status":"unavailable"}``."""
+        ready = self._ready()
+        if not ready:
+            request.setResponseCode(SERVICE_UNAVAILABLE)
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"no-store")
+        return encode({"status": "ok" if ready else "unavailable"})
+
+
+class Metrics(Resource):
+    """``/metrics``: what there is and what was done, in Prometheus' text format."""
+
+    isLeaf = True
+
+    def __init__(self, statistics: Callable[[], Mapping[str, int]]) -> None:
+        super().__init__()
+        self._statistics = statistics
+
+    def render_GET(self, request: Request) -> bytes:
+        """Answer with ``txbayeux_NAME VALUE`` lines; totals are counters."""
+        request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
+        lines = []
+        for name, value in sorted(self._statistics().items()):
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines.append(f"# TYPE txbayeux_{name} {kind}\ntxbayeux_{name} {value}\n")
+        return "".join(lines).encode()

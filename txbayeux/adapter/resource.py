@@ -1,0 +1,242 @@
+"""The service in a ``twisted.web`` tree: every transport at one URL, and below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import IResource
+from twisted.web.server import Request
+from twisted.web.static import File
+from zope.interface import implementer
+
+from txbayeux.adapter.codec import (
+    TooLarge,
+    form_fields,
+    looks_like_json,
+    read,
+    read_all,
+)
+from txbayeux.adapter.eventsource import EventStreams
+from txbayeux.adapter.exchange import Exchange, refuse
+from txbayeux.adapter.jsonp import callback_name, script
+from txbayeux.adapter.request import HttpRequest, header_of
+from txbayeux.adapter.sockets import SocketFactory
+from txbayeux.adapter.upgrade import upgrade
+from txbayeux.interfaces import Clock
+from txbayeux.limits import Limits
+from txbayeux.message import Malformed
+from txbayeux.origins import Origins
+from txbayeux.response import Processor
+
+__all__ = ["BayeuxResource"]
+
+_ALLOWED_METHODS: Final = b"GET, POST, OPTIONS"
+_FORMS: Final = ("", "text/plain", "application/x-www-form-urlencoded")
+# What Faye's and CometD's pages send.
+_ALLOWED_HEADERS: Final = (
+    "Accept, Authorization, Content-Type, Pragma, X-Requested-With"
+)
+_PREFLIGHT_AGE: Final = b"86400"  # seconds; Faye's
+
+
+@implementer(IResource)
+class BayeuxResource:
+    """A leaf for any ``twisted.web`` tree.
+
+    ======================================  =================================
+    POST of JSON, or of a form's            long-polling, also from other
+    ``message`` (one or several)            origins (CORS)
+    GET with ``message`` and ``jsonp``      callback-polling
+    GET ``<mount>/<session>``, accepting    EventSource
+    ``text/event-stream``
+    GET with ``Upgrade: websocket``         WebSocket
+    GET ``<mount>/client.js``               Faye's browser client, if given
+    ======================================  =================================
+
+    Put it into a :class:`~twisted.web.server.Site` of your own, or one made
+    with :func:`~txbayeux.adapter.bounded.bounded_request`: without that,
+    ``twisted.web`` reads a body of any length before ``limits`` are looked at.
+
+    :param reactor: for keep-alives, and to close connections in time.
+    :param origins: whose pages may use the service.
+    :param client_script: the JavaScript file to serve as ``client.js``.
+    :param keep_alive: seconds between signs of life on idle sockets and streams.
+    :param websocket_deflate: agree to permessage-deflate where a client offers it.
+        It saves bandwidth and costs a copy of each message for each client.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        server: Processor,
+        reactor: Clock,
+        *,
+        limits: Limits | None = None,
+        origins: Origins | None = None,
+        client_script: Path | None = None,
+        keep_alive: float = 25.0,
+        websocket_deflate: bool = False,
+    ) -> None:
+        self._server = server
+        self._limits = limits or Limits()
+        self._origins = origins or Origins()
+        self._script = None if client_script is None else _script(client_script)
+        self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
+        self._sockets = SocketFactory(
+            server,
+            reactor,
+            limits=self._limits,
+            keep_alive=keep_alive,
+            deflate=websocket_deflate,
+        )
+
+    def close(self) -> Deferred[None]:
+        """End every event stream, and close every socket with 1001.
+
+        Fires when the sockets are closed, at the latest after
+        :data:`~txbayeux.adapter.sockets.CLOSE_TIMEOUT`.  Requests that wait for
+        the server's answer are the server's to release.
+        """
+        self._streams.close()
+        return self._sockets.close()
+
+    # twisted.web's interface
+
+    def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
+        """Never be asked: a leaf has no children."""
+        raise LookupError(name)
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        """Refuse: a leaf has no children."""
+        raise TypeError("BayeuxResource is a leaf: put the child beside it")
+
+    def render(self, request: Request) -> bytes | int:
+        """Answer a request."""
+        method = request.method
+        if (
+            self._script is not None
+            and request.postpath == [b"client.js"]
+            and method in (b"GET", b"HEAD")
+        ):
+            request.setHeader(b"X-Content-Type-Options", b"nosniff")
+            rendered: bytes | int = self._script.render(request)
+            return rendered
+        headers = request.requestHeaders
+        refusal = self._origins.refusal(
+            lambda name: header_of(headers, name),
+            request.isSecure(),
+            script=method == b"GET",
+        )
+        if refusal is not None:
+            return refuse(request, 403, refusal)
+        self._share(request)
+        handle = {
+            b"POST": self._post,
+            b"GET": self._get,
+            b"OPTIONS": self._preflight,
+        }.get(method, self._other)
+        try:
+            return handle(request)
+        except Malformed as error:
+            return refuse(request, 400, str(error))
+        except TooLarge as error:
+            return refuse(request, 413, str(error))
+
+    # The doors
+
+    def _post(self, request: Request) -> bytes | int:
+        content: Any = request.content
+        text: bytes = content.read(self._limits.request_bytes + 1)
+        media = (header_of(request.requestHeaders, "content-type") or "").partition(";")
+        kind = media[0].strip().lower()
+        if kind in ("application/json", "text/json") or kind.endswith("+json"):
+            messages = read(text, self._limits)
+        elif kind not in _FORMS:
+            return refuse(request, 415, "Send messages as application/json")
+        elif len(text) <= self._limits.request_bytes and not looks_like_json(text):
+            fields = form_fields(text, b"message", self._limits)
+            messages = read_all(fields, self._limits)
+        else:
+            messages = read(text, self._limits)
+        return self._answer(request, "long-polling", messages, _write_json)
+
+    def _get(self, request: Request) -> bytes | int:
+        headers = request.requestHeaders
+        if headers.hasHeader(b"Upgrade"):
+            return upgrade(request, self._sockets)
+        accept = header_of(headers, "accept") or ""
+        if accept.partition(";")[0].strip().lower() == "text/event-stream":
+            return self._streams.open(request)
+        query = request.uri.partition(b"?")[2]
+        callback = callback_name(form_fields(query, b"jsonp", self._limits))
+        fields = form_fields(query, b"message", self._limits)
+        if not fields:
+            return refuse(
+                request,
+                400,
+                "This is a Bayeux service: it is spoken to by a client such as"
+                " Faye's or CometD's, not by a browser's address bar",
+            )
+        messages = read_all(fields, self._limits)
+
+        def write(request: Request, body: bytes) -> None:
+            request.setHeader(b"Content-Disposition", b"attachment; filename=f.txt")
+            _write(request, b"text/javascript; charset=utf-8", script(callback, body))
+
+        return self._answer(request, "callback-polling", messages, write)
+
+    def _answer(
+        self, request: Request, transport: str, messages: list[Any], write: Any
+    ) -> int:
+        source = HttpRequest(
+            transport, request.getClientAddress(), request.requestHeaders
+        )
+        answer = self._server.process(messages, source)
+        return Exchange(request, write).wait(answer)
+
+    def _other(self, request: Request) -> bytes:
+        request.setHeader(b"Allow", _ALLOWED_METHODS)
+        return refuse(request, 405, "Bayeux knows GET, POST and OPTIONS")
+
+    def _preflight(self, request: Request) -> bytes:
+        request.setResponseCode(204)
+        request.setHeader(b"Allow", _ALLOWED_METHODS)
+        if request.requestHeaders.hasHeader(b"Origin"):
+            wanted = header_of(request.requestHeaders, "access-control-request-headers")
+            names = _ALLOWED_HEADERS if wanted is None else wanted
+            request.setHeader(b"Access-Control-Allow-Methods", b"GET, POST")
+            request.setHeader(b"Access-Control-Allow-Headers", names.encode("latin-1"))
+            request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
+        return b""
+
+    def _share(self, request: Request) -> None:
+        """Let the page that the request comes from read the answer."""
+        origin = request.requestHeaders.getRawHeaders(b"Origin")
+        if origin is not None:
+            headers = request.responseHeaders
+            headers.setRawHeaders(b"Access-Control-Allow-Origin", origin)
+            headers.setRawHeaders(b"Access-Control-Allow-Credentials", [b"true"])
+            headers.addRawHeader(b"Vary", b"Origin")
+
+
+def _script(path: Path) -> File:
+    file = File(str(path))
+    file.type, file.encoding = "text/javascript; charset=utf-8", None
+    return file
+
+
+def _write_json(request: Request, body: bytes) -> None:
+    _write(request, b"application/json;charset=utf-8", body)
+
+
+def _write(request: Request, kind: bytes, body: bytes) -> None:
+    headers = request.responseHeaders
+    headers.setRawHeaders(b"Content-Type", [kind])
+    headers.setRawHeaders(b"Cache-Control", [b"no-cache, no-store"])
+    headers.setRawHeaders(b"X-Content-Type-Options", [b"nosniff"])
+    headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+    request.write(body)
+    request.finish()

@@ -1,0 +1,163 @@
+"""The service that ``twistd bayeux`` runs: an engine, a server, a site, its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from twisted.application.service import MultiService
+from twisted.application.strports import service as port_service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.http import Request
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Site
+
+from txbayeux.adapter.bounded import bounded_request
+from txbayeux.adapter.page import (
+    ChatPage,
+    Health,
+    Metrics,
+    StaticFiles,
+    client_script,
+    static_folder,
+)
+from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
+from txbayeux.eventlog import log_events
+from txbayeux.extension import Extension
+from txbayeux.interfaces import Engine
+from txbayeux.origins import Origins
+from txbayeux.server import Server, ServerOptions
+
+__all__ = ["BACKLOG", "BayeuxService", "Configuration"]
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
+
+The kernel's bound (Linux: net.core.somaxconn) is 4096 too.
+"""
+
+_log: Final = Logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What ``twistd bayeux`` can be told; times are in seconds."""
+
+    endpoints: Sequence[str]
+    admin: str | None = None
+    mount: str = "/bayeux"
+    origins: Origins = field(default_factory=Origins)
+    session_timeout: float = DEFAULT_SESSION_TIMEOUT
+    websocket_deflate: bool = False
+    page: bool = True
+    verbose: bool = False
+    server: ServerOptions = field(default_factory=ServerOptions)
+
+
+class BayeuxService(MultiService):
+    """Everything that one process serves.
+
+    :param reactor: Twisted's.
+    :param extensions: see :mod:`txbayeux.extension`.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        *,
+        extensions: Sequence[Extension] = (),
+        engine: Engine | None = None,
+    ) -> None:
+        super().__init__()
+        self.setName("txbayeux")
+        options = configuration.server
+        self.server = Server(
+            engine
+            or MemoryEngine(
+                reactor,
+                limits=options.limits,
+                session_timeout=configuration.session_timeout,
+            ),
+            options=options,
+            extensions=extensions,
+        )
+        if configuration.verbose:
+            log_events(self.server.events)
+        self._resource = BayeuxResource(
+            self.server,
+            reactor=reactor,
+            limits=options.limits,
+            origins=configuration.origins,
+            websocket_deflate=configuration.websocket_deflate,
+            client_script=client_script(),
+        )
+        site = QuietSite(
+            self._root(configuration),
+            requestFactory=bounded_request(options.limits),
+            parsePOSTFormSubmission=False,
+            reactor=reactor,
+        )
+        site.displayTracebacks = False
+        for endpoint in configuration.endpoints:
+            port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
+        if configuration.admin is not None:
+            admin = QuietSite(self._admin(), reactor=reactor)
+            port_service(configuration.admin, admin, reactor).setServiceParent(self)
+
+    def startService(self) -> None:
+        """Start the engine, then listen."""
+        self.server.start().addErrback(
+            lambda failure: _log.failure("The engine did not start", failure)
+        )
+        super().startService()
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop listening, answer held connects, close sockets, stop the engine."""
+        stopped: Deferred[Any] = super().stopService()
+        return stopped.addCallback(lambda _: self._close())
+
+    def _close(self) -> Deferred[None]:
+        stopped = self.server.stop()
+        self._resource.close()
+        return stopped
+
+    def _root(self, configuration: Configuration) -> IResource:
+        if configuration.mount == "/":
+            return self._resource
+        root = Resource()
+        if configuration.page:
+            root.putChild(b"", ChatPage(configuration.mount))
+            root.putChild(b"static", StaticFiles(str(static_folder())))
+        root.putChild(b"health", Health(self.server.ready))
+        parent = root
+        *folders, last = configuration.mount.strip("/").split("/")
+        for name in folders:
+            child = Resource()
+            parent.putChild(name.encode(), child)
+            parent = child
+        parent.putChild(last.encode(), self._resource)
+        return root
+
+    def _admin(self) -> IResource:
+        root = Resource()
+        root.putChild(b"health", Health(self.server.ready))
+        root.putChild(b"metrics", Metrics(self.server.statistics))
+        return root
+
+
+class QuietSite(Site):
+    """A site without an access log: a line for each poll is a line too many."""
+
+    def log(self, request: Request) -> None:
+        """Log nothing; ``--verbose`` logs what sessions do."""
+
+
+def _with_backlog(endpoint: str) -> str:
+    kind = endpoint.partition(":")[0]
+    if kind in ("tcp", "tcp6", "ssl", "unix") and ":backlog=" not in endpoint:
+        return f"{endpoint}:backlog={BACKLOG}"
+    return endpoint

@@ -1,0 +1,59 @@
+"""From an HTTP request to a WebSocket on the same connection.  RFC 6455, 4.2."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.web.http import HTTPChannel
+from twisted.web.server import NOT_DONE_YET, Request
+
+from txbayeux.adapter.exchange import refuse
+from txbayeux.adapter.request import HttpRequest, header_of, is_token
+from txbayeux.adapter.sockets import SocketFactory
+
+__all__ = ["upgrade"]
+
+_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
+
+
+def upgrade(request: Request, sockets: SocketFactory) -> bytes | int:
+    """Make a socket of the request's connection, or say why not."""
+    headers = request.requestHeaders
+    channel: Any = request.channel  # twisted.web's annotation leaves out HTTP/2
+    key = header_of(headers, "sec-websocket-key")
+    if not is_token(header_of(headers, "upgrade"), "websocket"):
+        return refuse(request, 400, "The only upgrade here is to websocket")
+    if not isinstance(channel, HTTPChannel) or request.clientproto != b"HTTP/1.1":
+        return refuse(request, 400, "A WebSocket begins on HTTP/1.1")
+    if not is_token(header_of(headers, "connection"), "upgrade"):
+        return refuse(request, 400, "An upgrade needs the header Connection: upgrade")
+    if header_of(headers, "sec-websocket-version") != "13":
+        request.setHeader(b"Sec-WebSocket-Version", b"13")
+        return refuse(request, 426, "The WebSocket version here is 13")
+    if key is None or not _KEY.match(key):
+        return refuse(request, 400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    source = HttpRequest("websocket", request.getClientAddress(), headers).keep()
+    socket = sockets.open(source)
+    _take_over(channel, socket)
+    socket.begin(key, header_of(headers, "sec-websocket-extensions"))
+    return NOT_DONE_YET
+
+
+def _take_over(channel: Any, socket: Any) -> None:
+    """Put ``socket`` in the place of ``channel``, as Autobahn's resource does."""
+    transport, channel.transport = channel.transport, None
+    # The channel is the transport's producer; left there, it and the request would
+    # live as long as the socket.
+    transport.unregisterProducer()
+    if isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
+        transport.wrappedProtocol = socket
+    elif isinstance(transport.protocol, ProtocolWrapper):  # TLS after STARTTLS
+        transport.protocol.wrappedProtocol = socket
+    else:
+        transport.protocol = socket
+    # What came in one read with the request is still on its way to the channel.
+    channel.rawDataReceived = socket.dataReceived
+    socket.makeConnection(transport)
+    transport.resumeProducing()

@@ -1,0 +1,327 @@
+"""WebSocket: Autobahn's protocol, with the costs of a busy service taken out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.util import encode_truncate
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txbayeux.adapter.codec import TooLarge, read
+from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
+from txbayeux.events import Reason
+from txbayeux.interfaces import Request, Stream
+from txbayeux.message import Entry, Malformed, encode_list
+from txbayeux.response import Response
+
+if TYPE_CHECKING:
+    from txbayeux.adapter.sockets import SocketFactory
+
+__all__ = ["Socket"]
+
+_PATIENCE: Final = 4
+"""Ticks that a peer may take to read what is written to it."""
+
+_WORTH_DEFLATING: Final = 512
+"""Bytes from which a message is compressed where deflate was agreed."""
+
+_CODES: Final = {
+    Reason.CLIENT: 1000,
+    Reason.TIMEOUT: 1000,
+    Reason.KICKED: 1008,
+    Reason.SHUTDOWN: 1001,
+}
+
+_log: Final = Logger()
+
+
+class _Silence:
+    """In place of Autobahn's logger, which reports each broken peer."""
+
+    def debug(self, *args: object, **kwargs: object) -> None:
+        """Say nothing."""
+
+    info = warn = error = failure = debug
+
+
+class _NobodyWaits:
+    """In place of Autobahn's two Deferreds a connection, for which nobody asks."""
+
+    def callback(self, result: object) -> None:
+        """Drop it."""
+
+
+@implementer(IPushProducer)
+class Socket(WebSocketServerProtocol):
+    """One connection: a :class:`txbayeux.interfaces.Stream`.
+
+    Requests are handled one after the other; while one waits for the server,
+    nothing is read.
+    """
+
+    yields_to_polls = True
+    factory: SocketFactory
+    log = _Silence()
+    transport: Any
+    message_data: Any
+    closeHandshakeTimeoutCall: Any
+    _perMessageCompress: Any
+
+    # What differs from connection to connection, while it does not.
+    writable = False
+    _parted = False
+    _busy = False
+    _draining = False
+    _silent = 0
+    _farewell: int | None = None
+    _backlog: deque[list[Any]] | None = None
+    _held: set[Deferred[Response]] | None = None
+
+    def __init__(self, factory: SocketFactory, source: Request) -> None:
+        # Autobahn's own makes what is replaced here, and nothing else that it needs.
+        self.is_closed = self.is_open = _NobodyWaits()
+        self.factory = factory
+        self._source = source
+        self.outlet: Stream = factory.processor.outlet(self, source)
+
+    # The connection
+
+    def connectionMade(self) -> None:
+        """Hear that the connection is ours."""
+        self._connectionMade()
+        self.transport.registerProducer(self, True)
+
+    def begin(self, key: str, extensions: str | None) -> None:
+        """Answer the upgrade, of which all but these headers has been checked."""
+        lines = [
+            "GET / HTTP/1.1",
+            "Host: localhost",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {key}",
+        ]
+        if extensions is not None and self.factory.deflate:
+            lines.append(f"Sec-WebSocket-Extensions: {extensions}")
+        self._dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    def onOpen(self) -> None:
+        """Hear that messages may flow."""
+        self.writable = True
+        self.factory.opened(self)
+
+    def _onOpen(self) -> None:
+        self.onOpen()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read what the peer sent."""
+        self._silent = 0
+        if not self.failedByMe:
+            self._dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Hear that the connection is gone."""
+        self._connectionLost(cast(Any, reason))
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Hear the same from Autobahn."""
+        if self.closeHandshakeTimeoutCall is not None:
+            self.closeHandshakeTimeoutCall.cancel()
+            self.closeHandshakeTimeoutCall = None
+        self._part()
+        self.factory.closed(self)
+
+    # What the peer says
+
+    def onMessageEnd(self) -> None:
+        """Hear that a message is complete."""
+        if not self.failedByMe:
+            self.onMessage(b"".join(self.message_data), self.message_is_binary)
+        self.message_data = None
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Handle one request."""
+        if self._parted:
+            return
+        if isBinary:
+            self._fail(1003, "Bayeux is text")
+            return
+        try:
+            messages = read(payload, self.factory.limits)
+        except Malformed as error:
+            self._fail(1007, str(error))
+        except TooLarge as error:
+            self._fail(1009, str(error))
+        else:
+            if not messages:
+                self.transport.write(EMPTY_LIST)
+            elif self._busy:
+                self._wait(messages)
+            else:
+                self._process(messages)
+
+    def _process(self, messages: list[Any]) -> None:
+        self._busy = True
+        answer = self.factory.processor.process(messages, self._source, self.outlet)
+        answer.addCallbacks(self._answered, self._broken)
+
+    def _wait(self, messages: list[Any]) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+            self.transport.pauseProducing()
+        self._backlog.append(messages)
+
+    def _answered(self, response: Response) -> None:
+        self._busy = False
+        self._reply(response)
+        held = response.held
+        if held is not None:
+            if self._held is None:
+                self._held = set()
+            self._held.add(held)
+            held.addCallbacks(self._released, self._broken, callbackArgs=(held,))
+            if self._parted:
+                held.cancel()
+        if self._backlog is not None:
+            self._drain(self._backlog)
+        if self._farewell is not None and not self._busy:
+            self.factory.clock.callLater(0, self._depart)
+
+    def _drain(self, backlog: deque[list[Any]]) -> None:
+        # A loop, since a server that answers at once would recurse for each message.
+        if self._draining:
+            return
+        self._draining = True
+        while backlog and not self._busy and not self._parted:
+            self._process(backlog.popleft())
+        self._draining = False
+        if not self._busy:
+            self._backlog = None
+            if self.writable:
+                self.transport.resumeProducing()
+
+    def _released(self, response: Response, held: Deferred[Response]) -> None:
+        if self._held is not None:
+            self._held.discard(held)
+        self._reply(response)
+
+    def _broken(self, failure: Failure) -> None:
+        if not self._parted:
+            _log.failure("Answering a request failed", failure)
+            self._fail(1011, "Internal server error")
+
+    # What the server says
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Write messages, each in a frame of its own."""
+        if self._perMessageCompress is None:
+            self.transport.write(self.factory.frames.joined(entries))
+        else:
+            self._write(encode_list(entries))
+
+    def replaced(self) -> None:
+        """Stay open: the client may speak over several connections at once."""
+
+    def close(self, reason: Reason) -> None:
+        """Close the connection once pending replies are written."""
+        self._farewell = _CODES[reason]
+        if not self._busy:
+            self.factory.clock.callLater(0, self._depart)
+
+    def pauseProducing(self) -> None:
+        """Hear that the peer does not keep up; ask it for nothing more meanwhile."""
+        self.writable = False
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Hear that it has read all that was written."""
+        if not self._parted:
+            self._silent = 0
+            self.writable = True
+            if self._backlog is None:
+                self.transport.resumeProducing()
+            self.factory.processor.resume(self.outlet)
+
+    def stopProducing(self) -> None:
+        """Hear that the connection closes; its loss is told separately."""
+        self.writable = False
+
+    def _reply(self, response: Response) -> None:
+        if self._parted:
+            response.give_back()
+        elif response.items:
+            self._write(encode_list(response.items))
+
+    def _write(self, payload: bytes) -> None:
+        if self._perMessageCompress is None or len(payload) < _WORTH_DEFLATING:
+            self.transport.write(text_frame(payload))
+        else:
+            # Not sendMessage(), which applies the limit for requests to answers.
+            self.beginMessage()
+            self.sendMessageFrame(payload)
+            self.endMessage()
+
+    # The end
+
+    def tick(self) -> None:
+        """See, once in a while, whether the peer lives; ask it if it is silent."""
+        if self._busy:
+            return
+        self._silent += 1
+        if self._silent > (1 if self.writable else _PATIENCE):
+            self._part()
+            self.transport.abortConnection()
+        elif self.writable:
+            self.transport.write(PING)
+
+    def depart(self, code: int) -> None:
+        """Close the connection."""
+        self._farewell = code
+        self._depart()
+
+    def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
+        """Say goodbye, first or in answer to the peer's; nothing may follow it."""
+        self._part()
+        super().sendCloseFrame(*args, **kwargs)
+
+    def _depart(self) -> None:
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=self._farewell)
+
+    def _part(self) -> None:
+        """Have nothing more to do with the server."""
+        if not self._parted:
+            self._parted = True
+            self.writable = False
+            self.factory.processor.detach(self.outlet)
+            del self.outlet  # often the socket itself: a cycle less to collect
+            held, self._held = self._held, None
+            for waiting in held or ():
+                waiting.cancel()
+
+    # Autobahn's verdicts.  What follows a broken frame is not looked at: Autobahn
+    # would parse on, and could take it for the answer to our close.
+
+    def _fail(self, code: int, why: str) -> None:
+        if not self.failedByMe and self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=code, reasonUtf8=encode_truncate(why, 123))
+        self.failedByMe = True
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        self._fail(code, reason)
+
+    def _protocol_violation(self, reason: str) -> bool:
+        self._fail(1002, reason)
+        return True
+
+    def _invalid_payload(self, reason: str) -> bool:
+        self._fail(1007, reason)
+        return True

@@ -1,0 +1,318 @@
+"""The hub: the sessions held by this process, and the way messages take to them.
+
+Every engine has one.  It knows no storage: sessions are opened and closed by
+the engine, entries are dispatched by it in log order, and the hub queues each
+for the sessions that its channel reaches and hands the queues to their
+connections, once a reactor turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from txbayeux.channel import SubscriptionIndex
+from txbayeux.engine.alarms import Alarms
+from txbayeux.engine.session import Answer, Session
+from txbayeux.events import Reason
+from txbayeux.interfaces import Clock, DelayedCall, Delivery, Stream
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+
+__all__ = ["Hub"]
+
+_log: Final = Logger()
+
+
+class Hub:
+    """Local sessions, an index from channel to them, and the flush.
+
+    :param session_timeout: seconds a session lives after its connect's hold.
+    :param expired: is told of a session whose time is up.
+    :param overflowed: is told of a session whose queue passed its limits.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        limits: Limits,
+        session_timeout: float,
+        expired: Callable[[Session], None],
+        overflowed: Callable[[Session], None],
+    ) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._session_timeout = session_timeout
+        self._expired = expired
+        self._overflowed = overflowed
+        self._index: SubscriptionIndex[Session] = SubscriptionIndex()
+        self._listeners: SubscriptionIndex[Callable[[Entry], None]] = (
+            SubscriptionIndex()
+        )
+        self._by_stream: dict[Stream, Session] = {}
+        self._alarms: Alarms[Session] = Alarms(clock, self._ring)
+        self._dirty: list[Session] = []
+        self._heard: list[Entry] = []
+        self._flush_call: DelayedCall | None = None
+        self.totals = {"published": 0, "delivered": 0, "expired": 0, "overflowed": 0}
+
+    # Sessions
+
+    def open(self, session: Session) -> None:
+        """Hold a session; it has ``session_timeout`` to connect."""
+        session.deadline = self._clock.seconds() + self._session_timeout
+        for channel in session.subscriptions:
+            self._index.add(channel, session)
+        self._alarms.set(session, session.deadline)
+
+    def close(self, session: Session, reason: Reason) -> None:
+        """Let go of a session for good: answer its connect, close its stream."""
+        for channel in session.subscriptions:
+            self._index.remove(channel, session)
+        self._alarms.discard(session)
+        session.ended = reason
+        session.clear()
+        self._answer(session)
+        stream = session.stream
+        if stream is not None:
+            self._by_stream.pop(stream, None)
+            session.stream = None
+            stream.close(reason)
+
+    def subscribe(self, session: Session, channels: Sequence[str]) -> None:
+        """Let messages on ``channels`` reach ``session`` from now on."""
+        for channel in channels:
+            session.subscriptions.add(channel)
+            self._index.add(channel, session)
+
+    def unsubscribe(self, session: Session, channels: Sequence[str]) -> None:
+        """Undo :meth:`subscribe`."""
+        for channel in channels:
+            session.subscriptions.discard(channel)
+            self._index.remove(channel, session)
+
+    # Connections
+
+    def connect(
+        self,
+        session: Session,
+        *,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Deferred[Delivery]:
+        """See :meth:`txbayeux.interfaces.Engine.connect`."""
+        self._answer(session, superseded=True)
+        if stream is not None:
+            self.attach(session, stream)
+        elif session.stream is not None and session.stream.yields_to_polls:
+            self._replace_stream(session, None)
+        if session.acknowledges:
+            session.acknowledge(acknowledged)
+        now = self._clock.seconds()
+        session.hold_until = now + hold
+        session.deadline = session.hold_until + self._session_timeout
+        held: Deferred[Delivery] = Deferred(partial(_withdraw, session))
+        session.held = held
+        if hold <= 0 or (session.waiting and session.answers_carry_messages):
+            self._answer(session)
+        self._alarms.set(session, session.hold_until if hold > 0 else session.deadline)
+        return held
+
+    def attach(self, session: Session, stream: Stream) -> None:
+        """Make ``stream`` the way to ``session``; the former one is told."""
+        if session.stream is stream:
+            return
+        other = self._by_stream.get(stream)
+        if other is not None:
+            other.stream = None
+        self._replace_stream(session, stream)
+        self._touch(session)
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.detach`."""
+        session = self._by_stream.pop(stream, None)
+        if session is not None:
+            session.stream = None
+            self.give_back(session, unsent)
+
+    def resume(self, stream: Stream) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.resume`."""
+        session = self._by_stream.get(stream)
+        if session is not None:
+            self._touch(session)
+
+    def release_all(self, sessions: Sequence[Session]) -> None:
+        """Answer their held connects now."""
+        for session in sessions:
+            self._answer(session)
+
+    # Messages
+
+    def dispatch(self, entry: Entry) -> None:
+        """Queue ``entry`` for every session that its channel reaches.
+
+        The hot loop: about 0.2 µs a subscriber.
+        """
+        size = len(entry.json)
+        messages, octets = self._limits.queue_messages, self._limits.queue_bytes
+        dirty = self._dirty
+        full: list[Session] = []
+        for session in self._index.matching(entry.channel):
+            session.queue.append(entry)
+            session.queued_bytes += size
+            if not session.dirty:
+                session.dirty = True
+                dirty.append(session)
+            if len(session.queue) > messages or session.queued_bytes > octets:
+                full.append(session)
+        if len(self._listeners):
+            self._heard.append(entry)
+        self.totals["published"] += 1
+        self._schedule()
+        for session in full:
+            self._relieve(session)
+
+    def deliver(self, session: Session, entry: Entry) -> None:
+        """Queue ``entry`` for one session."""
+        session.queue.append(entry)
+        session.queued_bytes += len(entry.json)
+        self._touch(session)
+        self._relieve(session)
+
+    def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
+        """Put entries that could not be written back, ahead of what came later."""
+        if entries and session.ended is None and not session.acknowledges:
+            session.queue[:0] = entries
+            session.queued_bytes += sum(len(entry.json) for entry in entries)
+            self._touch(session)
+            self._relieve(session)
+
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.listen`."""
+        self._listeners.add(pattern, listener)
+
+    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """Undo :meth:`listen`."""
+        self._listeners.remove(pattern, listener)
+
+    def stop(self) -> None:
+        """Leave nothing in the reactor."""
+        self._alarms.stop()
+        if self._flush_call is not None and self._flush_call.active():
+            self._flush_call.cancel()
+        self._flush_call = None
+
+    def statistics(self, sessions: Collection[Session]) -> dict[str, int]:
+        """Count what ``sessions`` hold, and what was done since the start."""
+        return {
+            "sessions": len(sessions),
+            "subscriptions": sum(len(session.subscriptions) for session in sessions),
+            "held": sum(session.held is not None for session in sessions),
+            "streams": len(self._by_stream),
+            "queued_messages": sum(len(session.queue) for session in sessions),
+            "queued_bytes": sum(session.queued_bytes for session in sessions),
+            **{f"{name}_total": total for name, total in self.totals.items()},
+        }
+
+    # The flush
+
+    def _touch(self, session: Session) -> None:
+        if not session.dirty:
+            session.dirty = True
+            self._dirty.append(session)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        # The end of this reactor turn: what arrives in it goes out in one write, and
+        # a connection that closed in it is known to be closed.
+        if self._flush_call is None and (self._dirty or self._heard):
+            self._flush_call = self._clock.callLater(0, self._flush_all)
+
+    def _flush_all(self) -> None:
+        self._flush_call = None
+        dirty, self._dirty = self._dirty, []
+        for session in dirty:
+            self._flush(session)
+        heard, self._heard = self._heard, []
+        for entry in heard:
+            for listener in tuple(self._listeners.matching(entry.channel)):
+                try:
+                    listener(entry)
+                except Exception:
+                    _log.failure(
+                        "A listener on {channel} failed", channel=entry.channel
+                    )
+
+    def _flush(self, session: Session) -> None:
+        session.dirty = False
+        stream = session.stream
+        if session.acknowledges or stream is None:
+            if session.waiting:
+                self._answer(session)
+        elif stream.writable and session.queue:
+            entries = session.take()
+            self.totals["delivered"] += len(entries)
+            try:
+                stream.send(entries)
+            except Exception:
+                _log.failure("Sending to {session} failed", session=session)
+                self.detach(stream, unsent=entries)
+
+    def _answer(self, session: Session, *, superseded: bool = False) -> None:
+        held = session.held
+        if held is None:
+            return
+        session.held = None
+        # One that another connect releases carries nothing: its connection may be dead.
+        entries: Sequence[Entry] = ()
+        if session.answers_carry_messages and not superseded:
+            entries = session.take()
+            self.totals["delivered"] += len(entries)
+        held.callback(
+            Answer(
+                entries=entries,
+                acknowledgement=session.seen if session.acknowledges else None,
+                superseded=superseded,
+                ended=session.ended,
+                returned=partial(self.give_back, session),
+            )
+        )
+
+    def _relieve(self, session: Session) -> None:
+        if session.ended is None and session.over(self._limits):
+            self._flush(session)
+            if session.over(self._limits):
+                self.totals["overflowed"] += 1
+                self._overflowed(session)
+
+    def _replace_stream(self, session: Session, stream: Stream | None) -> None:
+        former = session.stream
+        session.stream = stream
+        if stream is not None:
+            self._by_stream[stream] = session
+        if former is not None:
+            self._by_stream.pop(former, None)
+            former.replaced()
+
+    def _ring(self, session: Session) -> float | None:
+        now = self._clock.seconds()
+        if session.held is not None:
+            if session.hold_until > now:
+                return session.hold_until
+            self._answer(session)
+        if session.deadline > now:
+            return session.deadline
+        self.totals["expired"] += 1
+        self._expired(session)
+        return None
+
+
+def _withdraw(session: Session, held: Deferred[Delivery]) -> None:
+    if session.held is held:
+        session.held = None

@@ -1,0 +1,125 @@
+"""A session as the hub holds it: pure, no reactor in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.engine.alarms import AWAKE
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery, Stream
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+
+__all__ = ["Answer", "Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A :class:`~txbayeux.interfaces.Delivery`."""
+
+    entries: Sequence[Entry]
+    acknowledgement: int | None
+    superseded: bool
+    ended: Reason | None
+    returned: Callable[[Sequence[Entry]], None]
+
+    def give_back(self) -> None:
+        """See :meth:`txbayeux.interfaces.Delivery.give_back`."""
+        self.returned(self.entries)
+
+
+class Session:
+    """Subscriptions, the queue, and the connection that waits for it.
+
+    Where the session acknowledges, entries stay in the queue until they are
+    acknowledged; the first ``sent`` of them have been in an answer.
+    """
+
+    __slots__ = (
+        "acknowledges",
+        "deadline",
+        "dirty",
+        "ended",
+        "held",
+        "hold_until",
+        "id",
+        "queue",
+        "queued_bytes",
+        "seen",
+        "sent",
+        "stream",
+        "subscriptions",
+        "wake",
+    )
+
+    def __init__(self, session_id: str, *, acknowledges: bool, position: int) -> None:
+        """:param position: of the log's last entry, which the session does not get."""
+        self.id = session_id
+        self.acknowledges = acknowledges
+        self.subscriptions: set[str] = set()
+        self.queue: list[Entry] = []
+        self.queued_bytes = 0
+        self.sent = 0
+        self.seen = position
+        self.stream: Stream | None = None
+        self.held: Deferred[Delivery] | None = None
+        self.hold_until = 0.0
+        self.deadline = 0.0
+        self.wake = AWAKE
+        self.dirty = False
+        self.ended: Reason | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that has not been sent."""
+        return len(self.queue) > self.sent
+
+    @property
+    def answers_carry_messages(self) -> bool:
+        """Whether messages travel with connect replies, not on a stream."""
+        return self.acknowledges or self.stream is None
+
+    def take(self) -> Sequence[Entry]:
+        """Take what waits, in order; it stays queued where it is acknowledged."""
+        entries = self.queue
+        if self.acknowledges:
+            fresh = entries[self.sent :]
+            self.sent = len(entries)
+            if fresh:
+                self.seen = fresh[-1].position
+            return fresh
+        self.queue = []
+        self.queued_bytes = 0
+        return entries
+
+    def acknowledge(self, position: int | None) -> None:
+        """Forget what the client has seen; what it has not is to be sent again.
+
+        A position that was never sent counts as the last one that was; None,
+        as nothing new.
+        """
+        known = -1 if position is None else min(position, self.seen)
+        count = 0
+        while count < self.sent and self.queue[count].position <= known:
+            self.queued_bytes -= len(self.queue[count].json)
+            count += 1
+        del self.queue[:count]
+        self.sent = 0
+
+    def over(self, limits: Limits) -> bool:
+        """Tell whether more waits than may."""
+        return (
+            len(self.queue) > limits.queue_messages
+            or self.queued_bytes > limits.queue_bytes
+        )
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        self.queue = []
+        self.queued_bytes = self.sent = 0
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id[:8]}>"

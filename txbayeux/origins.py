@@ -1,0 +1,196 @@
+"""Which web pages may use the service: one allow-list for every transport.
+
+A browser tells whose page a request comes from in ``Origin``, or, for a
+script load (JSON-P), in ``Sec-Fetch-Site`` and ``Referer``.  Requests of the
+service's own pages and of programs that are no browsers always pass.  Others
+are refused *before* they have any effect: to withhold CORS headers would only
+hide the answer of a publish that has been made.
+
+Whether a page is the service's own is the browser's word where it gives it
+(``Sec-Fetch-Site``, which no page can forge).  Older browsers, and all of
+them on plain HTTP, do not: then the page's host and port are compared with
+the request's ``Host``.  Behind a proxy that ends TLS the scheme cannot be
+known, so on a plain connection ``https://a.example`` and ``http://a.example``
+both match ``Host: a.example``.  A proxy that changes ``Host`` must be told not
+to, or the origin be listed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+__all__ = ["Origins"]
+
+_MAX_LENGTH: Final = 512
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SCHEME: Final = r"[a-z][a-z0-9+.\-]*"
+_NAME: Final = r"[a-z0-9_\-]+(?:\.[a-z0-9_\-]+)*\.?|\[[0-9a-f:.]+\]"
+_ORIGIN: Final = re.compile(rf"({_SCHEME})://({_NAME})(?::([0-9]{{1,5}}))?\Z")
+_PATTERN: Final = re.compile(
+    rf"({_SCHEME})://((?:\*\.)?(?:{_NAME}))(?::([0-9]{{1,5}}|\*))?\Z"
+)
+_REFERER: Final = re.compile(
+    rf"((?:{_SCHEME})://(?:{_NAME})(?::[0-9]{{1,5}})?)(?:[/?#]|\Z)"
+)
+_HOST: Final = re.compile(rf"({_NAME})(?::([0-9]{{1,5}}))?\Z")
+
+_Parts = tuple[str, str, int | None]
+
+
+class Origins:
+    """An allow-list of origins; a value that does not change.
+
+    Each item is an exact origin (``https://example.com``), a pattern
+    (``https://*.example.com`` for every name below it; ``http://localhost:*``
+    for every port), ``*`` for every origin but the one below, or ``null`` for
+    pages that have none (files, sandboxed frames).  The empty list, the
+    default, admits the service's own pages only.
+
+    :raises ValueError: for an item that is none of these.
+    """
+
+    __slots__ = ("_any", "_exact", "_null", "_patterns", "items")
+
+    def __init__(self, items: Iterable[str] = ()) -> None:
+        self.items = tuple(items)
+        """What was given."""
+        listed = [item.strip().lower() for item in self.items]
+        self._any = "*" in listed
+        self._null = "null" in listed
+        exact: set[_Parts] = set()
+        patterns: list[_Parts] = []
+        for item in listed:
+            if item not in ("*", "null"):
+                parts, fixed = _parse_item(item)
+                if fixed:
+                    exact.add(parts)
+                else:
+                    patterns.append(parts)
+        self._exact = frozenset(exact)
+        self._patterns = tuple(patterns)
+
+    def __repr__(self) -> str:
+        return f"Origins({list(self.items)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origins) and self.items == other.items
+
+    def __hash__(self) -> int:
+        return hash(self.items)
+
+    def allows(self, origin: str) -> bool:
+        """Tell whether ``origin``, as a browser writes it, is on the list."""
+        if origin == "null":
+            return self._null
+        parts = _parse(origin)
+        if parts is None:
+            return False
+        return (
+            self._any
+            or parts in self._exact
+            or any(_matches(pattern, parts) for pattern in self._patterns)
+        )
+
+    def refusal(
+        self, header: Callable[[str], str | None], secure: bool, *, script: bool = False
+    ) -> str | None:
+        """Judge a request by its headers; None if it may pass.
+
+        ``header`` gives a request header's value by its name in lower case,
+        None if the request lacks it (several of one name: joined by a comma).
+        ``secure`` says whether our own connection is TLS.  ``script`` marks a
+        request that a page can make without an ``Origin``: a script load.
+
+        :returns: why not, in a sentence for the operator.
+        """
+        origin = header("origin")
+        site = header("sec-fetch-site")
+        if origin is None:
+            if site in ("same-origin", "none"):
+                return None
+            referer = header("referer")
+            if referer is None:
+                return self._nameless(header, site, script)
+            match = _REFERER.match(referer[:_MAX_LENGTH].lower())
+            origin = "null" if match is None else match.group(1)
+        if site == "same-origin":
+            return None
+        if site is None and _is_same(origin, header("host"), secure):
+            return None
+        return None if self.allows(origin) else _explain(origin)
+
+    def _nameless(
+        self, header: Callable[[str], str | None], site: str | None, script: bool
+    ) -> str | None:
+        if site is None:
+            # On plain HTTP a page can hide from both headers (referrerpolicy),
+            # but not from its browser's own User-Agent.
+            agent = header("user-agent") or ""
+            if not (script and agent.startswith("Mozilla/")):
+                return None
+        if self._any:
+            return None
+        return (
+            "A request of another site's page that does not say which: let the"
+            " page send its Referer, and start the service with --allow-origin"
+            " for the page's origin"
+        )
+
+
+def _explain(origin: str) -> str:
+    if origin != "null" and _parse(origin) is None:
+        return "The Origin of this request is no origin"
+    return (
+        f"Pages of {origin} may not use this service. To let them, start it with"
+        f" --allow-origin {origin}"
+    )
+
+
+def _number(port: str | None, scheme: str) -> int | None:
+    return int(port) if port is not None else _DEFAULT_PORTS.get(scheme, 0)
+
+
+def _parse(origin: str) -> _Parts | None:
+    if len(origin) > _MAX_LENGTH:
+        return None
+    match = _ORIGIN.match(origin.lower())
+    if match is None:
+        return None
+    scheme, name, port = match.groups()
+    return scheme, name, _number(port, scheme)
+
+
+def _parse_item(item: str) -> tuple[_Parts, bool]:
+    match = _PATTERN.match(item)
+    if match is None or len(item) > _MAX_LENGTH:
+        raise ValueError(
+            f"not an origin: {item!r} (write https://example.com, without a path;"
+            " https://*.example.com; http://localhost:*; or *; names outside"
+            " ASCII as browsers send them, xn--...)"
+        )
+    scheme, name, port = match.groups()
+    number = None if port == "*" else _number(port, scheme)
+    return (scheme, name, number), number is not None and not name.startswith("*")
+
+
+def _matches(pattern: _Parts, origin: _Parts) -> bool:
+    scheme, name, port = pattern
+    return (
+        scheme == origin[0]
+        and port in (None, origin[2])
+        and (origin[1].endswith(name[1:]) if name[0] == "*" else name == origin[1])
+    )
+
+
+def _is_same(origin: str, host: str | None, secure: bool) -> bool:
+    parts = _parse(origin)
+    match = None if host is None else _HOST.match(host.lower())
+    if parts is None or match is None:
+        return False
+    scheme, name, number = parts
+    if scheme not in (("https",) if secure else ("http", "https")):
+        return False
+    host_name, port = match.groups()
+    return name == host_name and number == _number(port, scheme)

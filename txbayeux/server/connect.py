@@ -1,0 +1,96 @@
+"""``/meta/connect``.  Bayeux specification, "Connect"."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.errors import (
+    UnknownSession,
+    connection_types_mismatch,
+    missing_parameter,
+    wrong_parameter,
+)
+from txbayeux.events import Connected, Reason
+from txbayeux.interfaces import Delivery
+from txbayeux.message import Message
+from txbayeux.server.exchange import ConnectAnswer, Core, Exchange
+from txbayeux.server.fields import connect_advice, extension_field, session_id
+from txbayeux.server.options import CONNECTION_TYPES
+from txbayeux.server.replies import advice, reply
+
+__all__ = ["connect"]
+
+_SUPERSEDED_INTERVAL: Final = 1000
+"""Milliseconds that a connect released by another one is told to stay away.
+
+Two tabs that share one session would otherwise release each other without end.
+"""
+
+
+def connect(
+    core: Core, message: Message, exchange: Exchange
+) -> Deferred[ConnectAnswer]:
+    """Say that the client listens, and wait for messages.
+
+    ====================================  =====================================
+    request MUST contain                  channel, clientId, connectionType
+    request MAY contain                   advice (timeout), ext, id
+    reply MUST contain                    channel, successful
+    reply MAY contain                     clientId, error, advice, ext, id
+    ====================================  =====================================
+
+    The answer waits until there are messages, at most the smaller of the
+    client's ``advice.timeout`` and ours.  It does not wait when it came with
+    other messages, whose replies would wait with it (as CometD's server does).
+    A connect of type ``eventsource`` is answered at once: the messages are on
+    the stream, and the advice spaces the connects (Faye's behaviour).
+    """
+    session = session_id(message)
+    kind = _connection_type(message)
+    hold = connect_advice(message, core.options.timeout)
+    if not exchange.alone or kind == "eventsource":
+        hold = 0.0
+    acknowledged = extension_field(message, "ack")
+    if isinstance(acknowledged, bool) or not isinstance(acknowledged, int):
+        acknowledged = None
+
+    def answered(delivery: Delivery) -> ConnectAnswer:
+        return ConnectAnswer(delivery, _reply(core, message, kind, delivery))
+
+    if core.events.heard(Connected):
+        core.events.emit(Connected(session, exchange.request))
+    return core.engine.connect(
+        session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
+    ).addCallback(answered)
+
+
+def _connection_type(message: Message) -> str:
+    kind: Any = message.get("connectionType")
+    if kind is None:
+        raise missing_parameter("connectionType")
+    if not isinstance(kind, str):
+        raise wrong_parameter("connectionType")
+    if kind not in CONNECTION_TYPES:
+        raise connection_types_mismatch((kind,))
+    return kind
+
+
+def _reply(core: Core, message: Message, kind: str, delivery: Delivery) -> Message:
+    if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
+        raise UnknownSession(message["clientId"], "Session closed")
+    answer = reply(message)
+    answer["advice"] = advice(core.options)
+    if delivery.ended is Reason.CLIENT:
+        answer["advice"] = {"reconnect": "none"}
+    elif delivery.superseded:
+        answer["advice"]["interval"] = max(
+            _SUPERSEDED_INTERVAL, answer["advice"]["interval"]
+        )
+    elif kind == "eventsource":
+        answer["advice"]["interval"] = answer["advice"]["timeout"]
+        answer["advice"]["timeout"] = 0
+    if delivery.acknowledgement is not None:
+        answer["ext"] = {"ack": delivery.acknowledgement}
+    return answer

@@ -1,0 +1,51 @@
+"""What the operations of the protocol work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.events import Events
+from txbayeux.interfaces import Delivery, Engine, Request, Stream
+from txbayeux.message import Message
+from txbayeux.server.options import ServerOptions
+from txbayeux.server.service import ServiceChannels
+
+__all__ = ["ConnectAnswer", "Core", "Exchange", "Operation", "Outcome"]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The parts of one server."""
+
+    engine: Engine
+    options: ServerOptions
+    events: Events
+    services: ServiceChannels
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The request that messages came with."""
+
+    request: Request | None
+    stream: Stream | None
+    alone: bool
+    """Whether it is the only message: only then may its answer wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAnswer:
+    """A connect's reply, and the messages that go with it."""
+
+    delivery: Delivery
+    reply: Message
+
+
+Outcome: TypeAlias = Message | Deferred[Message] | Deferred[ConnectAnswer]
+
+Operation: TypeAlias = Callable[[Core, Message, Exchange], Outcome]
+"""One channel's rules.  Raises, or its Deferred fails with, BayeuxError to refuse."""

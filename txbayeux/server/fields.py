@@ -1,0 +1,90 @@
+"""Reading a request's fields, whatever their type turns out to be."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from txbayeux import channel as channels
+from txbayeux.errors import (
+    channel_forbidden,
+    channel_invalid,
+    missing_parameter,
+    session_required,
+    wrong_parameter,
+)
+from txbayeux.message import Message
+
+__all__ = [
+    "connect_advice",
+    "extension_field",
+    "message_id",
+    "session_id",
+    "subscription",
+]
+
+_MAX_ID: Final = 256
+
+
+def session_id(message: Message) -> str:
+    """Read ``clientId``, which the message must contain.
+
+    :raises BayeuxError: 401 if it is missing, 400 if it is no string.
+    """
+    value = message.get("clientId")
+    if value is None or value == "":
+        raise session_required()
+    if not isinstance(value, str):
+        raise wrong_parameter("clientId")
+    return value
+
+
+def message_id(message: Message) -> str | int | None:
+    """Read ``id``; one that is no string or integer of a sane size is as none."""
+    value = message.get("id")
+    if isinstance(value, str) and len(value) <= _MAX_ID:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return value
+    return None
+
+
+def subscription(message: Message) -> list[str]:
+    """Read ``subscription``: channel names and patterns, one or a list.
+
+    Service channels are left out: they are not recorded (Bayeux specification,
+    "Service Channels").
+
+    :raises BayeuxError: 400 if it is missing or of a wrong type, 405 for what is
+        no name or pattern, 403 for ``/meta``.  Nothing has been applied then.
+    """
+    value = message.get("subscription")
+    if value is None or value == []:
+        raise missing_parameter("subscription")
+    names = value if isinstance(value, list) else [value]
+    for name in names:
+        if not isinstance(name, str):
+            raise wrong_parameter("subscription")
+        if not (channels.is_name(name) or channels.is_pattern(name)):
+            raise channel_invalid(name)
+        if channels.is_reserved(name):
+            raise channel_forbidden(name)
+    return [name for name in names if not channels.is_service(name)]
+
+
+def connect_advice(message: Message, longest: float) -> float:
+    """Read how long the client wants its connect held, in seconds.
+
+    ``advice: {"timeout": milliseconds}``; more than ``longest``, or nothing, or
+    nonsense, is ``longest``.
+    """
+    advice = message.get("advice")
+    timeout: Any = advice.get("timeout") if isinstance(advice, dict) else None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
+        return longest
+    return min(timeout / 1000, longest)
+
+
+def extension_field(message: Message, name: str) -> Any:
+    """Read ``ext[name]``, None if there is no such thing."""
+    ext = message.get("ext")
+    return ext.get(name) if isinstance(ext, dict) else None

@@ -1,0 +1,89 @@
+"""``/meta/handshake``.  Bayeux specification, "Handshake"."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.errors import (
+    connection_types_mismatch,
+    missing_parameter,
+    version_mismatch,
+    wrong_parameter,
+)
+from txbayeux.events import Handshaken
+from txbayeux.message import Message
+from txbayeux.server.exchange import Core, Exchange
+from txbayeux.server.fields import extension_field
+from txbayeux.server.options import CONNECTION_TYPES, VERSION
+from txbayeux.server.replies import advice, reply
+
+__all__ = ["handshake"]
+
+_VERSION: Final = re.compile(r"([0-9]{1,9})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,31}){0,8}\Z")
+
+
+def handshake(core: Core, message: Message, exchange: Exchange) -> Deferred[Message]:
+    """Make a session.
+
+    ====================================  =====================================
+    request MUST contain                  channel, version, supportedConnectionTypes
+    request MAY contain                   minimumVersion, ext, id
+    successful reply MUST contain         channel, version, supportedConnectionTypes,
+                                          clientId, successful
+    successful reply MAY contain          minimumVersion, advice, ext, id
+    ====================================  =====================================
+
+    A ``clientId`` in the request is ignored.  ``ext: {"ack": true}`` agrees on
+    CometD's acknowledgement.
+    """
+    _check_version(message)
+    _check_connection_types(message)
+    acknowledges = core.options.acknowledge and extension_field(message, "ack") is True
+
+    def created(session_id: str) -> Message:
+        answer = reply(message)
+        answer["clientId"] = session_id
+        answer["version"] = VERSION
+        answer["minimumVersion"] = VERSION
+        answer["supportedConnectionTypes"] = list(CONNECTION_TYPES)
+        answer["advice"] = advice(core.options)
+        if acknowledges:
+            answer["ext"] = {"ack": True}
+        if core.events.heard(Handshaken):
+            core.events.emit(Handshaken(session_id, exchange.request))
+        return answer
+
+    return core.engine.create_session(acknowledges=acknowledges).addCallback(created)
+
+
+def _check_version(message: Message) -> None:
+    version = _major(message, "version")
+    if version is None:
+        raise missing_parameter("version")
+    minimum = _major(message, "minimumVersion")
+    lowest = version if minimum is None else minimum
+    if not lowest <= int(VERSION[0]) <= version:
+        raise version_mismatch(message["version"])
+
+
+def _major(message: Message, field: str) -> int | None:
+    value = message.get(field)
+    if value is None:
+        return None
+    match = _VERSION.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise wrong_parameter(field)
+    return int(match.group(1))
+
+
+def _check_connection_types(message: Message) -> None:
+    types = message.get("supportedConnectionTypes")
+    if types is None:
+        raise missing_parameter("supportedConnectionTypes")
+    if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
+        raise wrong_parameter("supportedConnectionTypes")
+    if not set(types).intersection(CONNECTION_TYPES):
+        raise connection_types_mismatch(tuple(types))

@@ -1,0 +1,81 @@
+"""Published messages.  Bayeux specification, "Publish" and "Service Channels"."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+
+from txbayeux import channel as channels
+from txbayeux.errors import (
+    channel_invalid,
+    missing_parameter,
+    session_required,
+    wrong_parameter,
+)
+from txbayeux.events import Published
+from txbayeux.message import Message, encode
+from txbayeux.server.exchange import Core, Exchange
+from txbayeux.server.fields import message_id
+
+__all__ = ["publish"]
+
+
+def publish(
+    core: Core, message: Message, exchange: Exchange, added: Message
+) -> Deferred[Message]:
+    """Hand a message to all who are subscribed to its channel.
+
+    ====================================  =====================================
+    request MUST contain                  channel, data
+    request MAY contain                   clientId, id, ext
+    reply MUST contain                    channel, successful
+    reply MAY contain                     id, error, ext
+    ====================================  =====================================
+
+    Subscribers get ``channel``, ``data`` and ``id``, and what an extension has
+    ``added``; ``ext``, ``advice`` and ``clientId`` stay the publisher's.  ``data``
+    may be null, 0, "" or false; only its absence is refused.  A ``clientId``
+    that is not known counts as none.
+    """
+    channel = message["channel"]
+    if not channels.is_name(channel):
+        raise channel_invalid(channel)
+    if "data" not in message:
+        raise missing_parameter("data")
+    session = _publisher(core, message, exchange)
+    if channels.is_service(channel):
+        core.services.handle(message)
+        done = succeed(None)
+    else:
+        done = core.engine.publish(channel, encode(_broadcast(message, added)), session)
+
+    def accepted(_: None) -> Message:
+        if core.events.heard(Published):
+            publisher = message.get("clientId")
+            core.events.emit(Published(publisher, channel, message["data"]))
+        answer: Message = {"channel": channel, "successful": True}
+        identity = message_id(message)
+        if identity is not None:
+            answer["id"] = identity
+        return answer
+
+    return done.addCallback(accepted)
+
+
+def _publisher(core: Core, message: Message, exchange: Exchange) -> str | None:
+    """Give the session that must exist, None if none must."""
+    session = message.get("clientId")
+    if session is not None and not isinstance(session, str):
+        raise wrong_parameter("clientId")
+    if core.options.publish_without_session or exchange.request is None:
+        return None
+    if not session:
+        raise session_required()
+    return session
+
+
+def _broadcast(message: Message, added: Message) -> Message:
+    shown: Message = {"channel": message["channel"], "data": message["data"]}
+    identity = message_id(message)
+    if identity is not None:
+        shown["id"] = identity
+    return shown | added if added else shown

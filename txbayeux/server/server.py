@@ -1,0 +1,277 @@
+"""The server: requests in, replies out, the engine below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    gatherResults,
+    succeed,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux import channel as channels
+from txbayeux.errors import (
+    BayeuxError,
+    bad_request,
+    channel_forbidden,
+    channel_invalid,
+    missing_parameter,
+    server_error,
+    wrong_parameter,
+)
+from txbayeux.events import Disconnected, Events, Reason
+from txbayeux.extension import Extension, Pipeline
+from txbayeux.interfaces import Engine, Request, Stream
+from txbayeux.message import Entry, Message
+from txbayeux.response import Processor, Response
+from txbayeux.server.connect import connect
+from txbayeux.server.disconnect import disconnect
+from txbayeux.server.exchange import ConnectAnswer, Core, Exchange, Operation
+from txbayeux.server.handshake import handshake
+from txbayeux.server.local import LocalClient
+from txbayeux.server.options import ServerOptions
+from txbayeux.server.outgoing import Outgoing
+from txbayeux.server.publish import publish
+from txbayeux.server.replies import refusal
+from txbayeux.server.service import ServiceChannels
+from txbayeux.server.subscribe import subscribe, unsubscribe
+
+__all__ = ["Server"]
+
+_OPERATIONS: Final[Mapping[str, Operation]] = {
+    channels.HANDSHAKE: handshake,
+    channels.CONNECT: connect,
+    channels.SUBSCRIBE: subscribe,
+    channels.UNSUBSCRIBE: unsubscribe,
+    channels.DISCONNECT: disconnect,
+}
+
+_PRIVATE: Final = frozenset(
+    {"channel", "data", "id", "clientId", "successful", "error"}
+)
+"""Fields that an extension cannot add to what subscribers get."""
+
+_Slot: TypeAlias = Message | ConnectAnswer | None
+"""What one message of a request comes to; None if an extension dropped it."""
+
+_log: Final = Logger()
+
+
+class Server:
+    """A Bayeux server, to be reached through adapters or in the process.
+
+    It is the :class:`~txbayeux.interfaces.SessionObserver` of its engine.
+
+    :param extensions: see :mod:`txbayeux.extension`; in this order, both ways.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        options: ServerOptions | None = None,
+        extensions: Sequence[Extension] = (),
+    ) -> None:
+        self.events = Events()
+        self.options = options or ServerOptions()
+        self._core = Core(engine, self.options, self.events, ServiceChannels())
+        self._incoming = Pipeline("incoming", extensions)
+        self._outgoing = Outgoing(Pipeline("outgoing", extensions), engine)
+
+    # The process
+
+    def start(self) -> Deferred[None]:
+        """Start the engine; to be called once, before anything else."""
+        return self._core.engine.start(self)
+
+    def stop(self) -> Deferred[None]:
+        """Answer held connects, end what lives in this process, stop the engine."""
+        return self._core.engine.stop()
+
+    def client(self) -> LocalClient:
+        """Give a way to publish and subscribe in this process, without a network."""
+        return LocalClient(self, self._core.engine, self._core.services)
+
+    def kick(self, session_id: str, why: str = "Session closed") -> Deferred[None]:
+        """End a session; ``why`` is told to its client at its return.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+        return self._core.engine.destroy_session(session_id, Reason.KICKED, why)
+
+    def statistics(self) -> Mapping[str, int]:
+        """See :meth:`txbayeux.interfaces.Engine.statistics`."""
+        return self._core.engine.statistics()
+
+    def ready(self) -> bool:
+        """See :meth:`txbayeux.interfaces.Engine.ready`."""
+        return self._core.engine.ready()
+
+    # What adapters call
+
+    def process(
+        self,
+        messages: Sequence[Any],
+        request: Request | None,
+        stream: Stream | None = None,
+    ) -> Deferred[Response]:
+        """See :meth:`txbayeux.response.Processor.process`."""
+        if len(messages) > 1:
+            messages = _without_companions(messages)
+        exchange = Exchange(request, stream, len(messages) == 1)
+        slots: list[_Slot | Deferred[Any]] = []
+        remaining = iter(messages)
+        for message in remaining:
+            admitted = self._admit(message, request)
+            if isinstance(admitted, Deferred):
+                slow = self._process_slowly(
+                    admitted, message, remaining, exchange, slots
+                )
+                return ensureDeferred(slow).addCallback(self._respond, exchange)
+            slots.append(self._perform(admitted, message, exchange))
+        return self._respond(slots, exchange)
+
+    def outlet(self, stream: Stream, request: Request) -> Stream:
+        """See :meth:`txbayeux.response.Processor.outlet`."""
+        return self._outgoing.outlet(stream, request)
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        """See :meth:`txbayeux.response.Processor.attach`."""
+        return self._core.engine.attach(session_id, stream)
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """See :meth:`txbayeux.response.Processor.detach`."""
+        self._outgoing.detach(stream, unsent)
+
+    def resume(self, stream: Stream) -> None:
+        """See :meth:`txbayeux.response.Processor.resume`."""
+        self._core.engine.resume(stream)
+
+    # What the engine calls
+
+    def session_closed(self, session_id: str, reason: Reason) -> None:
+        """See :meth:`txbayeux.interfaces.SessionObserver.session_closed`."""
+        if self.events.heard(Disconnected):
+            self.events.emit(Disconnected(session_id, reason))
+
+    # In
+
+    def _admit(self, message: Any, request: Request | None) -> Any:
+        """Pass a message through the incoming extensions, which get a copy."""
+        if not isinstance(message, dict) or not self._incoming.sees(
+            message.get("channel")
+        ):
+            return message
+        own = dict(message)
+        own.pop("error", None)
+        return self._incoming.run(own, request)
+
+    async def _process_slowly(
+        self,
+        admitted: Deferred[Message | None],
+        message: Any,
+        remaining: Iterator[Any],
+        exchange: Exchange,
+        slots: list[_Slot | Deferred[Any]],
+    ) -> list[_Slot | Deferred[Any]]:
+        """Go on where an extension takes its time: the others wait their turn."""
+        slots.append(self._perform(await admitted, message, exchange))
+        for following in remaining:
+            outcome = self._admit(following, exchange.request)
+            passed = await outcome if isinstance(outcome, Deferred) else outcome
+            slots.append(self._perform(passed, following, exchange))
+        return slots
+
+    def _perform(
+        self, message: Any, original: Any, exchange: Exchange
+    ) -> _Slot | Deferred[Any]:
+        """Do what a message asks; the answer, or a Deferred of it that never fails."""
+        if message is None and original is not None:
+            return None
+        try:
+            outcome = self._operate(message, original, exchange)
+        except Exception:
+            return _refused(Failure(), message)
+        if not isinstance(outcome, Deferred):
+            return cast(_Slot, outcome)
+        outcome.addErrback(_refused, message)
+        if outcome.called and not isinstance(outcome.result, Deferred):
+            return cast(_Slot, outcome.result)
+        return outcome
+
+    def _operate(self, message: Any, original: Any, exchange: Exchange) -> Any:
+        if not isinstance(message, dict):
+            raise bad_request("A message is a JSON object")
+        channel = message.get("channel")
+        if channel is None:
+            raise missing_parameter("channel")
+        if not isinstance(channel, str):
+            raise wrong_parameter("channel")
+        error = message.get("error")
+        if error and message is not original:
+            return refusal(message, str(error))
+        if not channels.is_reserved(channel):
+            added = {} if message is original else _added(message, original)
+            return publish(self._core, message, exchange, added)
+        operation = _OPERATIONS.get(channel)
+        if operation is not None:
+            return operation(self._core, message, exchange)
+        raise (channel_forbidden if channels.is_name(channel) else channel_invalid)(
+            channel
+        )
+
+    # Out
+
+    def _respond(
+        self, slots: Sequence[_Slot | Deferred[Any]], exchange: Exchange
+    ) -> Deferred[Response]:
+        # What is not there yet was begun in order; the connection need not wait for it.
+        if not any(isinstance(slot, Deferred) for slot in slots):
+            there = cast(Sequence[_Slot], slots)
+            return self._outgoing.response(there, exchange.request)
+        answers: Deferred[list[_Slot]] = gatherResults(
+            [slot if isinstance(slot, Deferred) else succeed(slot) for slot in slots]
+        )
+        held = answers.addCallback(self._outgoing.response, exchange.request)
+        return succeed(Response((), held))
+
+
+def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:
+    """Keep only the handshake, if there is one.
+
+    "A server MUST ignore any other message sent in the same request as a
+    handshake message" (Bayeux specification, "Handshake Request").
+    """
+    for message in messages:
+        if isinstance(message, dict) and message.get("channel") == channels.HANDSHAKE:
+            return [message]
+    return messages
+
+
+def _added(message: Message, original: Message) -> Message:
+    """Find the fields that extensions added or put something new into."""
+    return {
+        name: value
+        for name, value in message.items()
+        if name not in _PRIVATE
+        and (name not in original or original[name] is not value)
+    }
+
+
+def _refused(failure: Failure, message: Any) -> Message | None:
+    error = failure.value
+    if isinstance(error, CancelledError):
+        return None
+    if not isinstance(error, BayeuxError):
+        _log.failure("Handling a message failed", failure)
+        error = server_error()
+    return refusal(message, error)
+
+
+_: type[Processor] = Server

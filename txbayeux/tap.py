@@ -1,0 +1,227 @@
+"""``twistd bayeux``: the options of the command, and the service they make."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.application.service import IService
+from twisted.python.reflect import namedAny
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from txbayeux.adapter.service import BayeuxService, Configuration
+from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
+from txbayeux.extension import Extension
+from txbayeux.limits import Limits
+from txbayeux.origins import Origins
+from txbayeux.server import ServerOptions
+
+__all__ = ["Options", "makeService"]
+
+_DEFAULTS: Final = Limits()
+_SERVER: Final = ServerOptions()
+
+_EXAMPLES: Final = """
+Examples:
+  twistd -n bayeux --port 8000
+      at http://HOST:8000/bayeux on all interfaces, with a chat page at /
+  twistd -n bayeux --listen ssl:443:privateKey=key.pem:certKey=cert.pem
+      with TLS; --listen takes any endpoint string of Twisted's
+  twistd -n bayeux --port 8000 --allow-origin https://www.example.com
+      for the pages of another site
+  twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
+      with code of yours that sees each message
+  curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
+      -d '{"channel": "/chat/demo", "data": {"name": "me", "text": "hello"}}'
+      publishes without a client
+"""
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError("must be a number of seconds, 0 or more")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("must be a whole number, 1 or more")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise ValueError("must be a port, 0 to 65535")
+    return value
+
+
+class Options(UsageOptions):
+    """The command line of ``twistd bayeux``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serves Bayeux publish/subscribe to the clients of Faye and CometD: WebSocket, "
+        "EventSource, long-polling (CORS) and callback-polling (JSON-P), on one URL."
+    )
+
+    optParameters: Final = [
+        ["port", "p", None, "TCP port to listen on, on all interfaces", _port],
+        ["mount", "m", "/bayeux", "Path of the Bayeux URL"],
+        [
+            "timeout",
+            None,
+            _SERVER.timeout,
+            "Longest time to hold a connect, in seconds",
+            _number,
+        ],
+        [
+            "interval",
+            None,
+            _SERVER.interval,
+            "Time clients are told to wait between connects, in seconds",
+            _number,
+        ],
+        [
+            "session-timeout",
+            None,
+            DEFAULT_SESSION_TIMEOUT,
+            "How long a session lives without a connect, in seconds",
+            _number,
+        ],
+        [
+            "max-request-bytes",
+            None,
+            _DEFAULTS.request_bytes,
+            "Largest request body or WebSocket message, decompressed",
+            _count,
+        ],
+        [
+            "max-batch-messages",
+            None,
+            _DEFAULTS.batch_messages,
+            "Most messages in one request",
+            _count,
+        ],
+        [
+            "max-session-subscriptions",
+            None,
+            _DEFAULTS.session_subscriptions,
+            "Most subscriptions of one session",
+            _count,
+        ],
+        [
+            "max-queue-messages",
+            None,
+            _DEFAULTS.queue_messages,
+            "Most messages waiting for one session; past it, it is closed",
+            _count,
+        ],
+        [
+            "max-queue-bytes",
+            None,
+            _DEFAULTS.queue_bytes,
+            "Most bytes waiting for one session; past it, it is closed",
+            _count,
+        ],
+        [
+            "admin",
+            None,
+            None,
+            "Endpoint string to serve /health and /metrics on, for you alone: "
+            "tcp:9000:interface=127.0.0.1",
+        ],
+    ]
+
+    optFlags: Final = [
+        ["require-session", None, "Refuse messages published without a handshake"],
+        ["websocket-deflate", None, "Compress WebSocket messages for clients that can"],
+        ["no-page", None, "Serve no chat page at /"],
+        ["verbose", "v", "Log handshakes, subscriptions, publishes, disconnects"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["allow-origin"] = []
+        self["extension"] = []
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Add the examples, which Twisted would run together."""
+        usage: str = super().getUsage(width)
+        return usage.rstrip("\n") + "\n" + _EXAMPLES
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Listen on this endpoint, like unix:/run/bayeux.sock; repeatable."""
+        self["listen"].append(endpoint)
+
+    def opt_allow_origin(self, origin: str) -> None:
+        """Let in pages of this origin, like https://*.example.com; repeatable."""
+        self["allow-origin"].append(origin)
+
+    def opt_extension(self, name: str) -> None:
+        """Install what package.module:factory gives; repeatable, in order."""
+        self["extension"].append(name)
+
+    def postOptions(self) -> None:
+        """Check what the single options could not.
+
+        :raises UsageError: with a sentence that says what to change.
+        """
+        if self["port"] is None and not self["listen"]:
+            raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
+        mount = "/" + self["mount"].strip("/")
+        if any(character in mount for character in "?#% \t\\"):
+            raise UsageError("--mount is a plain path like /bayeux")
+        self["mount"] = mount
+        try:
+            self["origins"] = Origins(self["allow-origin"])
+        except ValueError as error:
+            raise UsageError(f"--allow-origin: {error}") from None
+        self["extensions"] = [_extension(name) for name in self["extension"]]
+
+
+def _extension(name: str) -> Extension:
+    module, colon, factory = name.partition(":")
+    if not (module and colon and factory):
+        raise UsageError(f"--extension {name}: write package.module:factory")
+    try:
+        return namedAny(f"{module}.{factory}")()
+    except Exception as error:
+        # Whatever the operator's code raises, the operator should see it, and no more.
+        raise UsageError(f"--extension {name}: {error!r}") from error
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Make the service that the options describe; ``reactor`` is for tests."""
+    if reactor is None:
+        from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
+    endpoints = list(options["listen"])
+    if options["port"] is not None:
+        endpoints.insert(0, f"tcp:{options['port']}")
+    limits = Limits(
+        request_bytes=options["max-request-bytes"],
+        batch_messages=options["max-batch-messages"],
+        session_subscriptions=options["max-session-subscriptions"],
+        queue_messages=options["max-queue-messages"],
+        queue_bytes=options["max-queue-bytes"],
+    )
+    configuration = Configuration(
+        endpoints=endpoints,
+        admin=options["admin"],
+        mount=options["mount"],
+        origins=options["origins"],
+        session_timeout=options["session-timeout"],
+        websocket_deflate=bool(options["websocket-deflate"]),
+        page=not options["no-page"],
+        verbose=bool(options["verbose"]),
+        server=ServerOptions(
+            timeout=options["timeout"],
+            interval=options["interval"],
+            publish_without_session=not options["require-session"],
+            limits=limits,
+        ),
+    )
+    return BayeuxService(reactor, configuration, extensions=options["extensions"])

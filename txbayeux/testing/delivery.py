@@ -1,0 +1,339 @@
+"""The engines' contract: messages on their way to connects and local listeners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from txbayeux.events import Reason
+from txbayeux.interfaces import Engine
+from txbayeux.limits import Limits
+from txbayeux.message import Entry, encode
+from txbayeux.testing.harness import EngineHarness, contract
+
+__all__ = ["DeliveryContract"]
+
+
+class DeliveryContract(EngineHarness):
+    """Order, once each, give_back, held connects, overflow, listeners."""
+
+    @contract
+    async def test_messages_come_in_order_as_they_were_published(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        texts = [encode({"channel": "/a", "data": n, "id": str(n)}) for n in range(100)]
+        for text in texts:
+            await engine.publish("/a", text)
+        entries: list[Entry] = []
+        while len(entries) < len(texts):
+            delivery = await self.connect(engine, alice)
+            assert delivery.entries
+            entries += delivery.entries
+        assert [entry.json for entry in entries] == texts
+        assert {entry.channel for entry in entries} == {"/a"}
+        positions = [entry.position for entry in entries]
+        assert positions == sorted(set(positions))
+        assert 0 < positions[-1] < 2**53
+
+    @contract
+    async def test_all_subscribers_see_one_order(self) -> None:
+        engine = await self.start()
+        alice, bob = await self.join(engine, "/**"), await self.join(engine, "/b", "/a")
+        begun = [
+            engine.publish(channel, encode({"channel": channel, "data": [channel, n]}))
+            for n in range(20)
+            for channel in ("/a", "/b")
+        ]
+        for deferred in begun:
+            await self.answered(deferred)
+        seen = await self.poll(engine, alice)
+        assert len(seen) == 40
+        assert await self.poll(engine, bob) == seen
+
+    @contract
+    async def test_a_session_gets_one_copy_however_many_subscriptions_match(
+        self,
+    ) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a/b", "/a/*", "/a/**", "/**")
+        await self.publish(engine, "/a/b", 1, 2)
+        assert await self.poll(engine, alice) == [1, 2]
+
+    @contract
+    async def test_a_publisher_gets_its_own_message(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        await engine.publish("/a", encode({"channel": "/a", "data": 1}), alice)
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_a_message_releases_a_held_connect(self) -> None:
+        engine = await self.start()
+        alice, bob = await self.join(engine, "/a"), await self.join(engine, "/b")
+        first = engine.connect(alice, hold=self.hold)
+        second = engine.connect(bob, hold=self.hold)
+        await self.unanswered(first, second)
+        await self.publish(engine, "/a", 1)
+        delivery = await self.answered(first)
+        assert self.data(delivery.entries) == [1]
+        assert (delivery.superseded, delivery.ended) == (False, None)
+        assert delivery.acknowledgement is None
+        await self.unanswered(second)
+
+    @contract
+    async def test_a_held_connect_is_answered_when_its_time_is_up(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        held = engine.connect(alice, hold=self.hold)
+        await self.advance(self.hold / 2)
+        await self.unanswered(held)
+        await self.advance(self.hold)
+        delivery = await self.answered(held)
+        assert (list(delivery.entries), delivery.ended) == ([], None)
+        await self.publish(engine, "/a", 1)
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_what_waits_answers_a_connect_at_once(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1, 2)
+        await self.settle()
+        delivery = await self.answered(engine.connect(alice, hold=self.hold))
+        assert self.data(delivery.entries) + await self.poll(engine, alice) == [1, 2]
+
+    @contract
+    async def test_a_second_connect_releases_the_first_with_nothing(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        first = engine.connect(alice, hold=self.hold)
+        await self.unanswered(first)
+        second = engine.connect(alice, hold=self.hold)
+        delivery = await self.answered(first)
+        assert delivery.superseded
+        assert (list(delivery.entries), delivery.ended) == ([], None)
+        await self.unanswered(second)
+        await self.publish(engine, "/a", 1)
+        assert self.data((await self.answered(second)).entries) == [1]
+
+    @contract
+    async def test_a_message_beside_two_connects_comes_once(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        first = engine.connect(alice, hold=self.hold)
+        await self.unanswered(first)
+        published = engine.publish("/a", encode({"channel": "/a", "data": 1}))
+        second = engine.connect(alice, hold=self.hold)
+        await self.answered(published)
+        entries = [
+            *(await self.answered(first)).entries,
+            *(await self.answered(second)).entries,
+        ]
+        assert self.data(entries) == [1]
+
+    @contract
+    async def test_what_is_given_back_comes_again_ahead_of_the_rest(self) -> None:
+        engine = await self.start()
+        alice, bob = await self.join(engine, "/a"), await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1, 2)
+        lost = await self.connect(engine, alice)
+        assert lost.entries
+        await self.publish(engine, "/a", 3)
+        await self.settle()
+        lost.give_back()
+        assert await self.poll(engine, alice) == [1, 2, 3]
+        assert await self.poll(engine, bob) == [1, 2, 3]
+
+    @contract
+    async def test_what_is_given_back_releases_a_held_connect(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1)
+        lost = await self.connect(engine, alice)
+        held = engine.connect(alice, hold=self.hold)
+        await self.unanswered(held)
+        lost.give_back()
+        assert self.data((await self.answered(held)).entries) == [1]
+
+    @contract
+    async def test_giving_back_twice_or_too_late_changes_nothing(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1)
+        lost = await self.connect(engine, alice)
+        lost.give_back()
+        lost.give_back()
+        lost = await self.connect(engine, alice)
+        assert self.data(lost.entries) == [1]
+        await engine.destroy_session(alice, Reason.CLIENT)
+        lost.give_back()
+        await self.settle()
+        assert engine.statistics()["queued_messages"] == 0
+
+    @contract
+    async def test_a_withdrawn_connect_loses_nothing(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        gone = engine.connect(alice, hold=self.hold)
+        await self.unanswered(gone)
+        gone.cancel()
+        await _cancelled(gone)
+        await self.publish(engine, "/a", 1)
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_a_connect_withdrawn_beside_a_message_loses_nothing(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a")
+        gone = engine.connect(alice, hold=self.hold)
+        await self.unanswered(gone)
+        published = engine.publish("/a", encode({"channel": "/a", "data": 1}))
+        gone.cancel()
+        await _cancelled(gone)
+        await self.answered(published)
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_a_withdrawn_connect_still_counts_as_a_sign_of_life(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine)
+        await self.advance(self.session_timeout / 2)
+        gone = engine.connect(alice, hold=0.01)
+        if not gone.called:
+            gone.cancel()
+        gone.addErrback(lambda failure: failure.trap(CancelledError))
+        await self.advance(self.session_timeout * 0.7)
+        await engine.subscribe(alice, [])
+
+    @contract
+    async def test_release_all_answers_held_connects_with_what_waits(self) -> None:
+        engine = await self.start()
+        alice, bob = await self.join(engine, "/a"), await self.join(engine)
+        held = [engine.connect(who, hold=self.hold) for who in (alice, bob)]
+        await self.unanswered(*held)
+        engine.release_all()
+        deliveries = [await self.answered(deferred) for deferred in held]
+        assert [delivery.ended for delivery in deliveries] == [None, None]
+        await self.publish(engine, "/a", 1)
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_deliver_reaches_one_session_whatever_it_asked_for(self) -> None:
+        engine = await self.start()
+        alice, bob = await self.join(engine, "/a"), await self.join(engine, "/a", "/s")
+        heard: list[Entry] = []
+        engine.listen("/**", heard.append)
+        await self.publish(engine, "/a", 1)
+        await engine.deliver(alice, "/s", encode({"channel": "/s", "data": 2}))
+        await self.publish(engine, "/a", 3)
+        assert await self.poll(engine, alice) == [1, 2, 3]
+        assert await self.poll(engine, bob) == [1, 3]
+        await self.until(lambda: len(heard) >= 2)
+        assert self.data(heard) == [1, 3]
+
+    # Bounds
+
+    async def _overflow(self, engine: Engine, *data: object) -> str:
+        alice, bob = await self.join(engine, "/a"), await self.join(engine, "/a")
+        held = engine.connect(bob, hold=self.hold)
+        await self.unanswered(held)
+        await self.publish(engine, "/a", data[0])
+        assert self.data((await self.answered(held)).entries) == [data[0]]
+        for item in data[1:-1]:
+            await self.publish(engine, "/a", item)
+            assert await self.poll(engine, bob) == [item]
+        await engine.subscribe(alice, [])
+        await self.publish(engine, "/a", data[-1])
+        assert await self.ended(alice) is Reason.KICKED
+        assert self.observer.closed == [(alice, Reason.KICKED)]
+        assert await self.poll(engine, bob) == [data[-1]]
+        return alice
+
+    @contract
+    async def test_a_session_that_lets_messages_wait_is_closed_and_told_why(
+        self,
+    ) -> None:
+        engine = await self.start(limits=Limits(queue_messages=3))
+        alice = await self._overflow(engine, 1, 2, 3, 4)
+        error = await self.refused(engine.connect(alice, hold=0))
+        assert "too many messages" in error.text
+
+    @contract
+    async def test_a_session_that_lets_bytes_wait_is_closed_and_told_why(self) -> None:
+        size = len(encode({"channel": "/a", "data": "x" * 100}))
+        engine = await self.start(limits=Limits(queue_bytes=2 * size))
+        alice = await self._overflow(engine, "x" * 100, "y" * 100, "z")
+        error = await self.refused(engine.connect(alice, hold=0))
+        assert "too many messages" in error.text
+
+    @contract
+    async def test_what_was_fetched_does_not_count(self) -> None:
+        engine = await self.start(limits=Limits(queue_messages=3, queue_bytes=1000))
+        alice = await self.join(engine, "/a")
+        for n in range(30):
+            await self.publish(engine, "/a", [n, "x" * 100])
+            assert await self.poll(engine, alice) == [[n, "x" * 100]]
+
+    # Listeners in the process
+
+    @contract
+    async def test_a_listener_hears_what_its_pattern_matches(self) -> None:
+        engine = await self.start()
+        heard: list[Entry] = []
+        engine.listen("/a/*", heard.append)
+        for n, channel in enumerate(["/a", "/a/b", "/a/b/c", "/b", "/a/c"]):
+            await self.publish(engine, channel, n)
+        await self.until(lambda: len(heard) >= 2)
+        await self.settle()
+        assert self.data(heard) == [1, 4]
+        engine.unlisten("/a/*", heard.append)
+        await self.publish(engine, "/a/b", 5)
+        await self.settle()
+        assert self.data(heard) == [1, 4]
+
+    @contract
+    async def test_a_listener_that_fails_does_not_stop_the_others(self) -> None:
+        engine = await self.start()
+        alice, heard = await self.join(engine, "/a"), list[Any]()
+
+        def fail(entry: Entry) -> None:
+            heard.append("failed")
+            raise RuntimeError("a listener's own fault")
+
+        engine.listen("/a", fail)
+        engine.listen("/a", heard.append)
+        await self.publish(engine, "/a", 1)
+        await self.until(lambda: len(heard) >= 2)
+        assert heard[0] == "failed"
+        assert self.data(heard[1:]) == [1]
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_a_listener_may_publish_and_stop_listening(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/**")
+        answers: list[Deferred[None]] = []
+
+        def echo(entry: Entry) -> None:
+            engine.unlisten("/a", echo)
+            text = encode({"channel": "/b", "data": entry.message()["data"]})
+            answers.append(engine.publish("/b", text))
+
+        engine.listen("/a", echo)
+        await self.publish(engine, "/a", 1, 2)
+        await self.until(lambda: answers)
+        for deferred in answers:
+            await self.answered(deferred)
+        # Both may have been on their way when it stopped listening.
+        found = await self.poll(engine, alice)
+        assert found[:2] == [1, 2]
+        assert found[2:] in ([1], [1, 2])
+
+
+async def _cancelled(deferred: Deferred[Any]) -> None:
+    try:
+        await deferred
+    except CancelledError:
+        return
+    raise AssertionError("a withdrawn connect was answered")

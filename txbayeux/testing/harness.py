@@ -1,0 +1,193 @@
+"""What the engines' contract is run by: time, and a few words to write tests in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from txbayeux.errors import UnknownSession
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery, Engine
+from txbayeux.limits import Limits
+from txbayeux.message import Entry, encode
+from txbayeux.testing.fakes import RecordingObserver
+
+__all__ = ["EngineHarness", "contract"]
+
+_ROUNDS: Final = 50
+"""How often to settle before an answer is taken to be missing."""
+
+T = TypeVar("T")
+H = TypeVar("H", bound="EngineHarness")
+_Test: TypeAlias = Callable[[H], Coroutine[Any, Any, None]]
+
+
+def contract(test: _Test[H]) -> Callable[[H], Deferred[None]]:
+    """Make a test of an ``async`` method: engines are stopped after it.
+
+    The test fails if it leaves anything in the reactor.
+    """
+
+    @functools.wraps(test)
+    def run(self: H) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.run_contract(test(self)))
+
+    return run
+
+
+class EngineHarness:
+    """How to make the engine under test, and how to let time pass for it.
+
+    An engine that works on a Clock overrides :meth:`make_engine` only.  One
+    that needs a network or the real reactor overrides the other hooks as well,
+    and chooses times that a test can wait for.
+    """
+
+    session_timeout: float = 60.0
+    """Seconds a session of the engine lives after its connect's hold."""
+
+    hold: float = 30.0
+    """Seconds that tests hold a connect for."""
+
+    clock: Clock
+    """The time of engines that need no reactor; new in each test."""
+
+    observer: RecordingObserver
+    """What the engine that was started last tells."""
+
+    # To override
+
+    def make_engine(self, *, limits: Limits, session_timeout: float) -> Engine:
+        """Give a new engine, which has not been started."""
+        raise NotImplementedError
+
+    async def set_up(self) -> None:
+        """Prepare, before each test."""
+
+    async def tear_down(self) -> None:
+        """Clean up, after each test; its engines have been stopped."""
+
+    async def settle(self) -> None:
+        """Let what was begun come to its end: messages reach their connections.
+
+        Over a network, waiting some hundredths of a second is enough: whoever
+        needs more calls again.
+        """
+        self.clock.advance(0)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        step = seconds / 8
+        for _ in range(8):
+            self.clock.advance(step)
+        await self.settle()
+
+    def leftovers(self) -> Sequence[object]:
+        """Give what engines left in the reactor after they were stopped."""
+        return self.clock.getDelayedCalls()
+
+    # For tests
+
+    async def run_contract(self, test: Coroutine[Any, Any, None]) -> None:
+        """Run one test, and clean up after it."""
+        self.clock = Clock()
+        self._engines: list[Engine] = []
+        await self.set_up()
+        try:
+            try:
+                await test
+            finally:
+                for engine in tuple(self._engines):
+                    await self.stop(engine)
+            left = self.leftovers()
+            assert not left, f"left in the reactor: {left}"
+        finally:
+            await self.tear_down()
+
+    async def start(self, *, limits: Limits | None = None) -> Engine:
+        """Make and start an engine; it is stopped after the test."""
+        engine = self.make_engine(
+            limits=limits or Limits(), session_timeout=self.session_timeout
+        )
+        self._engines.append(engine)
+        self.observer = RecordingObserver()
+        await engine.start(self.observer)
+        return engine
+
+    async def stop(self, engine: Engine) -> None:
+        """Stop an engine before the test's end."""
+        self._engines.remove(engine)
+        await engine.stop()
+
+    async def join(
+        self, engine: Engine, *channels: str, acknowledges: bool = False
+    ) -> str:
+        """Make a session with these subscriptions."""
+        session = await engine.create_session(acknowledges=acknowledges)
+        if channels:
+            await engine.subscribe(session, channels)
+        return session
+
+    async def publish(self, engine: Engine, channel: str, *data: object) -> None:
+        """Publish these, one after the other."""
+        for item in data:
+            await engine.publish(channel, encode({"channel": channel, "data": item}))
+
+    async def connect(
+        self, engine: Engine, session: str, *, acknowledged: int | None = None
+    ) -> Delivery:
+        """Connect for what waits, after everything has settled."""
+        await self.settle()
+        return await engine.connect(session, hold=0, acknowledged=acknowledged)
+
+    async def poll(self, engine: Engine, session: str) -> list[Any]:
+        """Give the data of all that waits."""
+        found: list[Any] = []
+        while True:
+            delivery = await self.connect(engine, session)
+            if not delivery.entries:
+                return found
+            found += self.data(delivery.entries)
+
+    async def answered(self, deferred: Deferred[T]) -> T:
+        """Wait for an answer that must come without time passing."""
+        await self.until(lambda: deferred.called)
+        return await deferred
+
+    async def unanswered(self, *deferreds: Deferred[Any]) -> None:
+        """Check that nothing answers these."""
+        await self.settle()
+        assert not any(deferred.called for deferred in deferreds), "answered too early"
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for what must come true without time passing."""
+        for _ in range(_ROUNDS):
+            if condition():
+                return
+            await self.settle()
+        assert condition(), "it did not happen"
+
+    async def refused(self, deferred: Deferred[Any]) -> UnknownSession:
+        """Check that the session is not known, and give the error."""
+        try:
+            await deferred
+        except UnknownSession as error:
+            assert error.code == 402
+            return error
+        raise AssertionError("the session is known")
+
+    async def ended(self, session: str) -> Reason:
+        """Wait until the end of ``session`` was told; give why."""
+        await self.until(lambda: session in dict(self.observer.closed))
+        reasons = [why for closed, why in self.observer.closed if closed == session]
+        assert len(reasons) == 1, "a session ends once"
+        return reasons[0]
+
+    @staticmethod
+    def data(entries: Sequence[Entry]) -> list[Any]:
+        """Give what the messages carry."""
+        return [entry.message()["data"] for entry in entries]
