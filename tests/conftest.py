@@ -8,6 +8,7 @@ import pytest
 pytest.register_assert_rewrite("txbayeux.testing")
 
 OUTSIDE = {"interop", "chaos", "packaging"}
+REQUIRED = bool(os.environ.get("TXBAYEUX_REQUIRE_TOOLS"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -15,12 +16,17 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if (
-        os.environ.get("TXBAYEUX_REQUIRE_TOOLS")
-        and report.skipped
-        and not hasattr(report, "wasxfail")
-        and any(mark.name in OUTSIDE for mark in item.iter_markers())
-    ):
+    outside = any(mark.name in OUTSIDE for mark in item.iter_markers())
+    if REQUIRED and outside and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although every tool is required: {report.longreprtext}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if REQUIRED and report.skipped:
         report.outcome = "failed"
         report.longrepr = (
             f"skipped although every tool is required: {report.longreprtext}"

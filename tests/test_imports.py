@@ -16,7 +16,7 @@ VOCABULARY = {
     "message",
 }
 VOCABULARY |= {"origins", "response"}
-SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "tap"]
+SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "service", "tap"]
 CLIENT_HALF = ["vocabulary", "transport", "client"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does
 MODULES = {

@@ -124,10 +124,15 @@ class Delivery(Protocol):
     def ended(self) -> Reason | None:
         """Why the session ended, if that is what released the connect."""
 
+    @property
+    def why(self) -> str | None:
+        """What to tell the client of that, in words; None if nobody said."""
+
     def give_back(self) -> None:
         """Return the entries: the connection was gone when they came to be written.
 
-        They wait for the next connect, ahead of what came later.
+        They wait for the next connect, ahead of what came later.  Calling it again
+        changes nothing.
         """
 
 
@@ -160,7 +165,8 @@ class Engine(Protocol):
     def stop(self) -> Deferred[None]:
         """End what lives in this process only; release every held connect.
 
-        Afterwards nothing of the engine is left in the reactor.
+        What was accepted before is handed over first.  Afterwards nothing of the
+        engine is left in the reactor, and publishes are refused.
         """
 
     def release_all(self) -> None:
@@ -174,7 +180,8 @@ class Engine(Protocol):
     ) -> Deferred[None]:
         """End a session; its held connect is answered, its stream closed.
 
-        ``why`` is told to the client at its return, for a while.
+        ``why`` is told to the client: with its held connect, and at its return,
+        for a while.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """

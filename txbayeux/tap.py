@@ -9,12 +9,12 @@ from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from txbayeux.adapter.service import BayeuxService, Configuration
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
+from txbayeux.service.service import BayeuxService, Configuration
 
 __all__ = ["Options", "makeService"]
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 from twisted.web.server import Request
-from twisted.web.static import File
+from twisted.web.static import Data
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import (
@@ -222,10 +222,8 @@ class BayeuxResource:
             headers.addRawHeader(b"Vary", b"Origin")
 
 
-def _script(path: Path) -> File:
-    file = File(str(path))
-    file.type, file.encoding = "text/javascript; charset=utf-8", None
-    return file
+def _script(path: Path) -> Data:
+    return Data(path.read_bytes(), "text/javascript; charset=utf-8")
 
 
 def _write_json(request: Request, body: bytes) -> None:

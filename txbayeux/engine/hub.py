@@ -33,7 +33,8 @@ class Hub:
 
     :param session_timeout: seconds a session lives after its connect's hold.
     :param expired: is told of a session whose time is up.
-    :param overflowed: is told of a session whose queue passed its limits.
+    :param overflowed: is told of a session whose queue passed its limits, or that
+        was sent the same too often.
     """
 
     def __init__(
@@ -70,19 +71,22 @@ class Hub:
             self._index.add(channel, session)
         self._alarms.set(session, session.deadline)
 
-    def close(self, session: Session, reason: Reason) -> None:
+    def close(self, session: Session, reason: Reason, why: str | None = None) -> None:
         """Let go of a session for good: answer its connect, close its stream."""
         for channel in session.subscriptions:
             self._index.remove(channel, session)
         self._alarms.discard(session)
-        session.ended = reason
+        session.ended, session.why = reason, why
         session.clear()
         self._answer(session)
         stream = session.stream
         if stream is not None:
             self._by_stream.pop(stream, None)
             session.stream = None
-            stream.close(reason)
+            try:
+                stream.close(reason)
+            except Exception:
+                _log.failure("Closing the stream of {session} failed", session=session)
 
     def subscribe(self, session: Session, channels: Sequence[str]) -> None:
         """Let messages on ``channels`` reach ``session`` from now on."""
@@ -107,29 +111,40 @@ class Hub:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
-        self._answer(session, superseded=True)
+        deaf = session.acknowledges and not session.acknowledge(acknowledged)
+        now = self._clock.seconds()
+        session.hold_until = now + hold
+        session.deadline = session.hold_until + self._session_timeout
+        self._alarms.set(session, session.hold_until if hold > 0 else session.deadline)
+        held: Deferred[Delivery] = Deferred(partial(_withdraw, session))
+        former, session.held = session.held, held
+        # From here on others are called, who may do anything, even end the session.
+        if former is not None:
+            former.callback(self._released(session))
+        if deaf and session.ended is None:
+            self.totals["overflowed"] += 1
+            self._overflowed(session)
+            return held
+        if session.ended is None:
+            self._lead(session, stream)
+        at_once = hold <= 0 or (session.waiting and session.answers_carry_messages)
+        if session.held is held and at_once:
+            self._answer(session)
+        return held
+
+    def _lead(self, session: Session, stream: Stream | None) -> None:
+        """Lead messages to the stream of a connect, or away from one that yields."""
         if stream is not None:
             self.attach(session, stream)
         elif session.stream is not None and session.stream.yields_to_polls:
             self._replace_stream(session, None)
-        if session.acknowledges:
-            session.acknowledge(acknowledged)
-        now = self._clock.seconds()
-        session.hold_until = now + hold
-        session.deadline = session.hold_until + self._session_timeout
-        held: Deferred[Delivery] = Deferred(partial(_withdraw, session))
-        session.held = held
-        if hold <= 0 or (session.waiting and session.answers_carry_messages):
-            self._answer(session)
-        self._alarms.set(session, session.hold_until if hold > 0 else session.deadline)
-        return held
 
     def attach(self, session: Session, stream: Stream) -> None:
         """Make ``stream`` the way to ``session``; the former one is told."""
         if session.stream is stream:
             return
         other = self._by_stream.get(stream)
-        if other is not None:
+        if other is not None and other.stream is stream:
             other.stream = None
         self._replace_stream(session, stream)
         self._touch(session)
@@ -138,13 +153,14 @@ class Hub:
         """See :meth:`txbayeux.interfaces.Engine.detach`."""
         session = self._by_stream.pop(stream, None)
         if session is not None:
-            session.stream = None
+            if session.stream is stream:
+                session.stream = None
             self.give_back(session, unsent)
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.interfaces.Engine.resume`."""
         session = self._by_stream.get(stream)
-        if session is not None:
+        if session is not None and session.stream is stream:
             self._touch(session)
 
     def release_all(self, sessions: Sequence[Session]) -> None:
@@ -214,7 +230,7 @@ class Hub:
             "sessions": len(sessions),
             "subscriptions": sum(len(session.subscriptions) for session in sessions),
             "held": sum(session.held is not None for session in sessions),
-            "streams": len(self._by_stream),
+            "streams": sum(session.stream is not None for session in sessions),
             "queued_messages": sum(len(session.queue) for session in sessions),
             "queued_bytes": sum(session.queued_bytes for session in sessions),
             **{f"{name}_total": total for name, total in self.totals.items()},
@@ -236,6 +252,10 @@ class Hub:
 
     def _flush_all(self) -> None:
         self._flush_call = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand over now what the end of this reactor turn would."""
         dirty, self._dirty = self._dirty, []
         for session in dirty:
             self._flush(session)
@@ -264,24 +284,35 @@ class Hub:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
 
-    def _answer(self, session: Session, *, superseded: bool = False) -> None:
+    def _answer(self, session: Session) -> None:
         held = session.held
         if held is None:
             return
         session.held = None
-        # One that another connect releases carries nothing: its connection may be dead.
         entries: Sequence[Entry] = ()
-        if session.answers_carry_messages and not superseded:
+        if session.answers_carry_messages:
             entries = session.take()
             self.totals["delivered"] += len(entries)
         held.callback(
             Answer(
                 entries=entries,
                 acknowledgement=session.seen if session.acknowledges else None,
-                superseded=superseded,
+                superseded=False,
                 ended=session.ended,
+                why=session.why,
                 returned=partial(self.give_back, session),
             )
+        )
+
+    def _released(self, session: Session) -> Answer:
+        # By another connect: it carries nothing, for its connection may be dead.
+        return Answer(
+            entries=(),
+            acknowledgement=session.seen if session.acknowledges else None,
+            superseded=True,
+            ended=None,
+            why=None,
+            returned=None,
         )
 
     def _relieve(self, session: Session) -> None:
@@ -296,9 +327,12 @@ class Hub:
         session.stream = stream
         if stream is not None:
             self._by_stream[stream] = session
+        # The former one stays known until it is detached: it may have unsent entries.
         if former is not None:
-            self._by_stream.pop(former, None)
-            former.replaced()
+            try:
+                former.replaced()
+            except Exception:
+                _log.failure("Telling a replaced stream of {session}", session=session)
 
     def _ring(self, session: Session) -> float | None:
         now = self._clock.seconds()
@@ -306,6 +340,8 @@ class Hub:
             if session.hold_until > now:
                 return session.hold_until
             self._answer(session)
+        if session.ended is not None:
+            return None
         if session.deadline > now:
             return session.deadline
         self.totals["expired"] += 1

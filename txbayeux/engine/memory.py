@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.session import Session
-from txbayeux.errors import TooManySubscriptions, UnknownSession
+from txbayeux.errors import TooManySubscriptions, UnknownSession, unavailable
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, Delivery, Engine, SessionObserver, Stream
 from txbayeux.limits import Limits
@@ -65,9 +65,11 @@ class MemoryEngine:
 
     def stop(self) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.stop`."""
+        self._hub.flush()
         for session in tuple(self._sessions.values()):
             self._end(session, Reason.SHUTDOWN, None)
         self._hub.stop()
+        self._observer = None
         return succeed(None)
 
     def release_all(self) -> None:
@@ -125,6 +127,8 @@ class MemoryEngine:
         """See :meth:`txbayeux.interfaces.Engine.publish`."""
         if session_id is not None and session_id not in self._sessions:
             return fail(self._unknown(session_id))
+        if self._observer is None:
+            return fail(unavailable())
         self._hub.dispatch(self._entry(channel, json))
         return succeed(None)
 
@@ -207,7 +211,7 @@ class MemoryEngine:
             self._farewells[session.id] = why
             if len(self._farewells) > _FAREWELLS:
                 self._farewells.popitem(last=False)
-        self._hub.close(session, reason)
+        self._hub.close(session, reason, why)
         if self._observer is not None:
             self._observer.session_closed(session.id, reason)
 

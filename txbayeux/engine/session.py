@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
@@ -13,10 +14,13 @@ from txbayeux.interfaces import Delivery, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
-__all__ = ["Answer", "Session"]
+__all__ = ["MOST_REPEATS", "Answer", "Session"]
+
+MOST_REPEATS: Final = 100
+"""Times that the same messages are sent to a session which acknowledges none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A :class:`~txbayeux.interfaces.Delivery`."""
 
@@ -24,11 +28,14 @@ class Answer:
     acknowledgement: int | None
     superseded: bool
     ended: Reason | None
-    returned: Callable[[Sequence[Entry]], None]
+    why: str | None
+    returned: Callable[[Sequence[Entry]], None] | None
 
     def give_back(self) -> None:
         """See :meth:`txbayeux.interfaces.Delivery.give_back`."""
-        self.returned(self.entries)
+        returned, self.returned = self.returned, None
+        if returned is not None:
+            returned(self.entries)
 
 
 class Session:
@@ -48,11 +55,13 @@ class Session:
         "id",
         "queue",
         "queued_bytes",
+        "repeats",
         "seen",
         "sent",
         "stream",
         "subscriptions",
         "wake",
+        "why",
     )
 
     def __init__(self, session_id: str, *, acknowledges: bool, position: int) -> None:
@@ -63,6 +72,7 @@ class Session:
         self.queue: list[Entry] = []
         self.queued_bytes = 0
         self.sent = 0
+        self.repeats = 0
         self.seen = position
         self.stream: Stream | None = None
         self.held: Deferred[Delivery] | None = None
@@ -71,6 +81,7 @@ class Session:
         self.wake = AWAKE
         self.dirty = False
         self.ended: Reason | None = None
+        self.why: str | None = None
 
     @property
     def waiting(self) -> bool:
@@ -95,19 +106,22 @@ class Session:
         self.queued_bytes = 0
         return entries
 
-    def acknowledge(self, position: int | None) -> None:
+    def acknowledge(self, position: int | None) -> bool:
         """Forget what the client has seen; what it has not is to be sent again.
 
         A position that was never sent counts as the last one that was; None,
-        as nothing new.
+        as nothing new.  Give whether it is worth sending: a client that never
+        acknowledges is not fed the same for ever (compare CVE-2025-53114).
         """
         known = -1 if position is None else min(position, self.seen)
         count = 0
         while count < self.sent and self.queue[count].position <= known:
             self.queued_bytes -= len(self.queue[count].json)
             count += 1
+        self.repeats = self.repeats + 1 if self.sent and not count else 0
         del self.queue[:count]
         self.sent = 0
+        return self.repeats < MOST_REPEATS
 
     def over(self, limits: Limits) -> bool:
         """Tell whether more waits than may."""

@@ -79,7 +79,7 @@ def _connection_type(message: Message) -> str:
 
 def _reply(core: Core, message: Message, kind: str, delivery: Delivery) -> Message:
     if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
-        raise UnknownSession(message["clientId"], "Session closed")
+        raise UnknownSession(message["clientId"], delivery.why or "Session closed")
     answer = reply(message)
     answer["advice"] = advice(core.options)
     if delivery.ended is Reason.CLIENT:

@@ -114,12 +114,8 @@ class AcknowledgementContract(EngineHarness):
         alice = await self.join(engine, "/a", acknowledges=True)
         await self.publish(engine, "/a", 1)
         await self.settle()
-        for huge in (2**53, 2**64, 10**300):
-            delivery = await self.answered(
-                engine.connect(alice, hold=0, acknowledged=huge)
-            )
-            if delivery.entries:
-                break
+        huge = 10**300
+        delivery = await engine.connect(alice, hold=0, acknowledged=huge)
         assert self.data(delivery.entries) == [1]
         held = engine.connect(alice, hold=self.hold, acknowledged=2**53)
         await self.unanswered(held)

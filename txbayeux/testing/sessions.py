@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from txbayeux.errors import BayeuxError
 from txbayeux.events import Reason
 from txbayeux.message import encode
 from txbayeux.testing.fakes import RecordingStream
@@ -148,6 +149,12 @@ class SessionContract(EngineHarness):
         await self.until(engine.ready)
         await self.stop(engine)
         assert not engine.ready()
+        try:
+            await engine.publish("/a", _MESSAGE)
+        except BayeuxError as error:
+            assert error.code == 503
+        else:
+            raise AssertionError("a stopped engine accepted a message")
 
     @contract
     async def test_stop_releases_held_connects_and_leaves_nothing(self) -> None:

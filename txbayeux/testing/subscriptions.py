@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
 from txbayeux.errors import TooManySubscriptions
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
@@ -71,7 +75,7 @@ class SubscriptionContract(EngineHarness):
         def message(data: int) -> bytes:
             return encode({"channel": "/a", "data": data})
 
-        begun = [
+        begun: list[Deferred[Any]] = [
             engine.publish("/a", message(1)),
             engine.subscribe(alice, ["/a"]),
             engine.publish("/a", message(2)),

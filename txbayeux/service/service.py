@@ -8,36 +8,39 @@ from typing import Any, Final
 
 from twisted.application.service import MultiService
 from twisted.application.strports import service as port_service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.http import Request
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Site
 
 from txbayeux.adapter.bounded import bounded_request
-from txbayeux.adapter.page import (
-    ChatPage,
-    Health,
-    Metrics,
-    StaticFiles,
-    client_script,
-    static_folder,
-)
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
-from txbayeux.eventlog import log_events
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
 from txbayeux.origins import Origins
 from txbayeux.server import Server, ServerOptions
+from txbayeux.service.eventlog import log_events
+from txbayeux.service.pages import (
+    ChatPage,
+    Health,
+    Metrics,
+    client_script,
+    static_files,
+)
 
-__all__ = ["BACKLOG", "BayeuxService", "Configuration"]
+__all__ = ["BACKLOG", "LAST_WORDS", "BayeuxService", "Configuration"]
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
 
 The kernel's bound (Linux: net.core.somaxconn) is 4096 too.
 """
+
+LAST_WORDS: Final = 0.1
+"""Seconds between the last answers and the end of the process."""
 
 _log: Final = Logger()
 
@@ -74,6 +77,7 @@ class BayeuxService(MultiService):
     ) -> None:
         super().__init__()
         self.setName("txbayeux")
+        self._reactor = reactor
         options = configuration.server
         self.server = Server(
             engine
@@ -117,13 +121,14 @@ class BayeuxService(MultiService):
 
     def stopService(self) -> Deferred[Any]:
         """Stop listening, answer held connects, close sockets, stop the engine."""
-        stopped: Deferred[Any] = super().stopService()
-        return stopped.addCallback(lambda _: self._close())
+        return ensureDeferred(self._stop())
 
-    def _close(self) -> Deferred[None]:
-        stopped = self.server.stop()
-        self._resource.close()
-        return stopped
+    async def _stop(self) -> None:
+        await super().stopService()
+        await self.server.stop()
+        await self._resource.close()
+        # What has just been written leaves before the reactor cuts the connections.
+        await deferLater(self._reactor, LAST_WORDS)
 
     def _root(self, configuration: Configuration) -> IResource:
         if configuration.mount == "/":
@@ -131,7 +136,7 @@ class BayeuxService(MultiService):
         root = Resource()
         if configuration.page:
             root.putChild(b"", ChatPage(configuration.mount))
-            root.putChild(b"static", StaticFiles(str(static_folder())))
+            root.putChild(b"static", static_files())
         root.putChild(b"health", Health(self.server.ready))
         parent = root
         *folders, last = configuration.mount.strip("/").split("/")

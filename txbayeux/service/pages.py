@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable, Mapping
 from html import escape
 from importlib.resources import as_file, files
@@ -10,17 +11,17 @@ from typing import Final
 
 from twisted.web.http import SERVICE_UNAVAILABLE, Request
 from twisted.web.resource import Resource
-from twisted.web.static import Data, File
+from twisted.web.static import Data
 
 from txbayeux.message import encode
 
-__all__ = ["ChatPage", "Health", "Metrics", "client_script", "static_folder"]
+__all__ = ["ChatPage", "Health", "Metrics", "client_script", "static_files"]
 
 _POLICY: Final = b"default-src 'self'; connect-src *; script-src *; base-uri 'none'"
 """What the page may load; its cross-origin demonstration needs the stars."""
 
 
-def static_folder() -> Path:
+def _static() -> Path:
     """Give the folder of the package's own files."""
     with as_file(files("txbayeux") / "static") as folder:
         return folder
@@ -28,14 +29,14 @@ def static_folder() -> Path:
 
 def client_script() -> Path:
     """Give Faye's browser client, which the mount serves as ``client.js``."""
-    return static_folder() / "vendor" / "faye-browser-min.js"
+    return _static() / "vendor" / "faye-browser-min.js"
 
 
 class ChatPage(Data):
     """``/``: a chat between browser tabs, through Faye's client."""
 
     def __init__(self, mount: str) -> None:
-        page = (static_folder() / "index.html").read_text("utf-8")
+        page = (_static() / "index.html").read_text("utf-8")
         html = page.replace("{{mount}}", escape(mount, quote=True))
         super().__init__(html.encode(), "text/html; charset=utf-8")
 
@@ -47,13 +48,18 @@ class ChatPage(Data):
         return body
 
 
-class StaticFiles(File):
-    """``/static``: the page's files, and no list of them."""
+def static_files() -> Resource:
+    """Give ``/static``: the page's files, by their names, and nothing else."""
+    return _folder(_static())
 
-    def directoryListing(self) -> Resource:
-        """Refuse to list."""
-        refusal: Resource = self.childNotFound
-        return refusal
+
+def _folder(path: Path) -> Resource:
+    folder = Resource()
+    for entry in path.iterdir():
+        kind = mimetypes.guess_type(entry.name)[0] or "text/plain"
+        child = _folder(entry) if entry.is_dir() else Data(entry.read_bytes(), kind)
+        folder.putChild(entry.name.encode(), child)
+    return folder
 
 
 class Health(Resource):

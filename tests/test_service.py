@@ -1,0 +1,197 @@
+"""The service as ``twistd bayeux`` makes it, on a reactor in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from twisted.internet.testing import (
+    MemoryReactorClock,
+    StringTransportWithDisconnection,
+)
+from twisted.python.usage import UsageError
+
+from txbayeux.message import Message
+from txbayeux.service.service import BACKLOG, LAST_WORDS
+from txbayeux.tap import Options, makeService
+
+HANDSHAKE = {
+    "channel": "/meta/handshake",
+    "version": "1.0",
+    "supportedConnectionTypes": ["long-polling"],
+}
+
+
+class Refusing:
+    """An extension that lets nobody publish."""
+
+    def incoming(self, message: Message, request: object) -> Message:
+        if not str(message["channel"]).startswith("/meta/"):
+            message["error"] = "403::Not you"
+        return message
+
+
+class Running:
+    """A started service."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.reactor = MemoryReactorClock()
+        options = Options()
+        options.parseOptions(list(arguments))
+        self.service: Any = makeService(options, self.reactor)
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def dial(self, port: int = 0) -> tuple[Any, StringTransportWithDisconnection]:
+        factory = self.reactor.tcpServers[port][1]
+        protocol = factory.buildProtocol(None)
+        transport = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def ask(self, request: bytes, port: int = 0) -> bytes:
+        protocol, transport = self.dial(port)
+        protocol.dataReceived(request)
+        return transport.value()
+
+    def post(self, message: Any, path: str = "/bayeux") -> Any:
+        answer = self.ask(post(message, path))
+        return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def post(message: Any, path: str = "/bayeux") -> bytes:
+    body = json.dumps(message).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.0\r\nHost: a\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("mount", ["/bayeux", "/", "/deep/below/it"])
+def test_bayeux_is_served_at_the_mount_and_below(mount: str) -> None:
+    running = Running("--port", "8000", "--mount", mount)
+    for path in (mount, mount.rstrip("/") + "/handshake"):
+        (reply,) = running.post(HANDSHAKE, path)
+        assert reply["successful"], reply
+
+
+def test_the_port_and_every_endpoint_are_listened_on_with_a_large_backlog() -> None:
+    listen = ["--listen", "tcp:8001", "--listen", "tcp:8002:backlog=7"]
+    reactor = Running("--port", "8000", *listen).reactor
+    ports = [(port, backlog) for port, _, backlog, _ in reactor.tcpServers]
+    assert ports == [(8000, BACKLOG), (8001, BACKLOG), (8002, 7)]
+
+
+def test_the_page_names_the_mount_and_its_files_are_there() -> None:
+    running = Running("--port", "8000", "--mount", "/my/faye")
+    page = running.ask(get("/"))
+    assert b" 200 OK" in page
+    assert b'data-mount="/my/faye"' in page
+    for path in ("/static/chat.js", "/static/chat.css", "/my/faye/client.js"):
+        assert b" 200 OK" in running.ask(get(path)), path
+    for path in ("/static/", "/static/../page.py", "/static/%2e%2e/page.py", "/x"):
+        assert b" 404 " in running.ask(get(path)), path
+
+
+def test_there_need_be_no_page() -> None:
+    assert b" 404 " in Running("--port", "8000", "--no-page").ask(get("/"))
+
+
+def test_health_says_whether_publishes_are_accepted() -> None:
+    running = Running("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1")
+    for port in (0, 1):
+        assert running.ask(get("/health"), port).endswith(b'{"status":"ok"}')
+
+
+def test_metrics_count_and_are_for_the_admin_port_only() -> None:
+    running = Running("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1")
+    running.post(HANDSHAKE)
+    running.post({"channel": "/a", "data": 1})
+    metrics = running.ask(get("/metrics"), port=1)
+    assert b"# TYPE txbayeux_sessions gauge\ntxbayeux_sessions 1\n" in metrics
+    assert b"# TYPE txbayeux_published_total counter\n" in metrics
+    assert b"txbayeux_published_total 1\n" in metrics
+    assert b" 404 " in running.ask(get("/metrics"))
+
+
+def test_an_extension_is_named_on_the_command_line() -> None:
+    running = Running("--port", "8000", "--extension", f"{__name__}:Refusing")
+    (reply,) = running.post({"channel": "/a", "data": 1})
+    assert reply["error"] == "403::Not you"
+
+
+def test_publishing_without_a_session_can_be_switched_off() -> None:
+    running = Running("--port", "8000", "--require-session")
+    (without,) = running.post({"channel": "/a", "data": 1})
+    (unknown,) = running.post({"channel": "/a", "data": 1, "clientId": "nobody"})
+    assert without["error"].startswith("401:")
+    assert unknown["error"].startswith("402:nobody:")
+    assert unknown["advice"]["reconnect"] == "handshake"
+
+
+def test_limits_and_times_come_from_the_command_line() -> None:
+    running = Running(
+        *("--port", "8000", "--timeout", "7", "--interval", "0.5"),
+        *("--max-request-bytes", "300", "--max-batch-messages", "2"),
+    )
+    (reply,) = running.post(HANDSHAKE)
+    assert reply["advice"] == {"reconnect": "retry", "interval": 500, "timeout": 7000}
+    assert b" 413 " in running.ask(post({"channel": "/a", "data": "x" * 300}))
+    assert b" 413 " in running.ask(post([1, 2, 3]))
+
+
+def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
+    running = Running("--port", "8000")
+    (reply,) = running.post(HANDSHAKE)
+    connect = {"channel": "/meta/connect", "clientId": reply["clientId"]}
+    held, poll = running.dial()
+    held.dataReceived(post({**connect, "connectionType": "long-polling"}))
+    assert poll.value() == b""
+    upgraded, socket = running.dial()
+    upgraded.dataReceived(
+        b"GET /bayeux HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert b" 101 " in socket.value()
+    socket.clear()
+
+    stopped: list[object] = []
+    running.service.stopService().addCallback(stopped.append)
+    assert json.loads(poll.value().partition(b"\r\n\r\n")[2])[0]["successful"]
+    assert socket.value().startswith(b"\x88\x02\x03\xe9")
+    running.reactor.pump([0, 1, 1, LAST_WORDS])
+    assert stopped == [None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--port"),
+        (["--port", "x"], "invalid literal"),
+        (["--port", "70000"], "0 to 65535"),
+        (["--port", "1", "--mount", "/a?b"], "--mount"),
+        (["--port", "1", "--timeout", "nan"], "seconds"),
+        (["--port", "1", "--timeout", "-1"], "seconds"),
+        (["--port", "1", "--max-queue-bytes", "0"], "1 or more"),
+        (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
+        (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
+        (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_words(
+    arguments: list[str], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        Options().parseOptions(arguments)
+
+
+def test_help_shows_every_option_and_examples_as_they_are_typed() -> None:
+    usage = Options().getUsage()
+    assert "  twistd -n bayeux --port 8000\n" in usage
+    for name in Options().longOpt:
+        assert f"--{name}" in usage
