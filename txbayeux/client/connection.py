@@ -7,9 +7,8 @@ and one handshake or connect in flight.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -19,59 +18,23 @@ from txbayeux import channel as channels
 from txbayeux.client.advice import HANDSHAKE, Advice
 from txbayeux.client.courier import Courier, Flight, Ticket
 from txbayeux.client.credentials import Credentials, Hooks
-from txbayeux.client.retry import Backoff, Retry
+from txbayeux.client.owner import Owner
+from txbayeux.client.pace import Attempt, Pace
+from txbayeux.client.retry import Retry
 from txbayeux.client.roads import Roads
 from txbayeux.client.state import Input, Machine, State
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 from txbayeux.transport.interface import Transport, TransportError, Unusable
 
-__all__ = ["Connection", "Owner"]
+__all__ = ["Connection"]
 
 _log: Final = Logger()
 
-DEFAULT_HOLD: Final = 60.0
-"""Seconds that a server is expected to hold a connect before it advised anything;
-precedent: Faye's ``CONNECTION_TIMEOUT``."""
-LONGEST_HOLD: Final = 600.0
-"""What is believed of an advised timeout: past it a silent server is taken for dead."""
-HELD: Final = 1.0
-"""A connect answered sooner than this, in seconds, and without messages, was not
-held; a server that never holds is asked at growing intervals up to
-:data:`IDLE_MAXIMUM`."""
-IDLE_MAXIMUM: Final = 5.0
 DISCONNECT_SECONDS: Final = 5.0
 """How long a disconnect may take."""
 VERSION: Final = "1.0"
 _AUTHENTICATION: Final = frozenset({401, 403})
-
-
-class Owner(Protocol):
-    """What the loop tells the client."""
-
-    def session_began(self) -> None:
-        """Hear of a new session: nothing is subscribed in it."""
-
-    def sendable(self) -> None:
-        """Hear that messages can be sent now."""
-
-    def refused(self, error: Exception) -> None:
-        """Hear that the server wants no more of this client."""
-
-    def troubled(self, error: Exception) -> None:
-        """Hear of a failure that is being recovered from."""
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Connect:
-    """A connect in flight."""
-
-    session: str
-    connection_type: str
-    sent_at: float
-    opening: bool
-    """Whether it asks to be answered at once (``advice: {timeout: 0}``)."""
-    deliveries: int
 
 
 class Connection:
@@ -80,12 +43,12 @@ class Connection:
     def __init__(
         self,
         reactor: Any,
+        owner: Owner,
+        *,
         roads: Roads,
         courier: Courier,
         hooks: Hooks,
         retry: Retry,
-        owner: Owner,
-        *,
         random: Callable[[], float],
         changed: Callable[[State, State], None],
     ) -> None:
@@ -95,22 +58,17 @@ class Connection:
         self._hooks = hooks
         self._owner = owner
         self._machine = Machine(changed)
-        self._retry = retry
-        self._backoff = Backoff(retry, random)
-        idle = dataclasses.replace(retry, maximum=max(IDLE_MAXIMUM, retry.initial))
-        self._idle = Backoff(idle, random)
-        self._advice = Advice()
+        self._pace = Pace(retry, random)
         self.session: str | None = None
         """The session's id; None while there is none."""
         self.deliveries = 0
         """How many messages have come; the owner counts."""
-        self._connect_in_flight: _Connect | None = None
+        self._connect_in_flight: Attempt | None = None
         self._opening = True
         self._flight: Flight | None = None
         self._held: Flight | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Any = None
-        self._up_since: float | None = None
         self._credentials: Credentials | None = None
         self._refused_with: tuple[Credentials, Exception] | None = None
         self._stopping: list[Deferred[None]] = []
@@ -157,20 +115,6 @@ class Connection:
         if timer is not None:
             timer.cancel()
 
-    def _failure_wait(self, reply: Message | None) -> float:
-        """Give the seconds to wait after a failure: never none, never less than advised.
-
-        An interval that came with the failure is kept exactly, unless it is so short
-        that a server with nothing but failures would be asked in a loop.
-        """
-        waiting = self._backoff.next()
-        interval = self._advice.interval
-        advice = reply.get("advice") if reply is not None else None
-        if isinstance(advice, dict) and interval >= self._retry.initial:
-            if Advice(interval=-1).updated(advice, self._roads.name).interval >= 0:
-                return interval
-        return max(interval, waiting)
-
     # Handshake.
 
     def _handshake(self) -> None:
@@ -182,7 +126,7 @@ class Connection:
             self._asking = None
             if isinstance(result, Failure):
                 _log.failure("Asking for credentials failed", result)
-                self._handshake_failed(result.value)
+                self._handshake_failed(cast(Exception, result.value))
             else:
                 self._shake(result)
 
@@ -196,14 +140,7 @@ class Connection:
         roads = self._roads
         roads.equip(credentials)
         transport = roads.for_handshake(self._reactor.seconds())
-        message: Message = {
-            "channel": channels.HANDSHAKE,
-            "version": VERSION,
-            "minimumVersion": VERSION,
-            "supportedConnectionTypes": list(roads.types),
-        }
-        if credentials.ext:
-            message["ext"] = dict(credentials.ext)
+        message = _handshake(roads.types, credentials)
         ticket = Ticket(message, self._shaken, self._handshake_failed)
         self._flight = self._courier.send(transport, [ticket], roads.network_delay)
 
@@ -213,7 +150,7 @@ class Connection:
         advice = Advice().updated(reply.get("advice"), self._roads.name)
         session, types = reply.get("clientId"), reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
-            self._advice = advice
+            self._pace.advice = advice
             error = BayeuxError.parse(reply.get("error"))
             if error.code in _AUTHENTICATION:
                 self._unauthenticated(error, reply)
@@ -222,14 +159,16 @@ class Connection:
             else:
                 self._handshake_failed(error, reply)
         elif not isinstance(session, str) or not session:
-            self._handshake_failed(BayeuxError(400, (), "A handshake without a session"))
+            self._handshake_failed(
+                BayeuxError(400, (), "A handshake without a session")
+            )
         elif advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
         elif isinstance(types, list) and not self._roads.offered(types):
             error = BayeuxError(301, (), "No connection type in common")
             self._handshake_failed(error, reply)
         else:
-            self._advice = advice
+            self._pace.advice = advice
             self._refused_with = None
             self._flight = None
             self.session = session
@@ -267,8 +206,7 @@ class Connection:
     # Connect.
 
     def _connect(self) -> None:
-        session = self.session
-        assert session is not None
+        session = cast(str, self.session)  # the states that lead here have one
         now = self._reactor.seconds()
         before = self._roads.name
         transport = self._roads.for_session(session, now)
@@ -282,9 +220,8 @@ class Connection:
         if opening:
             message["advice"] = {"timeout": 0}
         else:
-            advised = self._advice.timeout
-            hold = min(DEFAULT_HOLD if advised is None else advised, LONGEST_HOLD)
-        connect = self._connect_in_flight = _Connect(
+            hold = self._pace.hold
+        connect = self._connect_in_flight = Attempt(
             session, transport.connection_type, now, opening, self.deliveries
         )
         ticket = Ticket(
@@ -297,57 +234,45 @@ class Connection:
         if self._connect_in_flight is connect:
             self._owner.sendable()
 
-    def _connect_answered(self, connect: _Connect, reply: Message) -> None:
+    def _connect_answered(self, connect: Attempt, reply: Message) -> None:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
         if reply["successful"] is not True:
             self._connect_refused(BayeuxError.parse(reply.get("error")), reply)
             return
-        self._advise(reply)
-        if self._advice.final:
+        self._pace.advise(reply, self._roads.name)
+        if self._pace.advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
-        elif self._advice.reconnect == HANDSHAKE:
+        elif self._pace.advice.reconnect == HANDSHAKE:
             error = BayeuxError(402, (connect.session,), "Advised to handshake")
             self._lose_session(error, reply)
         else:
             now = self._reactor.seconds()
-            if self._up_since is None:
-                self._up_since = now
+            self._pace.up(now)
             self._opening = False
             self._roads.worked(connect.connection_type)
-            waiting = self._interval(connect, now)
+            waiting = self._pace.after_success(connect, now, self.deliveries)
             self._machine.feed(Input.CONNECTED)
             if not self._ending:
                 self._wait(waiting, self._connect)
                 self._owner.sendable()
 
-    def _interval(self, connect: _Connect, now: float) -> float:
-        interval = self._advice.interval
-        if connect.opening or interval >= self._retry.initial:
-            return interval
-        was_held = now - connect.sent_at >= HELD
-        if was_held or self.deliveries != connect.deliveries:
-            self._idle.reset()
-            return interval
-        return max(interval, self._idle.next())
-
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
-        before = dataclasses.replace(self._advice, reconnect="retry")
-        self._advice = before.updated(reply.get("advice"), self._roads.name)
-        if self._advice.final:
+        self._pace.advise_anew(reply, self._roads.name)
+        if self._pace.advice.final:
             fresh = error.code in _AUTHENTICATION and self._hooks.fresh
             if not fresh or self._credentials is None:
                 self._refuse(error)
                 return
             self._refused_with = (self._credentials, error)
             self._lose_session(error, reply)
-        elif self._advice.reconnect == HANDSHAKE or error.code in (401, 402):
+        elif self._pace.advice.reconnect == HANDSHAKE or error.code in (401, 402):
             self._lose_session(error, reply)
         else:
             self._break(error, reply)
 
-    def _connect_unanswered(self, connect: _Connect, error: Exception) -> None:
+    def _connect_unanswered(self, connect: Attempt, error: Exception) -> None:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
@@ -377,14 +302,14 @@ class Connection:
     def lose_session(self, session: str, error: Exception, reply: Message) -> None:
         """Hear from a reply that the server does not know ``session`` any more."""
         if session == self.session and self._machine.accepts(Input.SESSION_LOST):
-            self._advise(reply)
+            self._pace.advise(reply, self._roads.name)
             self._lose_session(error, reply)
 
     def _lose_session(self, error: Exception, reply: Message | None) -> None:
         """Handshake anew later."""
         self._went_down()
         self.session = None
-        self._roads.advised_hosts(self._advice.hosts)
+        self._roads.advised_hosts(self._pace.advice.hosts)
         flight, self._flight = self._flight, None
         self._connect_in_flight = None
         self._machine.feed(Input.SESSION_LOST)
@@ -396,18 +321,13 @@ class Connection:
         self, error: Exception, reply: Message | None, then: Callable[[], None]
     ) -> None:
         if not self._ending:
-            self._wait(self._failure_wait(reply), then)
+            self._wait(self._pace.after_failure(reply, self._roads.name), then)
             self._owner.troubled(error)
 
     def _went_down(self) -> None:
         self._opening = True
         self._cancel_timer()
-        if self._up_since is not None:
-            self._backoff.succeeded(self._reactor.seconds() - self._up_since)
-            self._up_since = None
-
-    def _advise(self, reply: Message) -> None:
-        self._advice = self._advice.updated(reply.get("advice"), self._roads.name)
+        self._pace.down(self._reactor.seconds())
 
     def unsolicited(self, message: Message) -> None:
         """Hear of a message on a meta channel that answers nothing.
@@ -417,13 +337,12 @@ class Connection:
         mine = self.session is not None and message.get("clientId") == self.session
         if not mine or not self._machine.accepts(Input.SESSION_LOST):
             return
-        advice = Advice().updated(message.get("advice"), self._roads.name)
+        self._pace.advise_anew(message, self._roads.name)
         ended = message["channel"] == channels.DISCONNECT
         error = BayeuxError(402, (), "The server ended the session")
-        if ended and advice.final:
+        if ended and self._pace.advice.final:
             self._refuse(error)
-        elif ended or advice.reconnect == HANDSHAKE:
-            self._advise(message)
+        elif ended or self._pace.advice.reconnect == HANDSHAKE:
             self._lose_session(error, message)
 
     # The end.
@@ -483,3 +402,13 @@ class Connection:
                 flight.give_up()
 
 
+def _handshake(types: Sequence[str], credentials: Credentials) -> Message:
+    message: Message = {
+        "channel": channels.HANDSHAKE,
+        "version": VERSION,
+        "minimumVersion": VERSION,
+        "supportedConnectionTypes": list(types),
+    }
+    if credentials.ext:
+        message["ext"] = dict(credentials.ext)
+    return message

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
@@ -16,6 +16,7 @@ from txbayeux.client.connection import Connection
 from txbayeux.client.courier import Courier
 from txbayeux.client.credentials import Hooks, Source
 from txbayeux.client.errors import Closed, Full
+from txbayeux.client.observers import Observers, StateListener
 from txbayeux.client.outbox import Envelope, Outbox
 from txbayeux.client.outcomes import Publication, subscribing, unsubscribing
 from txbayeux.client.post import Post
@@ -24,24 +25,21 @@ from txbayeux.client.roads import Roads
 from txbayeux.client.state import State
 from txbayeux.client.subscriptions import Listener, Subscription, Subscriptions
 from txbayeux.client.transports import DEFAULT, factories
-from txbayeux.errors import BayeuxError, channel_invalid
+from txbayeux.errors import channel_invalid
 from txbayeux.extension import Extension
 from txbayeux.message import Message, encode
 from txbayeux.response import Processor
 from txbayeux.transport.dialer import basic
 from txbayeux.transport.endpoint import Endpoint, Proxy, parse
-from txbayeux.transport.interface import Context, Factory
+from txbayeux.transport.interface import Context, Factory, Transport, TransportError
 from txbayeux.transport.local import in_process
 
-__all__ = ["Client", "StateListener"]
+__all__ = ["Client"]
 
 _log: Final = Logger()
 
 MAX_WAITING: Final = 10_000
 """Messages that may wait to be accepted; past it publishing fails at once."""
-
-StateListener = Callable[[State, State], None]
-"""Gets the new state and the one before."""
 
 
 class Client:
@@ -93,7 +91,7 @@ class Client:
         random: Callable[[], float] | None = None,
     ) -> None:
         if reactor is None:
-            from twisted.internet import reactor as default_reactor
+            from twisted.internet import reactor as default_reactor  # noqa: PLC0415
 
             reactor = default_reactor
         if network_delay <= 0 or ping_interval <= 0:
@@ -114,8 +112,7 @@ class Client:
         self._closed = False
         self._refusal: Exception | None = None
         self._failure: Exception | None = None
-        self._state_listeners: list[StateListener] = []
-        self._failure_listeners: list[Callable[[Exception], None]] = []
+        self._observers = Observers()
         self._subscriptions = Subscriptions()
         self._outbox = Outbox()
         self._courier = Courier(self._came)
@@ -125,27 +122,27 @@ class Client:
             context,
             factories(transports),
             self._courier.received,
-            lambda transport, error: self._connection.broken(transport, error),
+            self._broken,
             None if user is None else basic(user),
         )
         self._connection = Connection(
             reactor,
-            self._roads,
-            self._courier,
-            Hooks(headers, cookies, ext),
-            retry,
             self,
+            roads=self._roads,
+            courier=self._courier,
+            hooks=Hooks(headers, cookies, ext),
+            retry=retry,
             random=randomness,
-            changed=self._changed,
+            changed=self._observers.changed,
         )
         self._post = Post(
             reactor,
             self._outbox,
-            self._courier,
-            self._connection,
-            self._roads,
-            Backoff(retry, randomness),
-            self.troubled,
+            courier=self._courier,
+            connection=self._connection,
+            roads=self._roads,
+            backoff=Backoff(retry, randomness),
+            troubled=self.troubled,
         )
 
     @classmethod
@@ -203,31 +200,19 @@ class Client:
 
     def on_state(self, listener: StateListener) -> Callable[[], None]:
         """Call ``listener(new, old)`` after each change; give what ends that."""
-        self._state_listeners.append(listener)
-        return lambda: _remove(self._state_listeners, listener)
+        return self._observers.states(listener)
 
     def on_up(self, listener: Callable[[], Any]) -> Callable[[], None]:
         """Call ``listener()`` when connects begin to succeed; give what ends that."""
-
-        def changed(new: State, old: State) -> None:
-            if new is State.CONNECTED:
-                listener()
-
-        return self.on_state(changed)
+        return self._observers.up(listener)
 
     def on_down(self, listener: Callable[[], Any]) -> Callable[[], None]:
         """Call ``listener()`` when that ends, for whatever reason."""
-
-        def changed(new: State, old: State) -> None:
-            if old is State.CONNECTED:
-                listener()
-
-        return self.on_state(changed)
+        return self._observers.down(listener)
 
     def on_failure(self, listener: Callable[[Exception], Any]) -> Callable[[], None]:
         """Call ``listener(error)`` for each failure that the client recovers from."""
-        self._failure_listeners.append(listener)
-        return lambda: _remove(self._failure_listeners, listener)
+        return self._observers.failures(listener)
 
     # What the user does.
 
@@ -240,31 +225,10 @@ class Client:
         """
         if self._closed:
             return fail(Closed(channels.CONNECT))
-        connected: Deferred[None] = Deferred(lambda _: stop())
-
-        def changed(new: State, old: State) -> None:
-            if new is State.CONNECTED:
-                stop()
-                connected.callback(None)
-            elif new is State.DISCONNECTING:
-                stop()
-                connected.errback(Closed(channels.CONNECT))
-
-        def refused(error: Exception) -> None:
-            if self.state is State.REFUSED:
-                stop()
-                connected.errback(error)
-
-        def stop() -> None:
-            end_of_state()
-            end_of_failure()
-
         if self.state is State.CONNECTED:
-            connected.callback(None)
-            return connected
-        end_of_state = self.on_state(changed)
-        end_of_failure = self.on_failure(refused)
+            return succeed(None)
         self._refusal = None
+        connected = self._observers.connected()
         self._connection.start()
         return connected
 
@@ -367,15 +331,22 @@ class Client:
         if interest is None:
             return
         envelope = interest.envelope
-        assert envelope is not None
-        self._outbox.settle(envelope)
-        if envelope.attempts and self._connection.session is not None:
+        if envelope is not None:
+            self._outbox.settle(envelope)
+        if (
+            envelope is not None
+            and envelope.attempts
+            and self._connection.session is not None
+        ):
             self._outbox.put(unsubscribing(interest))
             self._post.pump()
 
     def _abandon(self, envelope: Envelope, error: Exception) -> None:
         if self._outbox.settle(envelope):
             envelope.then.abandoned(error)
+
+    def _broken(self, transport: Transport, error: TransportError) -> None:
+        self._connection.broken(transport, error)
 
     def _came(self, message: Message) -> None:
         if channels.is_meta(message["channel"]):
@@ -385,7 +356,7 @@ class Client:
             self._subscriptions.deliver(message)
 
     def session_began(self) -> None:
-        """See :class:`~txbayeux.client.connection.Owner`."""
+        """See :class:`~txbayeux.client.owner.Owner`."""
         for envelope in self._outbox.unsettled():
             if channels.is_meta(envelope.fields["channel"]):
                 self._outbox.settle(envelope)
@@ -396,36 +367,21 @@ class Client:
         self._outbox.put_first(again)
 
     def sendable(self) -> None:
-        """See :class:`~txbayeux.client.connection.Owner`."""
+        """See :class:`~txbayeux.client.owner.Owner`."""
         self._post.pump()
 
     def refused(self, error: Exception) -> None:
-        """See :class:`~txbayeux.client.connection.Owner`."""
+        """See :class:`~txbayeux.client.owner.Owner`."""
         self._refusal = error
         for envelope in self._outbox.unsettled():
             self._abandon(envelope, error)
         self._post.stop()
         self._subscriptions.close(lambda _: error)
+        self._observers.refused(error)
         self.troubled(error)
 
     def troubled(self, error: Exception) -> None:
-        """See :class:`~txbayeux.client.connection.Owner`."""
+        """See :class:`~txbayeux.client.owner.Owner`."""
         self._failure = error
         _log.info("{client!r}: {error}", client=self, error=error)
-        for listener in list(self._failure_listeners):
-            try:
-                listener(error)
-            except Exception:
-                _log.failure("A listener to failures failed")
-
-    def _changed(self, new: State, old: State) -> None:
-        for listener in list(self._state_listeners):
-            try:
-                listener(new, old)
-            except Exception:
-                _log.failure("A listener to states failed")
-
-
-def _remove(listeners: list[Any], listener: Any) -> None:
-    if listener in listeners:
-        listeners.remove(listener)
+        self._observers.failed(error)

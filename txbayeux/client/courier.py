@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -123,11 +123,19 @@ class Courier:
     def _prepare(
         self,
         flight: Flight,
-        tickets: Iterable[Ticket],
+        tickets: Iterator[Ticket],
         ready: list[Ticket],
         timeout: float,
     ) -> Deferred[Any]:
         """Run the outgoing extensions, one message after the other, then send."""
+
+        def go_on(result: Any, ticket: Ticket) -> Deferred[Any] | None:
+            if isinstance(result, Failure):  # given up
+                self._end(flight.tickets, NoReply("the request was given up"))
+                return None
+            self._prepared(ticket, result, ready)
+            return self._prepare(flight, tickets, ready, timeout)
+
         for ticket in tickets:
             channel = ticket.message["channel"]
             if not self._outgoing.sees(channel):
@@ -135,29 +143,9 @@ class Courier:
                 continue
             outcome = self._outgoing.run(ticket.message, None)
             if isinstance(outcome, Deferred):
-                return self._prepare_later(
-                    flight, ticket, outcome, tickets, ready, timeout
-                )
+                return outcome.addBoth(go_on, ticket)
             self._prepared(ticket, outcome, ready)
         return self._carry(flight, ready, timeout)
-
-    def _prepare_later(
-        self,
-        flight: Flight,
-        ticket: Ticket,
-        outcome: Deferred[Message | None],
-        tickets: Iterable[Ticket],
-        ready: list[Ticket],
-        timeout: float,
-    ) -> Deferred[Any]:
-        def go_on(result: Any) -> Deferred[Any] | None:
-            if isinstance(result, Failure):  # given up
-                self._end(flight.tickets, NoReply("the request was given up"))
-                return None
-            self._prepared(ticket, result, ready)
-            return self._prepare(flight, tickets, ready, timeout)
-
-        return outcome.addBoth(go_on)
 
     @staticmethod
     def _prepared(ticket: Ticket, message: Message | None, ready: list[Ticket]) -> None:
@@ -184,7 +172,7 @@ class Courier:
             # Behind the replies themselves, which may wait for an extension.
             error: Exception = NoReply("the reply was lost")
             if isinstance(result, Failure):
-                error = result.value
+                error = cast(Exception, result.value)
             self._inbox.append(lambda: self._end(ready, error))
             self._work()
 

@@ -13,9 +13,7 @@ __all__ = ["Credentials", "Fields", "Hooks"]
 
 Fields: TypeAlias = Mapping[str, Any]
 
-Source: TypeAlias = (
-    Fields | Callable[[], Fields | Awaitable[Fields]] | None
-)
+Source: TypeAlias = Fields | Callable[[], Fields | Awaitable[Fields]] | None
 """A mapping; or a callable, asked before each handshake, that gives one, or a
 Deferred or coroutine of one."""
 
@@ -51,7 +49,7 @@ class Hooks:
         Fails as the callables fail, and with :exc:`ValueError` for a header or
         cookie that could not be sent, or would be read as several.
         """
-        headers, cookies, ext = (yield from self._all())
+        headers, cookies, ext = yield from self._all()
         for name, value in headers.items():
             _require(name, _TOKEN, "header name")
             _require(value, _VALUE, f"value of header {name}")

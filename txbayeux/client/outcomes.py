@@ -41,10 +41,10 @@ class Publication:
 
     def _expire(self) -> None:
         self._timer = None
-        envelope = self._envelope
-        assert envelope is not None
-        channel = envelope.fields["channel"]
-        self._abandon(envelope, Expired(channel, "No reply before the deadline"))
+        if self._envelope is not None:
+            channel = self._envelope.fields["channel"]
+            expired = Expired(channel, "No reply before the deadline")
+            self._abandon(self._envelope, expired)
 
     def _cancelled(self, deferred: Deferred[Message]) -> None:
         if self._envelope is not None:
@@ -87,10 +87,10 @@ class _Subscribing:
 
 class _Unsubscribing:
     def answered(self, reply: Message) -> None:
-        """Whatever the server says, nobody listens any more."""
+        """Do nothing: nobody listens any more, whatever the server says."""
 
     def abandoned(self, error: Exception) -> None:
-        """The session ends anyway."""
+        """Do nothing: the session ends anyway."""
 
 
 def subscribing(interest: Interest, subscriptions: Subscriptions) -> Envelope:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from txbayeux import channel as channels
 from txbayeux.client.connection import Connection
@@ -49,6 +49,7 @@ class Post:
         self,
         reactor: Any,
         outbox: Outbox,
+        *,
         courier: Courier,
         connection: Connection,
         roads: Roads,
@@ -88,8 +89,7 @@ class Post:
         )
 
     def _send(self, transport: Transport, envelopes: list[Envelope]) -> None:
-        session = self._connection.session
-        assert session is not None
+        session = cast(str, self._connection.session)
         batch = _Batch(session, transport, envelopes)
         self._batches[batch] = None
         self._roads.loaded(transport)

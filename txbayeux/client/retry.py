@@ -56,7 +56,7 @@ class Backoff:
     def next(self) -> float:
         """Count a failure; give the seconds to wait before the next attempt."""
         policy = self._policy
-        # Once at the maximum the exponent no longer grows: no overflow in a year of retries.
+        # At the maximum the exponent no longer grows: no overflow in a year.
         whole = policy.initial * policy.factor**self._attempts
         if whole < policy.maximum:
             self._attempts += 1

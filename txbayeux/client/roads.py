@@ -74,9 +74,9 @@ class Roads:
     def equip(self, credentials: Credentials) -> None:
         """Use these headers and cookies from now on, for the user's own origin."""
         headers = dict(credentials.headers)
-        if self._authorization is not None:
-            if not any(name.lower() == "authorization" for name in headers):
-                headers["Authorization"] = self._authorization
+        given = any(name.lower() == "authorization" for name in headers)
+        if self._authorization is not None and not given:
+            headers["Authorization"] = self._authorization
         self._context.headers = headers
         for name, value in credentials.cookies.items():
             self._context.jar.set_cookie(scoped_cookie(self.home.url, name, value))
@@ -177,7 +177,7 @@ class Roads:
         waiting: list[Deferred[None]] = []
         for closing in self._closing:
             done: Deferred[None] = Deferred()
-            closing.addBoth(lambda _, done=done: done.callback(None))
+            closing.chainDeferred(done)
             waiting.append(done)
         return gatherResults(waiting)
 
@@ -191,7 +191,9 @@ class Roads:
             try:
                 endpoints.append((host, self.home.at(host)))
             except ValueError as error:
-                _log.warn("Ignoring advised host {host!r}: {error}", host=host, error=error)
+                _log.warn(
+                    "Ignoring advised host {host!r}: {error}", host=host, error=error
+                )
         if not endpoints or any(endpoint == here for _, endpoint in endpoints):
             return
         self._hosts = [host for host, _ in endpoints]

@@ -159,9 +159,10 @@ class Subscription:
                 self._overflown = False
                 raise Overflow(self.channel)
             if not self._active:
-                if isinstance(self._state, Exception):
-                    if not isinstance(self._state, Closed):
-                        raise self._state
+                if isinstance(self._state, Exception) and not isinstance(
+                    self._state, Closed
+                ):
+                    raise self._state
                 raise StopAsyncIteration
             if self._reader is not None:
                 raise RuntimeError("a subscription is iterated over by one reader")

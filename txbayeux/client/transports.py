@@ -18,7 +18,7 @@ DEFAULT: Final = ("websocket", "eventsource", "long-polling", "callback-polling"
 
 def _websocket(context: Context, receiver: Receiver) -> Transport:
     # Late: Autobahn is large, and not everybody's sockets are open.
-    from txbayeux.transport.websocket import WebSocket
+    from txbayeux.transport.websocket import WebSocket  # noqa: PLC0415
 
     return WebSocket(context, receiver)
 

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
@@ -55,6 +56,8 @@ class Dialer:
         self._tls = tls
         self._proxy = proxy
         self._timeout = timeout
+        self._connections: set[_Connection] = set()
+        self._aborting: list[Deferred[None]] = []
 
     def endpoint(self, to: Endpoint) -> IStreamClientEndpoint:
         """Give what connects to the server of ``to``."""
@@ -79,28 +82,103 @@ class Dialer:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Give what connects to the server of ``uri``, for ``Agent``."""
         scheme, host = uri.scheme.decode("ascii"), uri.host.decode("ascii")
-        return self.endpoint(Endpoint(scheme, host, uri.port, "/"))
+        return _Watched(self.endpoint(Endpoint(scheme, host, uri.port, "/")), self)
+
+    def abort(self) -> Deferred[None]:
+        """Abort the connections made for ``Agent``; fires when they are gone."""
+        aborted: Deferred[None] = Deferred()
+        self._aborting.append(aborted)
+        for connection in list(self._connections):
+            connection.abortConnection()
+        self._settle()
+        return aborted
+
+    def connected(self, connection: _Connection) -> None:
+        """Hear of a connection."""
+        self._connections.add(connection)
+
+    def disconnected(self, connection: _Connection) -> None:
+        """Hear of its end."""
+        self._connections.discard(connection)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._connections:
+            aborting, self._aborting = self._aborting, []
+            for aborted in aborting:
+                aborted.callback(None)
 
     def _tcp(self, to: Endpoint) -> IStreamClientEndpoint:
-        return cast(
-            IStreamClientEndpoint,
-            HostnameEndpoint(self._reactor, to.host, to.port, timeout=self._timeout),
-        )
+        return HostnameEndpoint(self._reactor, to.host, to.port, timeout=self._timeout)
 
     def _secured(
         self, to: Endpoint, stream: IStreamClientEndpoint
     ) -> IStreamClientEndpoint:
         if not to.secure:
             return stream
-        if self._tls is None:  # late: it reads the platform's roots, and needs pyOpenSSL
+        if self._tls is None:  # late: it reads the platform's roots
             self._tls = BrowserLikePolicyForHTTPS()
         creator = self._tls.creatorForNetloc(to.host.encode("ascii"), to.port)
-        return cast(IStreamClientEndpoint, wrapClientTLS(creator, stream))
+        return wrapClientTLS(creator, stream)
 
 
 def _authority(to: Endpoint) -> str:
     host = f"[{to.host}]" if ":" in to.host else to.host
     return f"{host}:{to.port}"
+
+
+class _Connection(ProtocolWrapper):
+    """A connection that ends at once when it is to end.
+
+    What Twisted's HTTP client gives up it merely closes: behind a peer that does
+    not read, or does not answer TLS's farewell, that would last for ever.
+    """
+
+    def __init__(self, factory: Any, wrapped: IProtocol, dialer: Dialer) -> None:
+        super().__init__(factory, wrapped)
+        self._dialer = dialer
+
+    def connectionMade(self) -> None:
+        self._dialer.connected(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._dialer.disconnected(self)
+
+    def loseConnection(self) -> None:
+        self.abortConnection()
+
+    def stopProducing(self) -> None:
+        self.abortConnection()
+
+    def abortConnection(self) -> None:
+        cast(Any, self.transport).abortConnection()
+
+
+class _Connections(WrappingFactory[_Connection]):
+    noisy = False
+
+    def __init__(self, factory: Any, dialer: Dialer) -> None:
+        super().__init__(factory)
+        self._dialer = dialer
+
+    def buildProtocol(self, addr: IAddress | None) -> _Connection:
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return _Connection(self, wrapped, self._dialer)
+
+
+@implementer(IStreamClientEndpoint)
+class _Watched:
+    """An endpoint whose connections the dialer knows of."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, dialer: Dialer) -> None:
+        self._endpoint = endpoint
+        self._dialer = dialer
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        connecting = self._endpoint.connect(_Connections(protocolFactory, self._dialer))
+        return connecting.addCallback(lambda made: cast(Any, made).wrappedProtocol)
 
 
 @implementer(IStreamClientEndpoint)
@@ -128,7 +206,7 @@ class _Tunnel:
         return connecting.addCallback(ask)
 
 
-def _silent(result: object, timeout: float) -> object:
+def _silent(result: object, timeout: float) -> Any:
     raise Unreachable(f"the proxy did not open a tunnel within {timeout} s")
 
 
@@ -142,8 +220,7 @@ class _Asking(Protocol):
     def open(self, head: bytes, factory: IProtocolFactory) -> Deferred[IProtocol]:
         self._factory = factory
         self._opened = Deferred(lambda _: self._abort())
-        assert self.transport is not None
-        self.transport.write(head)
+        cast(Any, self.transport).write(head)
         return self._opened
 
     def dataReceived(self, data: bytes) -> None:

@@ -66,9 +66,7 @@ class Endpoint:
 
     def below(self, segment: str) -> Endpoint:
         """Give the URL of ``segment`` below this one."""
-        return replace(
-            self, path=f"{self.path.rstrip('/')}/{quote(segment, safe='')}"
-        )
+        return replace(self, path=f"{self.path.rstrip('/')}/{quote(segment, safe='')}")
 
     def with_query(self, query: str) -> Endpoint:
         """Add an encoded query to the one that is there."""
@@ -88,7 +86,9 @@ class Endpoint:
             return replace(other, path=other.path if other.path != "/" else self.path)
         other = parse(f"{self.scheme}://{host}")[0]
         default_port = ":" not in host.rpartition("]")[2]
-        return replace(self, host=other.host, port=self.port if default_port else other.port)
+        return replace(
+            self, host=other.host, port=self.port if default_port else other.port
+        )
 
     def joined(self, location: str) -> Endpoint:
         """Resolve a redirect's ``Location``.

@@ -1,4 +1,4 @@
-"""The ``eventsource`` connection type: messages by server-sent events, the rest by POST.
+"""The ``eventsource`` connection type: messages by server-sent events, rest by POST.
 
 The stream is opened at ``<url>/<session>``, as Faye's clients do.  One that
 ends is opened again by the transport after the time that the server asked for;
@@ -53,7 +53,7 @@ class EventSource:
         self._context = context
         self._receiver = receiver
         self._http = http or Http(context)
-        self._session: str | None = None
+        self._session = ""
         self._opening: Deferred[IResponse] | None = None
         self._stream: _Stream | None = None
         self._timer: Any = None
@@ -72,12 +72,10 @@ class EventSource:
         self._open()
 
     def _open(self) -> None:
-        assert self._session is not None
         self._timer = None
         context = self._context
-        opening = self._http.open(
-            context.endpoint.below(self._session), _HEADERS, context.network_delay
-        )
+        endpoint = context.endpoint.below(self._session)
+        opening = self._http.open(endpoint, _HEADERS, context.network_delay)
         self._opening = opening
 
         def opened(response: Any) -> None:
@@ -182,6 +180,6 @@ class _Stream(Protocol):
 
     def abort(self) -> None:
         self._ended = True
-        abort = getattr(self.transport, "abortConnection", None)
-        if abort is not None:
-            abort()
+        lose = getattr(self.transport, "loseConnection", None)
+        if lose is not None:
+            lose()

@@ -44,7 +44,10 @@ class Exchange:
                 return
 
     def require_complete(self) -> None:
-        """:raises NoReply: if a message was not answered."""
+        """Check the answer.
+
+        :raises NoReply: if a message was not answered.
+        """
         if self._waiting:
             channel = self._waiting[0][1]
             raise NoReply(f"the answer holds no reply to {channel}")
@@ -62,5 +65,7 @@ def read(text: bytes | str) -> list[Message]:
         raise NoReply(f"the answer is not Bayeux: {error}") from None
     for item in items:
         if not isinstance(item, dict):
-            raise NoReply("the answer is not Bayeux: it holds something else than messages")
+            raise NoReply(
+                "the answer is not Bayeux: it holds something else than messages"
+            )
     return items

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -33,7 +33,7 @@ _MAX_REDIRECTS: Final = 5
 """Precedent: curl's users set 5 to 10; a Bayeux endpoint needs one."""
 _PERSISTENT: Final = 3
 """A held connect, a batch of messages, and the disconnect that ends both."""
-_IDLE_SECONDS: Final = 60.0
+_IDLE_SECONDS: Final = 60
 _MAX_DISCARDED: Final = 64 * 1024
 """How much of an error page is read; of a larger one, the connection is dropped."""
 
@@ -42,21 +42,23 @@ class Http:
     """Requests to one server, on connections of its own."""
 
     def __init__(self, context: Context, agent: IAgent | None = None) -> None:
-        """:param agent: what to send requests with; made from ``context`` by default."""
+        """:param agent: what sends requests; made from ``context`` by default."""
         self._context = context
         self._pool = HTTPConnectionPool(context.reactor, persistent=True)
         self._pool.maxPersistentPerHost = _PERSISTENT
         self._pool.cachedConnectionTimeout = _IDLE_SECONDS
         # The agent would repeat a GET by itself; repeating is the client's business.
         self._pool.retryAutomatically = False
+        self._dialer = Dialer(
+            context.reactor,
+            tls=context.tls,
+            proxy=context.proxy,
+            timeout=context.network_delay,
+        )
         if agent is None:
-            dialer = Dialer(
-                context.reactor,
-                tls=context.tls,
-                proxy=context.proxy,
-                timeout=context.network_delay,
+            agent = Agent.usingEndpointFactory(
+                context.reactor, self._dialer, self._pool
             )
-            agent = Agent.usingEndpointFactory(context.reactor, dialer, self._pool)
         self._client = HTTPClient(
             agent, cookiejar=context.jar, data_to_body_producer=_Body
         )
@@ -146,8 +148,8 @@ class Http:
         """Abort requests, close idle connections; fires when they are closed."""
         for asking in list(self._under_way):
             asking.cancel()
-        closing: Deferred[None] = self._pool.closeCachedConnections()
-        return closing
+        idle: Deferred[None] = self._pool.closeCachedConnections()
+        return gatherResults([idle, self._dialer.abort()]).addCallback(lambda _: None)
 
 
 def _redirected(endpoint: Endpoint, location: bytes, redirects: int) -> Endpoint:
@@ -157,7 +159,9 @@ def _redirected(endpoint: Endpoint, location: bytes, redirects: int) -> Endpoint
         raise NoReply("a redirect that leads nowhere") from None
     if target.origin != endpoint.origin:
         # Its messages would carry the session and tokens there.
-        raise NoReply(f"a redirect to another origin: {target.scheme}://{target.netloc}")
+        raise NoReply(
+            f"a redirect to another origin: {target.scheme}://{target.netloc}"
+        )
     if redirects == 0:
         raise NoReply("too many redirects")
     return target
@@ -204,9 +208,10 @@ class _Collecting(Protocol):
             self.done.errback(NoReply("the answer ended too early"))
 
     def _abort(self) -> None:
-        abort = getattr(self.transport, "abortConnection", None)
-        if abort is not None:
-            abort()
+        # What the response gives for a transport; the dialer's connections abort.
+        lose = getattr(self.transport, "loseConnection", None)
+        if lose is not None:
+            lose()
 
 
 @implementer(IBodyProducer)
@@ -229,5 +234,3 @@ class _Body:
 
     def stopProducing(self) -> None:
         pass
-
-

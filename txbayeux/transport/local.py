@@ -36,9 +36,7 @@ class Local:
     pipelined = True
     batch_bytes = 1024 * 1024
 
-    def __init__(
-        self, context: Context, receiver: Receiver, server: Processor
-    ) -> None:
+    def __init__(self, context: Context, receiver: Receiver, server: Processor) -> None:
         self._context = context
         self._receiver = receiver
         self._server = server
@@ -51,7 +49,7 @@ class Local:
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
         exchange = Exchange(messages)
-        done: Deferred[None] = Deferred(lambda _: self._drop(exchange))
+        done: Deferred[None] = Deferred(lambda _: self._forget(exchange))
         self._exchanges[exchange] = done
         text = encode_list(messages)
 
@@ -101,6 +99,9 @@ class Local:
         done = self._drop(exchange)
         if done is not None:
             done.errback(NoReply(f"the server failed: {failure.value}"))
+
+    def _forget(self, exchange: Exchange) -> None:
+        self._drop(exchange)
 
     def _drop(self, exchange: Exchange) -> Deferred[None] | None:
         return self._exchanges.pop(exchange, None)
@@ -158,7 +159,7 @@ class _Inlet:
         self._owner.pushed(entries)
 
     def replaced(self) -> None:
-        """The client itself decides what goes where."""
+        """Do nothing: the client itself decides what goes where."""
 
     def close(self, reason: object) -> None:
         self._owner.ended()

@@ -8,7 +8,8 @@ are our own, on the client's reactor: Autobahn's run on the global one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, cast
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from autobahn.websocket.compress import (
@@ -38,7 +39,7 @@ from txbayeux.transport.trouble import explained
 __all__ = ["WebSocket"]
 
 _CLOSE_SECONDS: Final = 2.0
-"""How long the peer may take to close; precedent: Autobahn's own is 1 s, websockets' 10."""
+"""How long the peer may take to close; precedent: Autobahn has 1, websockets 10."""
 _NORMAL: Final = 1000
 _MAX_HEAD: Final = 64 * 1024
 _GATEWAY: Final = frozenset({500, 502, 503, 504})
@@ -166,12 +167,14 @@ class _Socket:
         if self._protocol is None:
             self._outbox.append(frame)
         else:
-            self._protocol.sendMessage(frame)
+            cast(Any, self._protocol).sendMessage(frame)
 
     def _late(self, timeout: float) -> None:
         why = f"no reply within {timeout:g} s"
         # One that never answered anything may be a proxy that swallows frames.
-        self.fail(NoReply(why) if self._useful else Unusable(f"{why}, over a new socket"))
+        self.fail(
+            NoReply(why) if self._useful else Unusable(f"{why}, over a new socket")
+        )
 
     # What the protocol tells.
 
@@ -182,7 +185,7 @@ class _Socket:
         self._rest()
         outbox, self._outbox = self._outbox, []
         for frame in outbox:
-            protocol.sendMessage(frame)
+            cast(Any, protocol).sendMessage(frame)
 
     def heard(self) -> None:
         """Hear that the peer is alive."""
@@ -192,9 +195,10 @@ class _Socket:
         self._heard = True
         if self._ended:
             return
+        if is_binary:
+            self.fail(NoReply("a binary frame, where Bayeux has text"))
+            return
         try:
-            if is_binary:
-                raise NoReply("a binary frame, where Bayeux has text")
             messages = read(payload)
         except NoReply as error:
             self.fail(error)
@@ -229,8 +233,8 @@ class _Socket:
         if self._heard:
             self._rest()
             return
-        assert self._protocol is not None
-        self._protocol.sendPing()
+        if self._protocol is not None:
+            self._protocol.sendPing()
         self._timer = self._context.reactor.callLater(
             self._context.network_delay, self._pinged
         )
@@ -281,13 +285,11 @@ class _Socket:
 
 def _stop(timer: Any) -> None:
     if timer is not None:
-        try:
+        with suppress(AlreadyCalled, AlreadyCancelled):
             timer.cancel()
-        except (AlreadyCalled, AlreadyCancelled):
-            pass
 
 
-class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
+class _Protocol(WebSocketClientProtocol):
     """Autobahn's protocol, reduced to what :class:`_Socket` wants to know."""
 
     def __init__(self, socket: _Socket, context: Context) -> None:
@@ -337,8 +339,7 @@ class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
         self._socket.lost(self._trouble(code, reason))
 
     def _trouble(self, code: int | None, reason: str | None) -> TransportError:
-        assert self._reason is not None
-        cause = explained(self._reason)
+        cause = explained(self._reason or Failure(NoReply("closed")))
         if isinstance(cause, Unreachable):  # TLS: Autobahn opens before it is verified
             return cause
         if self._is_open:
@@ -354,20 +355,17 @@ class _Protocol(WebSocketClientProtocol):  # type: ignore[misc]
 
     def abort(self) -> None:
         """Drop the connection; ``onClose`` follows."""
-        if self.transport is not None:
-            self.transport.abortConnection()
+        cast(Any, self.transport).abortConnection()
 
 
-class _Factory(WebSocketClientFactory):  # type: ignore[misc]
+class _Factory(WebSocketClientFactory):
     def __init__(self, socket: _Socket, context: Context) -> None:
         endpoint = context.endpoint
         headers = dict(context.headers_for(endpoint))
         cookie = cookie_header(context.jar, endpoint)
         if cookie is not None:
             headers.setdefault("Cookie", cookie)
-        super().__init__(
-            endpoint.socket_url, headers=headers, reactor=context.reactor
-        )
+        super().__init__(endpoint.socket_url, headers=headers, reactor=context.reactor)
         if ":" in endpoint.host:
             self.host = f"[{endpoint.host}]"  # for the Host header
         self.noisy = False
