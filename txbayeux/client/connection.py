@@ -248,15 +248,22 @@ class Connection:
             error = BayeuxError(402, (connect.session,), "Advised to handshake")
             self._lose_session(error, reply)
         else:
-            now = self._reactor.seconds()
-            self._pace.up(now)
+            self._pace.up(self._reactor.seconds())
             self._opening = False
-            self._roads.worked(connect.connection_type)
-            waiting = self._pace.after_success(connect, now, self.deliveries)
+            if not connect.opening:  # being answered at once is no proof
+                self._roads.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
             if not self._ending:
-                self._wait(waiting, self._connect)
                 self._owner.sendable()
+                # Behind the messages that came with the reply.
+                self._courier.after(lambda: self._connect_again(connect))
+
+    def _connect_again(self, last: Attempt) -> None:
+        idle = self._connect_in_flight is None and self._timer is None
+        if self.state is State.CONNECTED and self.session == last.session and idle:
+            now = self._reactor.seconds()
+            waiting = self._pace.after_success(last, now, self.deliveries)
+            self._wait(waiting, self._connect)
 
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
         self._pace.advise_anew(reply, self._roads.name)
@@ -276,7 +283,8 @@ class Connection:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
-        if getattr(error, "status", None) in _AUTHENTICATION:
+        status = getattr(error, "status", None)
+        if status in _AUTHENTICATION and not isinstance(error, Unusable):
             self._lose_session(error, None)  # the handshake will tell
         else:
             self._break(error, None)

@@ -195,6 +195,11 @@ class Courier:
         self._inbox.extend(messages)
         self._work()
 
+    def after(self, call: Callable[[], None]) -> None:
+        """Call once everything that has arrived by now is handled."""
+        self._inbox.append(call)
+        self._work()
+
     def _work(self) -> None:
         while self._inbox and not self._busy:
             item = self._inbox.popleft()

@@ -58,7 +58,7 @@ class Selection:
         """
         candidates = [name for name in self._preferred if name in self._offered]
         for name in candidates:
-            if self._demoted.get(name, (0.0, 0.0))[0] <= now:
+            if name not in self._demoted or self._demoted[name][0] <= now:
                 return name
         return min(candidates, key=lambda name: self._demoted[name][0])
 
