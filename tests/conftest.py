@@ -19,12 +19,16 @@ def pytest_runtest_makereport(
     outside = any(mark.name in OUTSIDE for mark in item.iter_markers())
     if REQUIRED and outside and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"skipped although every tool is required: {report.longreprtext}"
+        report.longrepr = (
+            f"skipped although every tool is required: {report.longreprtext}"
+        )
     return report
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report() -> Generator[
+    None, pytest.CollectReport, pytest.CollectReport
+]:
     report = yield
     if REQUIRED and report.skipped:
         report.outcome = "failed"

@@ -6,6 +6,9 @@ it gives back the message, another one, None to drop it, or a Deferred of any
 of these.  Setting ``message["error"]`` refuses it (Faye's convention).  The
 order is that of installation, both ways.  On the client, ``request`` is None.
 
+An extension that has ``installed`` is handed the server, or the client, once
+before the first message: to publish, to listen to events, to serve a channel.
+
 An attribute ``channels``, a sequence of channel names and patterns, restricts
 an extension to messages on those: ``channels = ("/meta/**",)`` keeps it off
 the path of published messages, which it would slow down.

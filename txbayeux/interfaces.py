@@ -191,6 +191,8 @@ class Engine(Protocol):
     ) -> Deferred[Sequence[str]]:
         """Add subscriptions to names or patterns; give those that are new.
 
+        No channels at all ask whether the session exists.
+
         Fails with :class:`~txbayeux.errors.UnknownSession` or
         :class:`~txbayeux.errors.TooManySubscriptions`, having changed nothing.
         """

@@ -8,10 +8,17 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from txbayeux.interfaces import Delivery, Request, Stream
+from txbayeux.interfaces import Request, Stream
 from txbayeux.message import Entry, Message
 
-__all__ = ["Processor", "Response"]
+__all__ = ["Processor", "Response", "Returnable"]
+
+
+class Returnable(Protocol):
+    """Messages that wait for the next connect if they could not be written."""
+
+    def give_back(self) -> None:
+        """See :meth:`txbayeux.interfaces.Delivery.give_back`."""
 
 
 @dataclass(slots=True)
@@ -20,14 +27,15 @@ class Response:
 
     ``held``, if not None, is an answer that is not there yet: a connect that
     waits for messages, or an engine's word.  It fires with a further Response,
-    never fails, and is to be cancelled when the connection goes away.  A request
-    over HTTP waits for it; over a socket, ``items`` are sent at once, and the
-    next request is handled meanwhile.
+    never fails, and is to be cancelled when the connection goes away; it fires
+    all the same, and what it then carries is to be given back.  A request over HTTP
+    waits for it; over a socket, ``items`` are sent at once, and the next request is
+    handled meanwhile.
     """
 
     items: Sequence[Message | Entry]
     held: Deferred[Response] | None = None
-    delivery: Delivery | None = None
+    delivery: Returnable | None = None
 
     def give_back(self) -> None:
         """Say that the connection was gone before ``items`` could be written."""

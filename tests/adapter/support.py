@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from txbayeux.adapter.bounded import bounded_request
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import OwnSite
 from txbayeux.errors import UnknownSession
 from txbayeux.interfaces import Request, Stream
 from txbayeux.limits import Limits
@@ -42,7 +42,7 @@ class Given:
 
 
 class FakeProcessor:
-    """Echoes messages as replies, or answers with what the test put into ``answers``."""
+    """Echoes messages, or answers with what the test put into ``answers``."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[Sequence[Any], Request | None, Stream | None]] = []
@@ -135,13 +135,10 @@ class Service:
         self.resource = BayeuxResource(self.processor, self.clock, **options)
         root = Resource()
         root.putChild(b"bayeux", self.resource)
-        factory = bounded_request(options.get("limits") or Limits())
-        self.site = Site(
-            root,
-            requestFactory=factory if bounded else None,
-            timeout=60,
-            reactor=self.clock,
-            parsePOSTFormSubmission=not bounded,
+        self.site = (
+            OwnSite(root, self.clock, limits=options.get("limits") or Limits())
+            if bounded
+            else Site(root, reactor=self.clock)
         )
         self.site.startFactory()
 

@@ -24,7 +24,11 @@ def refuse(request: Request, code: int, why: str) -> bytes:
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
     request.setHeader(b"Cache-Control", b"no-cache, no-store")
     request.setHeader(b"X-Content-Type-Options", b"nosniff")
-    return why.encode("utf-8", "replace") + b"\n"
+    body = why.encode("utf-8", "replace") + b"\n"
+    if request.method == b"HEAD":
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return b""
+    return body
 
 
 class Exchange:

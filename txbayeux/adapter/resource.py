@@ -8,7 +8,6 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 from twisted.web.server import Request
-from twisted.web.static import Data
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import (
@@ -21,7 +20,8 @@ from txbayeux.adapter.codec import (
 from txbayeux.adapter.eventsource import EventStreams
 from txbayeux.adapter.exchange import Exchange, refuse
 from txbayeux.adapter.jsonp import callback_name, script
-from txbayeux.adapter.request import HttpRequest, header_of
+from txbayeux.adapter.request import HttpRequest, header_of, is_token
+from txbayeux.adapter.script import ClientScript
 from txbayeux.adapter.sockets import SocketFactory
 from txbayeux.adapter.upgrade import upgrade
 from txbayeux.interfaces import Clock
@@ -55,9 +55,9 @@ class BayeuxResource:
     GET ``<mount>/client.js``               Faye's browser client, if given
     ======================================  =================================
 
-    Put it into a :class:`~twisted.web.server.Site` of your own, or one made
-    with :func:`~txbayeux.adapter.bounded.bounded_request`: without that,
-    ``twisted.web`` reads a body of any length before ``limits`` are looked at.
+    It nests in any :class:`~twisted.web.server.Site`.  Only one that has
+    :func:`~txbayeux.adapter.site.bounded_request` for its ``requestFactory``
+    refuses a large body before it has read it.
 
     :param reactor: for keep-alives, and to close connections in time.
     :param origins: whose pages may use the service.
@@ -83,7 +83,7 @@ class BayeuxResource:
         self._server = server
         self._limits = limits or Limits()
         self._origins = origins or Origins()
-        self._script = None if client_script is None else _script(client_script)
+        self._script = None if client_script is None else ClientScript(client_script)
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
             server,
@@ -121,14 +121,12 @@ class BayeuxResource:
             and request.postpath == [b"client.js"]
             and method in (b"GET", b"HEAD")
         ):
-            request.setHeader(b"X-Content-Type-Options", b"nosniff")
-            rendered: bytes | int = self._script.render(request)
-            return rendered
+            return self._script.render(request)
         headers = request.requestHeaders
         refusal = self._origins.refusal(
             lambda name: header_of(headers, name),
             request.isSecure(),
-            script=method == b"GET",
+            script=method == b"GET" and not _wants_events(request),
         )
         if refusal is not None:
             return refuse(request, 403, refusal)
@@ -165,12 +163,14 @@ class BayeuxResource:
 
     def _get(self, request: Request) -> bytes | int:
         headers = request.requestHeaders
-        if headers.hasHeader(b"Upgrade"):
-            return upgrade(request, self._sockets)
-        accept = header_of(headers, "accept") or ""
-        if accept.partition(";")[0].strip().lower() == "text/event-stream":
-            return self._streams.open(request)
         query = request.uri.partition(b"?")[2]
+        # Access logs, ours or another's, write this: it names the session.
+        request.uri = b"/" + b"/".join(request.prepath or ())
+        # Others, such as h2c, may be ignored (RFC 9110, 7.8).
+        if is_token(header_of(headers, "upgrade"), "websocket"):
+            return upgrade(request, self._sockets)
+        if _wants_events(request):
+            return self._streams.open(request)
         callback = callback_name(form_fields(query, b"jsonp", self._limits))
         fields = form_fields(query, b"message", self._limits)
         if not fields:
@@ -206,7 +206,7 @@ class BayeuxResource:
         request.setHeader(b"Allow", _ALLOWED_METHODS)
         if request.requestHeaders.hasHeader(b"Origin"):
             wanted = header_of(request.requestHeaders, "access-control-request-headers")
-            names = _ALLOWED_HEADERS if wanted is None else wanted
+            names = f"{_ALLOWED_HEADERS}, {wanted}" if wanted else _ALLOWED_HEADERS
             request.setHeader(b"Access-Control-Allow-Methods", b"GET, POST")
             request.setHeader(b"Access-Control-Allow-Headers", names.encode("latin-1"))
             request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
@@ -222,8 +222,8 @@ class BayeuxResource:
             headers.addRawHeader(b"Vary", b"Origin")
 
 
-def _script(path: Path) -> Data:
-    return Data(path.read_bytes(), "text/javascript; charset=utf-8")
+def _wants_events(request: Request) -> bool:
+    return "text/event-stream" in (header_of(request.requestHeaders, "accept") or "")
 
 
 def _write_json(request: Request, body: bytes) -> None:

@@ -59,11 +59,19 @@ def connect(
     def answered(delivery: Delivery) -> ConnectAnswer:
         return ConnectAnswer(delivery, _reply(core, message, kind, delivery))
 
-    if core.events.heard(Connected):
+    def wait(_: object = None) -> Deferred[ConnectAnswer]:
+        return core.engine.connect(
+            session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
+        ).addCallback(answered)
+
+    if not core.events.heard(Connected):
+        return wait()
+
+    def accepted(_: object) -> None:
         core.events.emit(Connected(session, exchange.request))
-    return core.engine.connect(
-        session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
-    ).addCallback(answered)
+
+    # The engine's word comes with the answer, which may be long in coming.
+    return core.engine.subscribe(session, ()).addCallback(accepted).addCallback(wait)
 
 
 def _connection_type(message: Message) -> str:

@@ -43,14 +43,14 @@ def publish(
         raise missing_parameter("data")
     session = _publisher(core, message, exchange)
     if channels.is_service(channel):
-        core.services.handle(message)
-        done = succeed(None)
+        known = succeed(()) if session is None else core.engine.subscribe(session, ())
+        done = known.addCallback(lambda _: core.services.handle(dict(message)))
     else:
         done = core.engine.publish(channel, encode(_broadcast(message, added)), session)
 
     def accepted(_: None) -> Message:
         if core.events.heard(Published):
-            publisher = message.get("clientId")
+            publisher = message.get("clientId") or None
             core.events.emit(Published(publisher, channel, message["data"]))
         answer: Message = {"channel": channel, "successful": True}
         identity = message_id(message)
@@ -62,7 +62,7 @@ def publish(
 
 
 def _publisher(core: Core, message: Message, exchange: Exchange) -> str | None:
-    """Give the session that must exist, None if none must."""
+    """Give the session that must exist; None if it need not."""
     session = message.get("clientId")
     if session is not None and not isinstance(session, str):
         raise wrong_parameter("clientId")

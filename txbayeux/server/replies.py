@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from txbayeux import channel as channels
-from txbayeux.errors import BayeuxError, UnknownSession
+from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 from txbayeux.server.fields import message_id
 from txbayeux.server.options import ServerOptions
 
-__all__ = ["advice", "refusal", "reply"]
+__all__ = ["advice", "refusal", "refuse", "reply"]
 
 _UNAVAILABLE_INTERVAL: Final = 5000
 """Milliseconds to stay away after an error of ours: clients obey it, and calm down."""
@@ -37,12 +38,13 @@ def advice(options: ServerOptions) -> Message:
     }
 
 
-def refusal(message: Any, error: BayeuxError | str) -> Message:
+def refusal(message: Any, error: BayeuxError | str, given: object = None) -> Message:
     """Refuse: the channel and the id as far as they make sense, the error, advice.
 
     Advice is ``handshake`` for a session that is not known, ``retry`` or
     ``handshake`` after a while for an error of ours, and ``none`` for a
-    handshake or connect that would be refused again.
+    handshake or connect that would be refused again; or what an extension has
+    ``given``.
     """
     answer: Message = {"successful": False, "error": str(error)}
     if not isinstance(message, dict):
@@ -55,19 +57,38 @@ def refusal(message: Any, error: BayeuxError | str) -> Message:
         answer["id"] = identity
     if channel in (channels.SUBSCRIBE, channels.UNSUBSCRIBE):
         answer["subscription"] = message.get("subscription", [])
-    given = message.get("advice") if isinstance(error, str) else None
     what = given if isinstance(given, dict) else _advice_for(channel, error)
     if what is not None:
         answer["advice"] = what
     return answer
 
 
+def refuse(answer: Message, given: object) -> None:
+    """Make a refusal of a reply in which an extension put ``error`` on its way out.
+
+    :param given: the reply's advice as it was, which now does not hold.
+    """
+    channel = answer.get("channel")
+    answer["successful"] = False
+    if answer.get("advice") == given:
+        what = _advice_for(channel, str(answer["error"]))
+        answer.pop("advice", None)
+        if what is not None:
+            answer["advice"] = what
+    if channel == channels.HANDSHAKE:
+        answer.pop("clientId", None)
+
+
+def _code(error: str) -> int:
+    """Read an extension's error; one without a code is a refusal like any other."""
+    code = error.partition(":")[0]
+    return int(code) if re.fullmatch("[0-9]{3}", code) else 403
+
+
 def _advice_for(channel: object, error: BayeuxError | str) -> Message | None:
-    if isinstance(error, UnknownSession):
+    code = error.code if isinstance(error, BayeuxError) else _code(error)
+    if code == 402:
         return {"reconnect": "handshake", "interval": 0}
-    code = (
-        error.code if isinstance(error, BayeuxError) else BayeuxError.parse(error).code
-    )
     if channel == channels.HANDSHAKE:
         if code >= 500:
             return {"reconnect": "handshake", "interval": _UNAVAILABLE_INTERVAL}

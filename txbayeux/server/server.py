@@ -57,6 +57,9 @@ _PRIVATE: Final = frozenset(
 )
 """Fields that an extension cannot add to what subscribers get."""
 
+_PUBLISHERS: Final = frozenset({"ext", "advice"})
+"""Fields of the publisher's, of which subscribers get what an extension adds."""
+
 _Slot: TypeAlias = Message | ConnectAnswer | None
 """What one message of a request comes to; None if an extension dropped it."""
 
@@ -83,6 +86,9 @@ class Server:
         self._core = Core(engine, self.options, self.events, ServiceChannels())
         self._incoming = Pipeline("incoming", extensions)
         self._outgoing = Outgoing(Pipeline("outgoing", extensions), engine)
+        for extension in extensions:
+            if hasattr(extension, "installed"):
+                extension.installed(self)
 
     # The process
 
@@ -168,8 +174,13 @@ class Server:
             message.get("channel")
         ):
             return message
-        own = dict(message)
-        own.pop("error", None)
+        own = {
+            name: dict(value)
+            if name in _PUBLISHERS and isinstance(value, dict)
+            else value
+            for name, value in message.items()
+            if name != "error"
+        }
         return self._incoming.run(own, request)
 
     async def _process_slowly(
@@ -215,7 +226,8 @@ class Server:
             raise wrong_parameter("channel")
         error = message.get("error")
         if error and message is not original:
-            return refusal(message, str(error))
+            given = _added(message, original).get("advice")
+            return refusal(message, str(error), given)
         if not channels.is_reserved(channel):
             added = {} if message is original else _added(message, original)
             return publish(self._core, message, exchange, added)
@@ -256,11 +268,25 @@ def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:
 
 def _added(message: Message, original: Message) -> Message:
     """Find the fields that extensions added or put something new into."""
+    added: Message = {}
+    for name, value in message.items():
+        if name in _PRIVATE or (name in original and original[name] == value):
+            continue
+        if name not in _PUBLISHERS or name not in original:
+            added[name] = value
+        elif new := _new(value, original[name]):
+            added[name] = new
+    return added
+
+
+def _new(value: Any, original: Any) -> Any:
+    """Find what an extension put into an object; the rest is the publisher's."""
+    if not isinstance(value, dict) or not isinstance(original, dict):
+        return value
     return {
-        name: value
-        for name, value in message.items()
-        if name not in _PRIVATE
-        and (name not in original or original[name] is not value)
+        name: item
+        for name, item in value.items()
+        if name not in original or original[name] != item
     }
 
 

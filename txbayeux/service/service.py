@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,12 +12,10 @@ from twisted.application.strports import service as port_service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.web.http import Request
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Site
 
-from txbayeux.adapter.bounded import bounded_request
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import OwnSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
@@ -99,21 +98,16 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=client_script(),
         )
-        site = QuietSite(
-            self._root(configuration),
-            requestFactory=bounded_request(options.limits),
-            parsePOSTFormSubmission=False,
-            reactor=reactor,
-        )
-        site.displayTracebacks = False
+        site = OwnSite(self._root(configuration), reactor, limits=options.limits)
         for endpoint in configuration.endpoints:
             port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
         if configuration.admin is not None:
-            admin = QuietSite(self._admin(), reactor=reactor)
+            admin = OwnSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
     def startService(self) -> None:
         """Start the engine, then listen."""
+        _log.info("{files} files at most: that many connections", files=_raise_files())
         self.server.start().addErrback(
             lambda failure: _log.failure("The engine did not start", failure)
         )
@@ -154,11 +148,12 @@ class BayeuxService(MultiService):
         return root
 
 
-class QuietSite(Site):
-    """A site without an access log: a line for each poll is a line too many."""
-
-    def log(self, request: Request) -> None:
-        """Log nothing; ``--verbose`` logs what sessions do."""
+def _raise_files() -> int:
+    """Allow this process as many files as it may allow itself; each socket is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def _with_backlog(endpoint: str) -> str:

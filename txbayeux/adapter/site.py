@@ -1,7 +1,8 @@
-"""A ``twisted.web`` request that does not read without end.
+"""``twisted.web`` on ports of our own: what it lacks for a public service.
 
-``twisted.web`` keeps a whole body, whatever its length, before it asks a
-resource.  On ports of our own the requests are of this kind.
+It keeps a whole body, whatever its length, before it asks a resource, and
+parses every form on the way; it writes a line for every request, with the
+session in the URL.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Final, cast
 
-from twisted.web.server import Request
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
 
+from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 
-__all__ = ["BoundedRequest", "bounded_request"]
+__all__ = ["BoundedRequest", "OwnSite", "bounded_request"]
 
 _BODY: Final = b"The body of this request is too large\n"
 _REFUSAL: Final = (
@@ -75,6 +78,32 @@ class BoundedRequest(Request):
 
 
 def bounded_request(limits: Limits) -> type[BoundedRequest]:
-    """Make a ``requestFactory`` for :class:`twisted.web.server.Site`."""
+    """Make a ``requestFactory`` for a :class:`~twisted.web.server.Site`."""
     bounded = type("Request", (BoundedRequest,), {"max_bytes": limits.request_bytes})
     return cast("type[BoundedRequest]", bounded)
+
+
+class OwnSite(Site):
+    """A site whose requests are bounded, and that keeps no access log.
+
+    :param timeout: seconds that a connection may be idle between requests, or
+        stay silent in the middle of one.  It does not cut held connects.
+    """
+
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(
+        self, root: IResource, reactor: Clock, *, limits: Limits, timeout: float = 60.0
+    ) -> None:
+        Site.__init__(
+            self,
+            root,
+            requestFactory=bounded_request(limits),
+            timeout=timeout,
+            reactor=reactor,
+            parsePOSTFormSubmission=False,
+        )
+
+    def log(self, request: object) -> None:
+        """Write nothing."""

@@ -1,0 +1,33 @@
+"""Bayeux inside a twisted.web site of one's own: python examples/nested.py
+
+Then: curl -d 'message={"channel":"/clock","data":"hello"}' http://localhost:8000/bayeux
+"""
+
+from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from twisted.web.static import Data
+
+from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import bounded_request
+from txbayeux.engine.memory import MemoryEngine
+from txbayeux.limits import Limits
+from txbayeux.server import Server
+
+
+def site(clock) -> Site:
+    """Build the site; Bayeux is one of its resources."""
+    server = Server(MemoryEngine(clock))
+    server.start()
+    root = Resource()
+    root.putChild(b"", Data(b"<h1>My site</h1>", "text/html"))
+    root.putChild(b"bayeux", BayeuxResource(server, clock))
+    # Without bounded_request, twisted.web reads a body of any length into memory.
+    return Site(root, requestFactory=bounded_request(Limits()), reactor=clock)
+
+
+if __name__ == "__main__":
+    endpoint = TCP4ServerEndpoint(reactor, 8000, backlog=4096)
+    endpoint.listen(site(reactor))
+    reactor.run()

@@ -1,0 +1,199 @@
+"""What is around the messages: methods, framing, limits while reading, files."""
+
+from pathlib import Path
+
+import pytest
+
+from txbayeux.adapter.site import _DRAIN
+from txbayeux.limits import Limits
+
+from .support import Answer, Service, request
+
+
+def test_a_person_who_looks_is_told_what_this_is() -> None:
+    answer = Service().ask()
+    assert answer.code == 400
+    assert b"Bayeux" in answer.body
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "BREW", "get"])
+def test_other_methods(method: str) -> None:
+    service = Service()
+    answer = service.ask(method, "/bayeux?message=[1]&jsonp=a")
+    assert answer.code == 405
+    assert answer.headers["allow"] == "GET, POST, OPTIONS"
+    assert service.processor.requests == []
+
+
+def test_head_has_no_body_and_keeps_the_connection() -> None:
+    transport = Service().send(request("HEAD") + request("POST", body=b"[1]"))
+    head, _, rest = transport.value().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405")
+    assert Answer(rest).json() == [{"echo": 1}]
+
+
+def test_http_1_0_is_answered_and_closed() -> None:
+    transport = Service().send(request("POST", body=b"[1]", version="HTTP/1.0"))
+    assert Answer(transport.value()).json() == [{"echo": 1}]
+    assert transport.disconnecting
+
+
+def test_a_client_that_asks_to_close_is_closed() -> None:
+    transport = Service().send(request("POST", body=b"[1]", connection="close"))
+    assert Answer(transport.value()).json() == [{"echo": 1}]
+    assert transport.disconnecting
+
+
+def test_a_chunked_body() -> None:
+    head = b"POST /bayeux HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    transport = Service().send(head + b"2\r\n[1\r\n1\r\n]\r\n0\r\n\r\n")
+    assert Answer(transport.value()).json() == [{"echo": 1}]
+
+
+def test_a_request_byte_by_byte() -> None:
+    transport = Service().wire()
+    for byte in request("POST", body=b"[1]"):
+        transport.protocol.dataReceived(bytes([byte]))
+    assert Answer(transport.value()).json() == [{"echo": 1}]
+
+
+def test_a_declared_length_past_the_limit_is_refused_before_it_is_read() -> None:
+    service = Service(limits=Limits(request_bytes=100))
+    transport = service.send(
+        b"POST /bayeux HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    )
+    answer = Answer(transport.value())
+    assert answer.code == 413
+    assert answer.headers["connection"] == "close"
+    assert not transport.disconnecting  # so that the client, still sending, reads it
+    transport.protocol.dataReceived(b"x" * 1000 + request("POST", body=b"[1]"))
+    assert transport.disconnecting
+    assert transport.value().count(b"HTTP/1.1") == 1
+    assert service.processor.requests == []
+
+
+def test_one_who_waits_for_a_100_gets_the_refusal_instead() -> None:
+    service = Service(limits=Limits(request_bytes=100))
+    transport = service.send(
+        b"POST /bayeux HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    assert transport.value().startswith(b"HTTP/1.1 413")
+    assert b"100 Continue" not in transport.value()
+    assert transport.disconnecting
+
+
+def test_a_chunked_body_past_the_limit_is_cut_there() -> None:
+    service = Service(limits=Limits(request_bytes=100))
+    transport = service.send(
+        b"POST /bayeux HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    for _ in range(10):
+        transport.protocol.dataReceived(b"32\r\n" + b" " * 50 + b"\r\n")
+    assert Answer(transport.value()).code == 413
+    assert transport.value().count(b"HTTP/1.1") == 1
+    transport.protocol.dataReceived(b"0\r\n\r\n")
+    assert transport.disconnecting
+    assert service.processor.requests == []
+
+
+def test_one_who_never_stops_sending_is_cut_off() -> None:
+    service = Service(limits=Limits(request_bytes=100))
+    transport = service.send(
+        b"POST /bayeux HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
+    )
+    sent = 0
+    while not transport.disconnecting:
+        transport.protocol.dataReceived(b"x" * 65536)
+        sent += 65536
+        assert sent < _DRAIN + 200_000
+
+
+def test_a_large_body_within_the_limit() -> None:
+    service = Service(limits=Limits(request_bytes=2_000_000))
+    assert service.post(b'["' + b"x" * 1_900_000 + b'"]').code == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"POST /bayeux\r\n\r\n",
+        b"POST /bayeux HTTP/1.1\r\nHost x\r\n\r\n",
+        b"POST /bayeux HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /bayeux HTTP/1.1\r\nContent-Length: 1e3\r\n\r\n",
+        b"POST /bayeux HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /bayeux HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"POST /bayeux HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"POST /bayeux HTTP/1.1\r\n" + b"X: %s\r\n" % (b"y" * 20_000) + b"\r\n",
+        b"GET /bayeux?message=" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_broken_http_is_refused_without_effect(raw: bytes) -> None:
+    service = Service()
+    transport = service.send(raw)
+    assert transport.disconnecting
+    assert service.processor.requests == []
+
+
+def test_a_header_cannot_be_smuggled_into_an_answer() -> None:
+    service = Service()
+    answer = service.post([1], origin="http://bayeux.example\rX-Evil: 1")
+    assert "x-evil" not in answer.headers
+    answer = service.ask(path="/bayeux?message=[]&jsonp=a%0d%0aX-Evil:1")
+    assert "x-evil" not in answer.headers
+    assert answer.code == 400
+
+
+def test_the_client_script(tmp_path: Path) -> None:
+    script = tmp_path / "faye.js"
+    script.write_text("var Faye;")
+    service = Service(client_script=script)
+    answer = service.ask(
+        path="/bayeux/client.js",
+        sec_fetch_site="cross-site",
+        user_agent="Mozilla/5.0",
+    )
+    assert (answer.code, answer.body) == (200, b"var Faye;")
+    assert answer.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    head = service.ask("HEAD", "/bayeux/client.js")
+    assert head.code == 200
+    assert head.headers["content-length"] == "9"
+    assert service.ask(path="/bayeux/x/client.js").code == 400
+
+
+def test_without_a_client_script_there_is_none() -> None:
+    assert Service().ask(path="/bayeux/client.js").code == 400
+
+
+def test_it_is_a_leaf() -> None:
+    resource = Service().resource
+    with pytest.raises(TypeError):
+        resource.putChild(b"x", resource)
+    with pytest.raises(LookupError):
+        resource.getChildWithDefault(b"x", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "path", ["/bayeux?message=[1]&secret=1", "/bayeux/secret?message=[1]"]
+)
+def test_sessions_stay_out_of_access_logs(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service()
+    logged: list[bytes] = []
+    monkeypatch.setattr(service.site, "log", lambda request: logged.append(request.uri))
+    service.ask(path=path)
+    service.ask(path=path, accept="text/event-stream")
+    assert logged
+    assert all(b"secret" not in uri and uri.startswith(b"/bayeux") for uri in logged)
+
+
+def test_the_client_script_is_not_sent_twice(tmp_path: Path) -> None:
+    script = tmp_path / "faye.js"
+    script.write_text("var Faye;")
+    service = Service(client_script=script)
+    tag = service.ask(path="/bayeux/client.js").headers["etag"]
+    answer = service.ask(path="/bayeux/client.js", if_none_match=tag)
+    assert (answer.code, answer.body) == (304, b"")

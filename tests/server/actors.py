@@ -1,0 +1,169 @@
+"""Alice, Bob and Carol: clients of a server in memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from txbayeux.engine.memory import MemoryEngine
+from txbayeux.extension import Extension
+from txbayeux.interfaces import Request, Stream
+from txbayeux.limits import Limits
+from txbayeux.message import Entry, Message
+from txbayeux.response import Response
+from txbayeux.server import Server, ServerOptions
+from txbayeux.testing import FakeRequest
+
+TIMEOUT = 45.0
+SESSION_TIMEOUT = 60.0
+
+
+class World:
+    """A server, its engine and its time."""
+
+    def __init__(
+        self,
+        *extensions: Extension,
+        limits: Limits | None = None,
+        **options: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.engine = MemoryEngine(
+            self.clock, limits=limits, session_timeout=SESSION_TIMEOUT
+        )
+        self.server = Server(
+            self.engine,
+            options=ServerOptions(timeout=TIMEOUT, **options),
+            extensions=extensions,
+        )
+        now(self.server.start())
+
+    def actor(self, *channels: str, handshake: bool = True, **ext: Any) -> "Actor":
+        actor = Actor(self)
+        if handshake:
+            actor.handshake(**ext)
+        if channels:
+            assert actor.subscribe(*channels)["successful"]
+        return actor
+
+    def send(self, *messages: Any, request: Request | None = None) -> list[Message]:
+        """Send one request; what it is answered with at once, replies only."""
+        response = now(self.server.process(messages, request or FakeRequest()))
+        assert response.held is None
+        return [item for item in plain(response.items) if "data" not in item]
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(0)
+        self.clock.advance(seconds)
+        self.clock.advance(0)
+
+    def settle(self) -> None:
+        self.advance(0)
+
+
+class Actor:
+    """One client: what it sends, and what it is answered with."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.id = ""
+        self.request = FakeRequest()
+
+    def handshake(self, **ext: Any) -> Message:
+        reply = self.ask(
+            "/meta/handshake",
+            version="1.0",
+            supportedConnectionTypes=["long-polling"],
+            **({"ext": ext} if ext else {}),
+        )
+        self.id = reply.get("clientId", "")
+        return reply
+
+    def message(self, channel: str, **fields: Any) -> Message:
+        if self.id and "clientId" not in fields:
+            fields["clientId"] = self.id
+        return {"channel": channel, **fields}
+
+    def begin(self, *messages: Any, stream: Stream | None = None) -> Deferred[Response]:
+        return self.world.server.process(messages, self.request, stream)
+
+    def ask(self, channel: str, **fields: Any) -> Message:
+        """Send one message; its reply, which comes at once."""
+        response = now(self.begin(self.message(channel, **fields)))
+        assert response.held is None
+        [reply] = plain(response.items)
+        return reply
+
+    def subscribe(self, *channels: str) -> Message:
+        return self.ask(
+            "/meta/subscribe",
+            subscription=channels[0] if len(channels) == 1 else list(channels),
+        )
+
+    def publish(self, channel: str, data: object, **fields: Any) -> Message:
+        return self.ask(channel, data=data, **fields)
+
+    def connect_message(self, **fields: Any) -> Message:
+        return self.message(
+            "/meta/connect", **{"connectionType": "long-polling", **fields}
+        )
+
+    def connect(self, stream: Stream | None = None, **fields: Any) -> "Poll":
+        return Poll(self.begin(self.connect_message(**fields), stream=stream))
+
+    def poll(self) -> list[Any]:
+        """Fetch the data of what waits."""
+        self.world.settle()
+        return self.connect(advice={"timeout": 0}).data
+
+
+class Poll:
+    """A connect, held or answered."""
+
+    def __init__(self, answer: Deferred[Response]) -> None:
+        self.response = now(answer)
+        assert self.response.held is None or not self.response.items
+        self._answers: list[Response] = []
+        if self.response.held is None:
+            self._answers.append(self.response)
+        else:
+            self.response.held.addCallback(self._answers.append)
+
+    @property
+    def held(self) -> bool:
+        return not self._answers
+
+    @property
+    def answer(self) -> Response:
+        assert self._answers, "the connect is still held"
+        return self._answers[0]
+
+    @property
+    def items(self) -> list[Message]:
+        return plain(self.answer.items)
+
+    @property
+    def messages(self) -> list[Message]:
+        return [item for item in self.items if "data" in item]
+
+    @property
+    def data(self) -> list[Any]:
+        return [message["data"] for message in self.messages]
+
+    @property
+    def reply(self) -> Message:
+        [reply] = [item for item in self.items if item["channel"] == "/meta/connect"]
+        return reply
+
+
+def now(deferred: Deferred[Any]) -> Any:
+    """Give the result of a Deferred that must have fired."""
+    results: list[Any] = []
+    deferred.addCallback(results.append)
+    assert results, "it has not fired"
+    return results[0]
+
+
+def plain(items: Sequence[Message | Entry]) -> list[Message]:
+    return [item.message() if isinstance(item, Entry) else item for item in items]

@@ -1,0 +1,191 @@
+"""Several messages in one request; specification, "Messages"."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from txbayeux.message import Message, decode, encode_list
+
+from .actors import Actor, World, now, plain
+
+NOT_MESSAGES: list[Any] = [None, True, False, 0, -1, 1.5, "", "x", [], [[]], [{}]]
+NOT_CHANNELS: list[Any] = [None, True, 0, 1.5, [], ["/a"], {}, {"/a": 1}]
+
+
+def test_replies_come_in_the_order_of_the_request(world: World, alice: Actor) -> None:
+    replies = world.send(
+        alice.message("/a", data=1, id="1"),
+        alice.message("/meta/subscribe", subscription="/a", id="2"),
+        alice.message("/*", data=1, id="3"),
+        alice.message("/meta/unsubscribe", subscription="/a", id="4"),
+        {"channel": "/b", "data": None, "id": "5"},
+        alice.message("/meta/disconnect", id="6"),
+    )
+    assert [reply["id"] for reply in replies] == ["1", "2", "3", "4", "5", "6"]
+    successful = [reply["successful"] for reply in replies]
+    assert successful == [True, True, False, True, True, True]
+
+
+def test_a_list_takes_effect_in_its_order(
+    world: World, alice: Actor, bob: Actor
+) -> None:
+    world.send(
+        alice.message("/a", data=1),
+        alice.message("/meta/subscribe", subscription="/a"),
+        bob.message("/a", data=2),
+        alice.message("/meta/unsubscribe", subscription="/a"),
+        bob.message("/a", data=3),
+    )
+    assert alice.poll() == [2]
+
+
+def test_an_empty_list_is_answered_with_an_empty_list(world: World) -> None:
+    assert world.send() == []
+
+
+def test_a_handshake_is_alone_and_its_companions_are_ignored(world: World) -> None:
+    bob = world.actor("/a")
+    handshake = {
+        "channel": "/meta/handshake",
+        "version": "1.0",
+        "supportedConnectionTypes": ["long-polling"],
+    }
+    for messages in (
+        [handshake, {"channel": "/a", "data": 1}],
+        [{"channel": "/a", "data": 1}, handshake, None],
+        [handshake, bob.message("/meta/disconnect")],
+        [handshake, handshake],
+    ):
+        [reply] = world.send(*messages)
+        assert (reply["channel"], reply["successful"]) == ("/meta/handshake", True)
+    assert bob.poll() == []
+
+
+def test_a_connect_in_a_batch_is_answered_at_once(world: World, alice: Actor) -> None:
+    replies = world.send(
+        alice.connect_message(id="1"),
+        alice.message("/meta/subscribe", subscription="/a", id="2"),
+    )
+    assert [reply["id"] for reply in replies] == ["1", "2"]
+    replies = world.send(
+        alice.message("/a", data=1, id="3"), alice.connect_message(id="4")
+    )
+    assert [reply["id"] for reply in replies] == ["3", "4"]
+
+
+def test_messages_stand_before_the_connect_reply_they_go_with(
+    world: World, alice: Actor
+) -> None:
+    alice.subscribe("/a")
+    alice.publish("/a", 1)
+    response = now(
+        alice.begin(alice.message("/b", data=2, id="p"), alice.connect_message(id="c"))
+    )
+    channels = [item["channel"] for item in plain(response.items)]
+    assert channels == ["/b", "/a", "/meta/connect"]
+
+
+def test_two_connects_in_a_batch_give_everything_back(world: World) -> None:
+    alice, bob = world.actor("/a"), world.actor("/a")
+    alice.publish("/a", 1)
+    response = now(alice.begin(alice.connect_message(), bob.connect_message()))
+    assert len(response.items) == 4
+    response.give_back()
+    assert (alice.poll(), bob.poll()) == ([1], [1])
+
+
+@pytest.mark.parametrize("item", NOT_MESSAGES)
+def test_what_is_no_message_is_answered_and_the_rest_goes_on(
+    world: World, alice: Actor, item: Any
+) -> None:
+    alice.subscribe("/a")
+    replies = world.send(item, alice.message("/a", data=1, id="x"), item)
+    assert [reply["successful"] for reply in replies] == [False, True, False]
+    assert replies[0]["error"].startswith("400:")
+    assert alice.poll() == [1]
+
+
+@pytest.mark.parametrize("channel", NOT_CHANNELS)
+def test_what_is_no_channel_is_answered(world: World, channel: Any) -> None:
+    [reply] = world.send({"channel": channel, "data": 1, "id": "x"})
+    assert (reply["successful"], reply["id"]) == (False, "x")
+    assert reply["error"].startswith("400:channel:")
+    [reply] = world.send({"data": 1})
+    assert reply["error"] == "400:channel:Missing required parameter"
+
+
+@pytest.mark.parametrize("value", [*NOT_MESSAGES, {}, {"a": 1}, 10**18, "\ud7ff"])
+@pytest.mark.parametrize(
+    "channel",
+    [
+        "/meta/handshake",
+        "/meta/connect",
+        "/meta/subscribe",
+        "/meta/unsubscribe",
+        "/meta/disconnect",
+        "/a",
+        "/service/a",
+    ],
+)
+def test_any_field_may_be_of_any_type(world: World, channel: str, value: Any) -> None:
+    alice = world.actor()
+    good: Message = {
+        "channel": channel,
+        "version": "1.0",
+        "minimumVersion": "1.0",
+        "supportedConnectionTypes": ["long-polling"],
+        "connectionType": "long-polling",
+        "subscription": "/a",
+        "clientId": alice.id,
+        "advice": {"timeout": 0},
+        "ext": {"ack": 1},
+        "id": "1",
+        "data": {},
+        "error": "",
+        "successful": True,
+    }
+    for field in good:
+        if field != "channel":
+            response = now(alice.begin({**good, field: value}))
+            if response.held is not None:
+                world.advance(100)
+                response = now(response.held)
+            [reply] = [item for item in plain(response.items) if "data" not in item]
+            assert reply["channel"] == channel
+            assert isinstance(reply["successful"], bool)
+            assert reply["successful"] or reply["error"][:3].isdigit()
+            assert decode(encode_list(response.items)) == plain(response.items)
+
+
+class Dropping:
+    """Drops what is marked, at once or later."""
+
+    def __init__(self) -> None:
+        self.later: list[Deferred[Message | None]] = []
+
+    def incoming(self, message: Message, request: Any) -> Any:
+        if message.get("drop") == "later":
+            self.later.append(Deferred())
+            return self.later[-1]
+        return None if message.get("drop") else message
+
+
+def test_a_dropped_message_leaves_no_hole() -> None:
+    world = World(Dropping())
+    kept = {"channel": "/a", "data": 1, "id": "x"}
+    dropped = {"channel": "/a", "data": 1, "drop": True}
+    assert [r["id"] for r in world.send(dropped, kept, dropped)] == ["x"]
+    assert world.send(dropped) == []
+
+
+def test_a_message_that_is_dropped_late_leaves_no_hole_and_keeps_order() -> None:
+    extension = Dropping()
+    world = World(extension)
+    kept = [{"channel": "/a", "data": 1, "id": str(n)} for n in range(2)]
+    late = {"channel": "/a", "data": 1, "drop": "later"}
+    answers: list[Any] = []
+    world.server.process([kept[0], late, kept[1]], None).addCallback(answers.append)
+    assert answers == []
+    extension.later[0].callback(None)
+    assert [item["id"] for item in plain(answers[0].items)] == ["0", "1"]
