@@ -106,9 +106,7 @@ def test_none_is_final(advice: dict[str, Any], step: str) -> None:
     result = outcome(stage.client.publish("/b", 1, attempts=1))
     stage.clock.advance(0)
     if step in {"held", "failed"}:
-        fields = {"advice": advice} | (
-            {"error": "500::No"} if step == "failed" else {}
-        )
+        fields = {"advice": advice} | ({"error": "500::No"} if step == "failed" else {})
         stage.held.answer(stage.reply(stage.held.messages[0], **fields))
     assert stage.client.state is State.REFUSED
     assert len(result) == 1

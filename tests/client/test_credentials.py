@@ -92,7 +92,6 @@ def test_disconnecting_gives_up_the_token() -> None:
 
 def test_a_hook_that_fails_is_asked_again_later() -> None:
     asked: list[float] = []
-    stage = Stage(ext=lambda: fail_first())
 
     def fail_first() -> dict[str, Any]:
         asked.append(stage.clock.seconds())
@@ -100,6 +99,7 @@ def test_a_hook_that_fails_is_asked_again_later() -> None:
             raise OSError("the token server is away")
         return {"token": "x"}
 
+    stage = Stage(ext=fail_first)
     stage.client.connect()
     stage.pass_time(5)
     assert stage.client.state is State.CONNECTED
@@ -176,9 +176,7 @@ def test_a_token_that_expires_during_the_session(fresh: bool) -> None:
     stage.connect()
     held = stage.held
     advice = {"reconnect": "none", "interval": 0}
-    held.answer(
-        stage.reply(held.messages[0], error="401::Expired", advice=advice)
-    )
+    held.answer(stage.reply(held.messages[0], error="401::Expired", advice=advice))
     stage.pass_time(5)
     expected = State.CONNECTED if fresh else State.REFUSED
     assert stage.client.state is expected

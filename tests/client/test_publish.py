@@ -146,8 +146,7 @@ def test_what_was_not_accepted_is_sent_again_in_order(types: list[str]) -> None:
     stage.server = stage.serve
     wire = stage.wires[0]
     wire.drop()
-    for number in range(20, 25):
-        results.append(outcome(stage.client.publish("/a", number)))
+    results += [outcome(stage.client.publish("/a", n)) for n in range(20, 25)]
     stage.pass_time(5)
     assert data(stage) == list(range(25))
     assert all(result[0]["successful"] for result in results)
@@ -312,9 +311,7 @@ def test_a_refused_client_fails_what_waits() -> None:
     ready = outcome(stage.client.subscribe("/a", print).ready)
     [handshake] = stage.requests
     advice = {"reconnect": "none"}
-    handshake.answer(
-        stage.reply(handshake.messages[0], error="500::No", advice=advice)
-    )
+    handshake.answer(stage.reply(handshake.messages[0], error="500::No", advice=advice))
     assert result[0].code == ready[0].code == 500
     assert stage.clock.getDelayedCalls() == []
 
@@ -342,8 +339,7 @@ def test_one_message_that_is_too_large_does_not_hold_up_the_others() -> None:
     stage.server = lambda request: None
     results = [outcome(stage.client.publish("/a", 0))]
     stage.server = serve
-    for value in (1, "huge", 2, 3):
-        results.append(outcome(stage.client.publish("/a", value)))
+    results += [outcome(stage.client.publish("/a", v)) for v in (1, "huge", 2, 3)]
     first = stage.last("/a")
     first.answer(stage.reply(first.messages[0]))
     stage.pass_time(10)

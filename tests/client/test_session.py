@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .stage import Stage, outcome
 from txbayeux.client import Closed, State
 from txbayeux.errors import BayeuxError
+
+from .stage import Stage, outcome
 
 
 def test_nothing_happens_before_something_is_asked() -> None:
@@ -168,9 +169,7 @@ def test_a_disconnected_client_stays_so() -> None:
 @pytest.mark.parametrize("channel", ["/meta/handshake", "/meta/connect"])
 def test_disconnecting_on_hearing_of_a_change(channel: str) -> None:
     stage = Stage()
-    wanted = (
-        State.CONNECTING if channel == "/meta/handshake" else State.CONNECTED
-    )
+    wanted = State.CONNECTING if channel == "/meta/handshake" else State.CONNECTED
     ended: list[object] = []
 
     def changed(new: State, old: State) -> None:

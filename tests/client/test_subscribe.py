@@ -238,7 +238,7 @@ def test_iterating_with_await() -> None:
 
     async def read() -> str:
         async for message in subscription:
-            got.append(message["data"])
+            got.extend([message["data"]])
         return "ended"
 
     ended = outcome(ensureDeferred(read()))
@@ -258,15 +258,19 @@ def test_the_end_of_an_iteration(how: str) -> None:
     for number in range(BUFFER + 5 if how == "overflow" else 2):
         stage.wires[0].receiver.received([{"channel": "/a", "data": number}])
     if how == "refused":
-        stage.server = lambda request: request.answer(
-            *[
-                stage.reply(m, error="403:/a:No more")
-                if m["channel"] == "/meta/subscribe"
-                else stage.reply(m)
-                for m in request.messages
-                if not stage.is_held(m)
-            ]
-        ) if not stage.is_held(request.messages[0]) else None
+        stage.server = lambda request: (
+            request.answer(
+                *[
+                    stage.reply(m, error="403:/a:No more")
+                    if m["channel"] == "/meta/subscribe"
+                    else stage.reply(m)
+                    for m in request.messages
+                    if not stage.is_held(m)
+                ]
+            )
+            if not stage.is_held(request.messages[0])
+            else None
+        )
         stage.held.answer(stage.reply(stage.held.messages[0], error="402::Unknown"))
         stage.pass_time(1)
     elif how == "disconnect":
@@ -275,7 +279,7 @@ def test_the_end_of_an_iteration(how: str) -> None:
 
     async def read() -> str:
         async for message in subscription:
-            got.append(message["data"])
+            got.extend([message["data"]])
         return "ended"
 
     ended = outcome(ensureDeferred(read()))

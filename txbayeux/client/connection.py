@@ -7,7 +7,7 @@ and one handshake or connect in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from txbayeux import channel as channels
 from txbayeux.client.advice import HANDSHAKE, Advice
 from txbayeux.client.courier import Courier, Flight, Ticket
-from txbayeux.client.credentials import Credentials, Hooks
+from txbayeux.client.credentials import Credentials, Hooks, handshake_with
 from txbayeux.client.owner import Owner
 from txbayeux.client.pace import Attempt, Pace
 from txbayeux.client.retry import Retry
@@ -33,7 +33,6 @@ _log: Final = Logger()
 
 DISCONNECT_SECONDS: Final = 5.0
 """How long a disconnect may take."""
-VERSION: Final = "1.0"
 _AUTHENTICATION: Final = frozenset({401, 403})
 
 
@@ -140,7 +139,7 @@ class Connection:
         roads = self._roads
         roads.equip(credentials)
         transport = roads.for_handshake(self._reactor.seconds())
-        message = _handshake(roads.types, credentials)
+        message = handshake_with(credentials, roads.types)
         ticket = Ticket(message, self._shaken, self._handshake_failed)
         self._flight = self._courier.send(transport, [ticket], roads.network_delay)
 
@@ -408,15 +407,3 @@ class Connection:
         for flight in (self._flight, self._held):
             if flight is not None:
                 flight.give_up()
-
-
-def _handshake(types: Sequence[str], credentials: Credentials) -> Message:
-    message: Message = {
-        "channel": channels.HANDSHAKE,
-        "version": VERSION,
-        "minimumVersion": VERSION,
-        "supportedConnectionTypes": list(types),
-    }
-    if credentials.ext:
-        message["ext"] = dict(credentials.ext)
-    return message

@@ -63,7 +63,7 @@ class Client:
         server was asked to hold it.
     :param ping_interval: seconds of silence before a socket is pinged.
     :param tls: makes the TLS connections; by default certificates are verified
-        against the platform's roots.  :func:`txbayeux.client.tls_policy` makes one.
+        against the platform's roots.  :class:`txbayeux.transport.tls.TLSPolicy` is one.
     :param proxy: URL of an HTTP proxy; the environment is never asked.
     :param compression: whether to offer permessage-deflate.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 
-__all__ = ["Credentials", "Fields", "Hooks"]
+from txbayeux import channel as channels
+from txbayeux.message import Message
+
+__all__ = ["Credentials", "Fields", "Hooks", "handshake_with"]
 
 Fields: TypeAlias = Mapping[str, Any]
 
@@ -32,6 +35,19 @@ class Credentials:
 
     def __repr__(self) -> str:
         return "Credentials(...)"
+
+
+def handshake_with(credentials: Credentials, types: Sequence[str]) -> Message:
+    """Make the handshake that offers these connection types."""
+    message: Message = {
+        "channel": channels.HANDSHAKE,
+        "version": "1.0",
+        "minimumVersion": "1.0",
+        "supportedConnectionTypes": list(types),
+    }
+    if credentials.ext:
+        message["ext"] = dict(credentials.ext)
+    return message
 
 
 class Hooks:
