@@ -34,6 +34,7 @@ _log: Final = Logger()
 DISCONNECT_SECONDS: Final = 5.0
 """How long a disconnect may take."""
 _AUTHENTICATION: Final = frozenset({401, 403})
+_LIVE: Final = (State.CONNECTING, State.CONNECTED)
 
 
 class Connection:
@@ -80,10 +81,7 @@ class Connection:
     @property
     def sendable(self) -> bool:
         """Whether messages other than the loop's own may be sent now."""
-        return self.session is not None and self.state in (
-            State.CONNECTING,
-            State.CONNECTED,
-        )
+        return self.session is not None and self.state in _LIVE
 
     @property
     def _ending(self) -> bool:
@@ -96,8 +94,6 @@ class Connection:
         if self._machine.feed(Input.START) is not before and not self._ending:
             self._refused_with = None
             self._handshake()
-
-    # The timer.
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         def fire() -> None:
@@ -198,9 +194,7 @@ class Connection:
             self._refuse(error)
             return
         self._refused_with = (self._credentials, error)
-        self._flight = None
-        self._machine.feed(Input.HANDSHAKE_FAILED)
-        self._recover(error, reply, self._handshake)
+        self._handshake_failed(error, reply)
 
     # Connect.
 
@@ -352,8 +346,6 @@ class Connection:
         elif ended or self._pace.advice.reconnect == HANDSHAKE:
             self._lose_session(error, message)
 
-    # The end.
-
     def _refuse(self, error: Exception) -> None:
         self._went_down()
         self.session = None
@@ -375,7 +367,6 @@ class Connection:
             self._cancel_timer()
             asking, self._asking = self._asking, None
             if asking is not None:
-                asking.addErrback(lambda _: None)
                 asking.cancel()
             self._connect_in_flight = None
             self._say_goodbye()

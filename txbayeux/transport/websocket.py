@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from autobahn.exception import Disconnected
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
 from autobahn.websocket.compress import (
     PerMessageDeflateOffer,
@@ -41,6 +42,7 @@ __all__ = ["WebSocket"]
 _CLOSE_SECONDS: Final = 2.0
 """How long the peer may take to close; precedent: Autobahn has 1, websockets 10."""
 _NORMAL: Final = 1000
+_TOO_BIG: Final = 1009
 _MAX_HEAD: Final = 64 * 1024
 _GATEWAY: Final = frozenset({500, 502, 503, 504})
 
@@ -100,6 +102,13 @@ class WebSocket:
         """Hear of messages from a socket."""
         if socket is self._socket:
             self._receiver.received(messages)
+
+    def leaving(self, socket: _Socket, error: TransportError) -> None:
+        """Hear that a socket can no longer be used, though it is not closed yet."""
+        if socket is self._socket:
+            self._socket = None
+            self._closing.add(socket)
+            self._receiver.broken(error)
 
     def gone(self, socket: _Socket, error: TransportError) -> None:
         """Hear that a socket is closed and all its exchanges have failed."""
@@ -166,8 +175,11 @@ class _Socket:
     def _write(self, frame: bytes) -> None:
         if self._protocol is None:
             self._outbox.append(frame)
-        else:
+            return
+        try:
             cast(Any, self._protocol).sendMessage(frame)
+        except Disconnected:
+            self.fail(NoReply("the socket is closing"))
 
     def _late(self, timeout: float) -> None:
         why = f"no reply within {timeout:g} s"
@@ -185,7 +197,7 @@ class _Socket:
         self._rest()
         outbox, self._outbox = self._outbox, []
         for frame in outbox:
-            cast(Any, protocol).sendMessage(frame)
+            self._write(frame)
 
     def heard(self) -> None:
         """Hear that the peer is alive."""
@@ -214,6 +226,12 @@ class _Socket:
             if found is not None:
                 _stop(found[1])
                 found[0].callback(None)
+
+    def closing(self, error: TransportError) -> None:
+        """Hear that the peer closes; it has been answered."""
+        if not self._ended:
+            self._finish(error)
+            self._owner.leaving(self, error)
 
     def lost(self, error: TransportError) -> None:
         """Hear that the connection is gone."""
@@ -258,15 +276,21 @@ class _Socket:
 
     def close(self) -> None:
         """Close as the protocol has it; the peer gets a bounded time to answer."""
-        self._fail_exchanges(NoReply("the socket was closed"))
         if self._protocol is None:
             self.fail(NoReply("the socket was closed"))
-            return
+        elif not self._ended:
+            self._finish(NoReply("the socket was closed"))
+            self._protocol.sendClose(_NORMAL)
+
+    def _finish(self, error: TransportError) -> None:
+        self._why = self._why or error
         self._ended = True
         _stop(self._timer)
-        protocol = self._protocol
-        self._timer = self._context.reactor.callLater(_CLOSE_SECONDS, protocol.abort)
-        protocol.sendClose(_NORMAL)
+        if self._protocol is not None:
+            self._timer = self._context.reactor.callLater(
+                _CLOSE_SECONDS, self._protocol.abort
+            )
+        self._fail_exchanges(error)
 
     def _end(self, error: TransportError) -> None:
         _stop(self._timer)
@@ -330,6 +354,15 @@ class _Protocol(WebSocketClientProtocol):
 
     def onPong(self, payload: bytes) -> None:
         self._socket.heard()
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> Any:
+        by_peer = self.state == self.STATE_OPEN
+        is_wrong = super().onCloseFrame(code, reasonRaw)
+        if by_peer:
+            status = 413 if code == _TOO_BIG else None
+            why = f"the socket was closed: {code}"
+            self._socket.closing(NoReply(why, status))
+        return is_wrong
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._reason = reason
