@@ -12,27 +12,19 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from autobahn.exception import Disconnected
-from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
-from autobahn.websocket.compress import (
-    PerMessageDeflateOffer,
-    PerMessageDeflateResponse,
-    PerMessageDeflateResponseAccept,
-)
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
-from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from txbayeux.message import Message, encode_list
-from txbayeux.transport.cookies import cookie_header, store_cookies
 from txbayeux.transport.dialer import Dialer
 from txbayeux.transport.exchange import Exchange, read
+from txbayeux.transport.frames import FrameFactory, FrameProtocol
 from txbayeux.transport.interface import (
     Context,
     NoReply,
     Receiver,
     TransportError,
-    Unreachable,
     Unusable,
 )
 from txbayeux.transport.trouble import explained
@@ -42,9 +34,6 @@ __all__ = ["WebSocket"]
 _CLOSE_SECONDS: Final = 2.0
 """How long the peer may take to close; precedent: Autobahn has 1, websockets 10."""
 _NORMAL: Final = 1000
-_TOO_BIG: Final = 1009
-_MAX_HEAD: Final = 64 * 1024
-_GATEWAY: Final = frozenset({500, 502, 503, 504})
 
 
 class WebSocket:
@@ -129,7 +118,7 @@ class _Socket:
         self._owner = owner
         self._context = context
         self._dialer = dialer
-        self._protocol: _Protocol | None = None
+        self._protocol: FrameProtocol | None = None
         self._connecting: Deferred[Any] | None = None
         self._outbox: list[bytes] = []
         self._exchanges: dict[Exchange, tuple[Deferred[None], Any]] = {}
@@ -141,7 +130,7 @@ class _Socket:
 
     def open(self) -> None:
         context = self._context
-        factory = _Factory(self, context)
+        factory = FrameFactory(self, context)
         self._timer = context.reactor.callLater(
             context.network_delay,
             self.fail,
@@ -190,7 +179,7 @@ class _Socket:
 
     # What the protocol tells.
 
-    def opened(self, protocol: _Protocol) -> None:
+    def opened(self, protocol: FrameProtocol) -> None:
         if self._ended:
             return
         self._protocol = protocol
@@ -311,118 +300,3 @@ def _stop(timer: Any) -> None:
     if timer is not None:
         with suppress(AlreadyCalled, AlreadyCancelled):
             timer.cancel()
-
-
-class _Protocol(WebSocketClientProtocol):
-    """Autobahn's protocol, reduced to what :class:`_Socket` wants to know."""
-
-    def __init__(self, socket: _Socket, context: Context) -> None:
-        super().__init__()
-        self._socket = socket
-        self._context = context
-        self._is_open = False
-        self._head = 0
-        self._reason: Failure | None = None
-
-    def dataReceived(self, data: bytes) -> None:
-        if not self._is_open:
-            self._head += len(data)
-            if self._head > _MAX_HEAD:
-                self._socket.fail(Unusable("the answer to the upgrade has no end"))
-                return
-        try:
-            super().dataReceived(data)
-        except Exception as error:
-            # Autobahn lets some garbage, such as bytes that are no text, escape.
-            self._socket.fail(NoReply(f"broken frame: {error}"))
-
-    def onConnect(self, response: object) -> None:
-        lines = self.http_response_data.decode("latin-1").split("\r\n")
-        cookies = [
-            line.partition(":")[2].strip()
-            for line in lines
-            if line.lower().startswith("set-cookie:")
-        ]
-        store_cookies(self._context.jar, self._context.endpoint, cookies)
-
-    def onOpen(self) -> None:
-        self._is_open = True
-        self._socket.opened(self)
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        self._socket.message(payload, isBinary)
-
-    def onPong(self, payload: bytes) -> None:
-        self._socket.heard()
-
-    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> Any:
-        by_peer = self.state == self.STATE_OPEN
-        is_wrong = super().onCloseFrame(code, reasonRaw)
-        if by_peer:
-            status = 413 if code == _TOO_BIG else None
-            why = f"the socket was closed: {code}"
-            self._socket.closing(NoReply(why, status))
-        return is_wrong
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._reason = reason
-        super().connectionLost(reason)
-
-    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        self._socket.lost(self._trouble(code, reason))
-
-    def _trouble(self, code: int | None, reason: str | None) -> TransportError:
-        cause = explained(self._reason or Failure(NoReply("closed")))
-        if isinstance(cause, Unreachable):  # TLS: Autobahn opens before it is verified
-            return cause
-        if self._is_open:
-            return NoReply(f"the socket was closed: {code} {reason or ''}".rstrip())
-        status_line = getattr(self, "http_status_line", "")
-        words = status_line.split()
-        status = int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
-        if status is None:
-            return NoReply("the connection was closed before it was upgraded")
-        why = f"the upgrade was refused: {status_line[:100]}"
-        # A gateway whose server restarts says nothing of whether sockets work.
-        return (NoReply if status in _GATEWAY else Unusable)(why, status)
-
-    def abort(self) -> None:
-        """Drop the connection; ``onClose`` follows."""
-        cast(Any, self.transport).abortConnection()
-
-
-class _Factory(WebSocketClientFactory):
-    def __init__(self, socket: _Socket, context: Context) -> None:
-        endpoint = context.endpoint
-        headers = dict(context.headers_for(endpoint))
-        cookie = cookie_header(context.jar, endpoint)
-        if cookie is not None:
-            headers.setdefault("Cookie", cookie)
-        super().__init__(endpoint.socket_url, headers=headers, reactor=context.reactor)
-        if ":" in endpoint.host:
-            self.host = f"[{endpoint.host}]"  # for the Host header
-        self.noisy = False
-        self._made = (socket, context)
-        self.setProtocolOptions(
-            maxFramePayloadSize=context.max_response,
-            maxMessagePayloadSize=context.max_response,
-            openHandshakeTimeout=0,
-            closeHandshakeTimeout=0,
-            serverConnectionDropTimeout=0,
-        )
-        if context.compression:
-            self.setProtocolOptions(
-                perMessageCompressionOffers=[PerMessageDeflateOffer()],
-                perMessageCompressionAccept=_accept,
-            )
-
-    def buildProtocol(self, addr: object) -> _Protocol:
-        protocol = _Protocol(*self._made)
-        protocol.factory = self
-        return protocol
-
-
-def _accept(response: object) -> PerMessageDeflateResponseAccept | None:
-    if isinstance(response, PerMessageDeflateResponse):
-        return PerMessageDeflateResponseAccept(response)
-    return None
