@@ -13,7 +13,6 @@ from txbayeux.limits import Limits
 from txbayeux.message import Entry
 from txbayeux.testing import EngineHarness, FakeRequest, RecordingStream, contract
 
-
 TestMyEngine = engine_test.TestMyEngine
 test_users_write = extension_test.test_users_write_below_their_own_channel
 
