@@ -1,10 +1,13 @@
 """The test kit: its examples run, and it fails what ought to fail."""
 
+import unittest
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.trial import runner
+from twisted.trial.unittest import TestCase as TwistedCase
 
 from examples import engine_test, extension_test
 from txbayeux.engine.memory import MemoryEngine
@@ -62,6 +65,16 @@ def test_a_contract_that_is_not_kept_fails(name: str) -> None:
     assert isinstance(failures[0].value, AssertionError)
     left = harness.clock.getDelayedCalls()
     assert len(left) == (1 if name == "leaves_something" else 0)
+
+
+def test_the_contract_runs_in_a_test_case_of_twisteds() -> None:
+    class Case(engine_test.TestMyEngine, TwistedCase):
+        pass
+
+    result = unittest.TestResult()
+    runner.TestLoader().loadClass(Case).run(result)
+    assert result.testsRun > 80
+    assert result.wasSuccessful(), [*result.errors, *result.failures]
 
 
 def test_a_harness_without_an_engine_says_so() -> None:
