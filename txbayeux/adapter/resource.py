@@ -20,7 +20,7 @@ from txbayeux.adapter.codec import (
 from txbayeux.adapter.eventsource import EventStreams
 from txbayeux.adapter.exchange import Exchange, refuse
 from txbayeux.adapter.jsonp import callback_name, script
-from txbayeux.adapter.request import HttpRequest, header_of
+from txbayeux.adapter.request import HttpRequest, header_of, is_token
 from txbayeux.adapter.script import ClientScript
 from txbayeux.adapter.sockets import SocketFactory
 from txbayeux.adapter.upgrade import upgrade
@@ -166,7 +166,8 @@ class BayeuxResource:
         query = request.uri.partition(b"?")[2]
         # Access logs, ours or another's, write this: it names the session.
         request.uri = b"/" + b"/".join(request.prepath or ())
-        if headers.hasHeader(b"Upgrade"):
+        # Others, such as h2c, may be ignored (RFC 9110, 7.8).
+        if is_token(header_of(headers, "upgrade"), "websocket"):
             return upgrade(request, self._sockets)
         if _wants_events(request):
             return self._streams.open(request)
@@ -222,8 +223,7 @@ class BayeuxResource:
 
 
 def _wants_events(request: Request) -> bool:
-    accept = header_of(request.requestHeaders, "accept") or ""
-    return accept.partition(";")[0].strip().lower() == "text/event-stream"
+    return "text/event-stream" in (header_of(request.requestHeaders, "accept") or "")
 
 
 def _write_json(request: Request, body: bytes) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from autobahn.twisted.websocket import WebSocketServerFactory
-from autobahn.websocket.compress import (
-    PerMessageDeflateOffer,
-    PerMessageDeflateOfferAccept,
-)
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
+from txbayeux.adapter.deflate import accept, good_offer
 from txbayeux.adapter.frames import FrameCache
 from txbayeux.adapter.websocket import Socket
 from txbayeux.interfaces import Clock, DelayedCall, Request
@@ -68,11 +65,13 @@ class SocketFactory(WebSocketServerFactory):
             failByDrop=False,
             openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
-            perMessageCompressionAccept=_accept if deflate else None,
         )
         # Autobahn copies its options to each connection, and pretty-prints them for
         # a debug line each time, logged or not: 1.8 KiB and 150 µs.
-        options = {name: getattr(self, name) for name in Socket.CONFIG_ATTRS}
+        options: dict[str, Any] = {
+            name: getattr(self, name) for name in Socket.CONFIG_ATTRS
+        }
+        options["perMessageCompressionAccept"] = staticmethod(accept)
         self._socket = cast(
             type[Socket], type("Socket", (Socket,), {**options, "CONFIG_ATTRS": ()})
         )
@@ -80,6 +79,10 @@ class SocketFactory(WebSocketServerFactory):
     def open(self, source: Request) -> Socket:
         """Make the protocol for a connection that asked to be upgraded."""
         return self._socket(self, source)
+
+    def negotiate(self, extensions: str | None) -> str | None:
+        """Choose from a client's Sec-WebSocket-Extensions what Autobahn shall see."""
+        return good_offer(extensions) if self.deflate else None
 
     def opened(self, socket: Socket) -> None:
         """Hear that a socket is open."""
@@ -112,15 +115,3 @@ class SocketFactory(WebSocketServerFactory):
     def _tick(self) -> None:
         for socket in tuple(self._sockets):
             socket.tick()
-
-
-def _accept(offers: Sequence[object]) -> PerMessageDeflateOfferAccept | None:
-    for offer in offers:
-        if isinstance(offer, PerMessageDeflateOffer):
-            # No memory of earlier messages: a compressor's is 256 KiB a connection.
-            return PerMessageDeflateOfferAccept(
-                offer,
-                request_no_context_takeover=offer.accept_no_context_takeover,
-                no_context_takeover=True,
-            )
-    return None

@@ -23,8 +23,6 @@ def upgrade(request: Request, sockets: SocketFactory) -> bytes | int:
     headers = request.requestHeaders
     channel: Any = request.channel  # twisted.web's annotation leaves out HTTP/2
     key = header_of(headers, "sec-websocket-key")
-    if not is_token(header_of(headers, "upgrade"), "websocket"):
-        return refuse(request, 400, "The only upgrade here is to websocket")
     if not isinstance(channel, HTTPChannel) or request.clientproto != b"HTTP/1.1":
         return refuse(request, 400, "A WebSocket begins on HTTP/1.1")
     if not is_token(header_of(headers, "connection"), "upgrade"):
@@ -37,7 +35,8 @@ def upgrade(request: Request, sockets: SocketFactory) -> bytes | int:
     source = HttpRequest("websocket", request.getClientAddress(), headers).keep()
     socket = sockets.open(source)
     _take_over(channel, socket)
-    socket.begin(key, header_of(headers, "sec-websocket-extensions"))
+    offered = header_of(headers, "sec-websocket-extensions")
+    socket.begin(key, sockets.negotiate(offered))
     return NOT_DONE_YET
 
 

@@ -109,7 +109,7 @@ class Socket(WebSocketServerProtocol):
             "Sec-WebSocket-Version: 13",
             f"Sec-WebSocket-Key: {key}",
         ]
-        if extensions is not None and self.factory.deflate:
+        if extensions is not None:
             lines.append(f"Sec-WebSocket-Extensions: {extensions}")
         self._dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1"))
 

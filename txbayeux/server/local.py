@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
@@ -92,8 +92,11 @@ class LocalClient:
         ``channel`` is no channel name.
         """
         if not channels.is_name(channel) or channels.is_reserved(channel):
-            raise channel_invalid(channel)
-        json = encode({"channel": channel, "data": data})
+            return fail(channel_invalid(channel))
+        try:
+            json = encode({"channel": channel, "data": data})
+        except Exception:
+            return fail()
         return self._engine.deliver(session_id, channel, json)
 
 

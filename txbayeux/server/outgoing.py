@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from txbayeux import channel as channels
+from txbayeux.errors import server_error
 from txbayeux.events import Reason
 from txbayeux.extension import Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message, encode
 from txbayeux.response import Response, Returnable
 from txbayeux.server.exchange import ConnectAnswer
+from txbayeux.server.outlet import Outlet, Passed
+from txbayeux.server.replies import refusal, refuse
 
 __all__ = ["Outgoing"]
 
@@ -53,32 +57,26 @@ class Outgoing:
             delivery = deliveries[0] if len(deliveries) == 1 else _Several(deliveries)
         if not any(self._sees(item) for item in items):
             return succeed(Response(items, None, delivery))
-        return ensureDeferred(self._piped(items, request, delivery))
+        return Deferred.fromCoroutine(self._piped(items, request, delivery))
 
     def outlet(self, stream: Stream, request: Request) -> Stream:
         """See :meth:`txbayeux.response.Processor.outlet`."""
         if self._pipeline.meta_only:
             return stream
-        return _Outlet(stream, request, self)
+        return Outlet(stream, lambda entry: self._pipe(entry, request), self._engine)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry]) -> None:
         """See :meth:`txbayeux.response.Processor.detach`."""
-        if isinstance(stream, _Outlet):
+        if isinstance(stream, Outlet):
             unsent = stream.lost(unsent)
         self._engine.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
-        """Tell the engine that ``stream`` is writable again."""
-        self._engine.resume(stream)
-
-    async def pipe(self, entry: Entry, request: Request) -> Entry | None:
-        """Pass one message through; None if it was dropped, or its extension failed."""
-        if not self._pipeline.sees(entry.channel):
-            return entry
-        message = await _settled(self._pipeline.run(entry.message(), request))
-        if message is None or message.get("error"):
-            return None
-        return Entry(entry.position, entry.channel, encode(message))
+        """See :meth:`txbayeux.response.Processor.resume`."""
+        if isinstance(stream, Outlet):
+            stream.resume()
+        else:
+            self._engine.resume(stream)
 
     def _sees(self, item: Message | Entry) -> bool:
         channel = item.channel if isinstance(item, Entry) else item.get("channel")
@@ -92,17 +90,71 @@ class Outgoing:
     ) -> Response:
         passed: list[Message | Entry] = []
         for item in items:
-            if not self._sees(item):
-                passed.append(item)
-                continue
-            isolated = item.message() if isinstance(item, Entry) else item
-            message = await _settled(self._pipeline.run(isolated, request))
-            if message is None or (isinstance(item, Entry) and message.get("error")):
-                continue
-            if message.get("error") and message.get("successful"):
-                message["successful"] = False
-            passed.append(message)
+            outcome: Any = (
+                self._pipe(item, request)
+                if isinstance(item, Entry)
+                else self._pipe_reply(item, request)
+            )
+            if isinstance(outcome, Deferred):
+                outcome = await outcome
+            if outcome is not None:
+                passed.append(outcome)
         return Response(passed, None, delivery)
+
+    # One message
+
+    def _pipe(
+        self, entry: Entry, request: Request | None
+    ) -> Entry | Deferred[Entry | None] | None:
+        """Give what becomes of a published message, None if it is dropped."""
+        if not self._pipeline.sees(entry.channel):
+            return entry
+
+        def passed(message: Message | None) -> Entry | None:
+            json = _encoded(message)
+            if json is None or message is None or message.get("error"):
+                return None
+            return Passed(entry, json)
+
+        outcome = self._pipeline.run(entry.message(), request)
+        if isinstance(outcome, Deferred):
+            return outcome.addCallback(passed)
+        return passed(outcome)
+
+    def _pipe_reply(
+        self, reply: Message, request: Request | None
+    ) -> Message | Deferred[Message | None] | None:
+        """Give what becomes of a reply, None if it is dropped."""
+        if not self._sees(reply):
+            return reply
+        asked: Message = {name: reply[name] for name in _ASKED if name in reply}
+        before = reply.get("advice")
+        advice = dict(before) if isinstance(before, dict) else before
+
+        def passed(message: Message | None) -> Message | None:
+            if message is None:
+                return None
+            if message.get("error") and message.get("successful"):
+                self._take_back(asked)
+                refuse(message, advice)
+            if _encoded(message) is None:
+                return refusal(asked, server_error())
+            return message
+
+        outcome = self._pipeline.run(reply, request)
+        if isinstance(outcome, Deferred):
+            return outcome.addCallback(passed)
+        return passed(outcome)
+
+    def _take_back(self, asked: Message) -> None:
+        """End the session whose handshake an extension refused on the way out."""
+        if asked.get("channel") == channels.HANDSHAKE and "clientId" in asked:
+            ended = self._engine.destroy_session(asked["clientId"], Reason.KICKED)
+            ended.addErrback(lambda failure: None)
+
+
+_ASKED: Final = ("channel", "id", "subscription", "clientId")
+"""Fields of a reply that a refusal in its place needs."""
 
 
 class _Several:
@@ -117,56 +169,12 @@ class _Several:
             delivery.give_back()
 
 
-async def _settled(outcome: Any) -> Message | None:
-    if isinstance(outcome, Deferred):
-        outcome = await outcome
-    message: Message | None = outcome
-    return message
-
-
-class _Outlet:
-    """A stream whose messages pass the outgoing extensions, one after the other."""
-
-    def __init__(self, stream: Stream, request: Request, outgoing: Outgoing) -> None:
-        self._stream = stream
-        self._request = request
-        self._outgoing = outgoing
-        self._busy: Sequence[Entry] = ()
-        self.yields_to_polls = stream.yields_to_polls
-
-    @property
-    def writable(self) -> bool:
-        """No while extensions are at work: what comes meanwhile stays queued."""
-        return not self._busy and self._stream.writable
-
-    def send(self, entries: Sequence[Entry]) -> None:
-        self._busy = entries
-        ensureDeferred(self._send(entries))
-
-    async def _send(self, entries: Sequence[Entry]) -> None:
-        for index, entry in enumerate(entries):
-            self._busy = entries[index:]
-            try:
-                passed = await self._outgoing.pipe(entry, self._request)
-            except Exception:
-                _log.failure(
-                    "Piping a message on {channel} failed", channel=entry.channel
-                )
-                continue
-            if not self._busy:
-                return
-            if passed is not None:
-                self._stream.send([passed])
-        self._busy = ()
-        self._outgoing.resume(self)
-
-    def lost(self, unsent: Sequence[Entry]) -> Sequence[Entry]:
-        """Hear that the connection is gone; give what had not been written."""
-        busy, self._busy = self._busy, ()
-        return [*unsent, *busy]
-
-    def replaced(self) -> None:
-        self._stream.replaced()
-
-    def close(self, reason: Reason) -> None:
-        self._stream.close(reason)
+def _encoded(message: Message | None) -> bytes | None:
+    """Write what an extension made; None if it cannot be written."""
+    if message is None:
+        return None
+    try:
+        return encode(message)
+    except Exception:
+        _log.failure("An extension gave back what JSON has no form for")
+        return None

@@ -11,7 +11,7 @@ from txbayeux.message import Message
 from txbayeux.server.fields import message_id
 from txbayeux.server.options import ServerOptions
 
-__all__ = ["advice", "refusal", "reply"]
+__all__ = ["advice", "refusal", "refuse", "reply"]
 
 _UNAVAILABLE_INTERVAL: Final = 5000
 """Milliseconds to stay away after an error of ours: clients obey it, and calm down."""
@@ -61,6 +61,22 @@ def refusal(message: Any, error: BayeuxError | str, given: object = None) -> Mes
     if what is not None:
         answer["advice"] = what
     return answer
+
+
+def refuse(answer: Message, given: object) -> None:
+    """Make a refusal of a reply in which an extension put ``error`` on its way out.
+
+    :param given: the reply's advice as it was, which now does not hold.
+    """
+    channel = answer.get("channel")
+    answer["successful"] = False
+    if answer.get("advice") == given:
+        what = _advice_for(channel, str(answer["error"]))
+        answer.pop("advice", None)
+        if what is not None:
+            answer["advice"] = what
+    if channel == channels.HANDSHAKE:
+        answer.pop("clientId", None)
 
 
 def _code(error: str) -> int:

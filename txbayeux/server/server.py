@@ -272,8 +272,9 @@ def _added(message: Message, original: Message) -> Message:
     for name, value in message.items():
         if name in _PRIVATE or (name in original and original[name] == value):
             continue
-        new = _new(value, original.get(name)) if name in _PUBLISHERS else value
-        if new != {} or name not in original:
+        if name not in _PUBLISHERS or name not in original:
+            added[name] = value
+        elif new := _new(value, original[name]):
             added[name] = new
     return added
 

@@ -1,0 +1,78 @@
+"""A WebSocket client of few words, for sockets in memory."""
+
+import json
+import struct
+import zlib
+from typing import Any
+
+from .support import Service, Transport, request
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
+
+
+def frame(first: int, payload: bytes, mask: bytes = b"\x01\x02\x03\x04") -> bytes:
+    size = len(payload)
+    if size < 126:
+        head = bytes((first, 0x80 | size))
+    elif size < 65536:
+        head = struct.pack("!BBH", first, 0xFE, size)
+    else:
+        head = struct.pack("!BBQ", first, 0xFF, size)
+    key = mask * (size // 4 + 1)
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(key[:size], "big")
+    return head + mask + masked.to_bytes(size, "big")
+
+
+def upgrade(**headers: str) -> bytes:
+    given = {
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec_websocket_version": "13",
+        "sec_websocket_key": KEY,
+        **headers,
+    }
+    return request(**{name: value for name, value in given.items() if value})
+
+
+class Client:
+    """An open socket, and what came over it so far, frame by frame."""
+
+    def __init__(self, service: Service, **headers: str) -> None:
+        self.transport: Transport = service.send(upgrade(**headers))
+        self.head = self.transport.take()
+        self.inflate = zlib.decompressobj(-15)
+
+    def raw(self, data: bytes) -> None:
+        self.transport.protocol.dataReceived(data)
+
+    def send(self, message: Any) -> None:
+        self.raw(frame(TEXT, json.dumps(message).encode()))
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """Take the frames that have arrived: first byte and payload."""
+        data, frames = self.transport.take(), []
+        while data:
+            first, size = data[0], data[1]
+            assert size < 128, "servers do not mask"
+            start = 2
+            if size == 126:
+                size, start = int.from_bytes(data[2:4], "big"), 4
+            elif size == 127:
+                size, start = int.from_bytes(data[2:10], "big"), 10
+            frames.append((first, data[start : start + size]))
+            data = data[start + size :]
+        return frames
+
+    def messages(self) -> list[Any]:
+        """Take what arrived, which must be text frames of JSON."""
+        texts = self.frames()
+        assert {first for first, _ in texts} <= {TEXT}
+        return [json.loads(payload) for _, payload in texts]
+
+    def closed_with(self) -> int | None:
+        """Take what arrived; the code of the close among it."""
+        for first, payload in self.frames():
+            if first == CLOSE:
+                return int.from_bytes(payload[:2], "big")
+        return None

@@ -1,0 +1,179 @@
+import gc
+import json
+import weakref
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
+
+from txbayeux.message import Entry
+from txbayeux.origins import Origins
+
+from .sockets import TEXT, Client, frame, upgrade
+from .support import Answer, Service, Transport, entry, request
+
+
+def test_the_upgrade() -> None:
+    service = Service()
+    head = Client(service).head
+    assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
+    assert b"Sec-WebSocket-Protocol" not in head
+    assert b"Sec-WebSocket-Extensions" not in head
+    assert service.processor.outlets[0].yields_to_polls is True
+    assert service.processor.outlets[0].writable
+
+
+def test_a_subprotocol_is_not_demanded_and_not_chosen() -> None:
+    head = Client(Service(), sec_websocket_protocol="bayeux, chat").head
+    assert head.startswith(b"HTTP/1.1 101")
+    assert b"Sec-WebSocket-Protocol" not in head
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"connection": ""}, 400),
+        ({"connection": "keep-alive"}, 400),
+        ({"sec_websocket_version": ""}, 426),
+        ({"sec_websocket_version": "8"}, 426),
+        ({"sec_websocket_version": "13, 13"}, 426),
+        ({"sec_websocket_key": ""}, 400),
+        ({"sec_websocket_key": "short"}, 400),
+        ({"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==x"}, 400),
+        ({"version": "HTTP/1.0"}, 400),
+    ],
+)
+def test_wrong_upgrades(headers: dict[str, str], code: int) -> None:
+    service = Service()
+    answer = Answer(service.send(upgrade(**headers)).value())
+    assert answer.code == code
+    assert service.processor.outlets == []
+    if code == 426:
+        assert answer.headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize("connection", ["keep-alive, Upgrade", "upgrade", "UPGRADE"])
+def test_good_ways_to_ask(connection: str) -> None:
+    head = Client(Service(), connection=connection, upgrade="WebSocket").head
+    assert head.startswith(b"HTTP/1.1 101")
+
+
+def test_another_upgrade_is_ignored() -> None:
+    answer = Service().ask(
+        path="/bayeux?message=[1]&jsonp=a", upgrade="h2c", connection="Upgrade"
+    )
+    assert answer.code == 200
+
+
+def test_the_origins_are_those_of_http() -> None:
+    service = Service(origins=Origins(["https://a.example"]))
+    assert Client(service, origin="https://a.example").head.startswith(b"HTTP/1.1 101")
+    assert Client(service, origin="http://bayeux.example").head.startswith(
+        b"HTTP/1.1 101"
+    )
+    refused = Answer(service.send(upgrade(origin="https://b.example")).value())
+    assert refused.code == 403
+    assert b"--allow-origin https://b.example" in refused.body
+
+
+def test_frames_that_came_with_the_upgrade() -> None:
+    service = Service()
+    transport = service.send(upgrade() + frame(TEXT, b"[1]"))
+    assert transport.value().endswith(b'\r\n\r\n\x81\x0c[{"echo":1}]')
+
+
+def test_what_extensions_see_of_the_upgrade() -> None:
+    service = Service()
+    client = Client(service, x_token="t")
+    client.send([1])
+    _, source, stream = service.processor.requests[0]
+    assert source is not None
+    assert source.transport == "websocket"
+    assert source.peer == "192.168.1.1"
+    assert source.headers["x-token"] == "t"
+    assert stream is service.processor.outlets[0]
+
+
+def test_the_idle_timeout_of_http_is_over() -> None:
+    service = Service(keep_alive=1000.0)
+    client = Client(service)
+    service.clock.advance(500)
+    assert not client.transport.disconnecting
+
+
+def test_deflate_is_agreed_to_only_if_asked() -> None:
+    offer = "permessage-deflate; client_max_window_bits"
+    assert b"deflate" not in Client(Service(), sec_websocket_extensions=offer).head
+    service = Service(websocket_deflate=True)
+    assert b"deflate" not in Client(service).head
+    client = Client(service, sec_websocket_extensions=offer)
+    assert b"permessage-deflate" in client.head
+    large = Entry(1, "/a", json.dumps({"data": "x" * 10_000}).encode())
+    service.processor.outlets[1].send([large])
+    service.processor.outlets[1].send([entry(2)])
+    frames = client.frames()
+    assert sum(len(payload) for _, payload in frames) < 500
+    compressed = b"".join(payload for first, payload in frames[:-1])
+    assert frames[0][0] & 0x40
+    text = client.inflate.decompress(compressed + b"\x00\x00\xff\xff")
+    assert json.loads(text) == [{"data": "x" * 10_000}]
+    assert frames[-1] == (TEXT, b'[{"channel": "/a", "data": 2}]')
+
+
+def test_a_connection_leaves_nothing_behind() -> None:
+    service = Service()
+    client = Client(service)
+    client.send([1])
+    socket = weakref.ref(client.transport.protocol)
+    client.transport.sever()
+    for kept in ("requests", "outlets", "detached"):
+        getattr(service.processor, kept).clear()
+    del client
+    gc.collect()
+    assert socket() is None
+
+
+def test_the_http_request_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service()
+    requests: list[weakref.ref[object]] = []
+    make = service.site.requestFactory
+
+    def remember(*args: object) -> object:
+        made = make(*args)
+        requests.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(service.site, "requestFactory", remember)
+    client = Client(service)
+    gc.collect()
+    assert requests[0]() is None
+    client.send([1])
+    assert client.messages() == [[{"echo": 1}]]
+
+
+def test_http_before_the_upgrade_on_the_same_connection() -> None:
+    service = Service()
+    transport = service.send(request("POST", body=b"[1]"))
+    assert Answer(transport.take()).code == 200
+    transport.protocol.dataReceived(upgrade())
+    assert transport.take().startswith(b"HTTP/1.1 101")
+    transport.protocol.dataReceived(frame(TEXT, b"[]"))
+    assert transport.take() == b"\x81\x02[]"
+
+
+def test_a_connection_inside_another_protocol() -> None:
+    # As with TLS, whose protocol wraps the one of HTTP.
+    service = Service()
+    transport = Transport()
+    wrapper = WrappingFactory(service.site).buildProtocol(transport.getPeer())
+    assert wrapper is not None
+    transport.protocol = wrapper
+    wrapper.makeConnection(transport)
+    wrapper.dataReceived(upgrade())
+    assert transport.take().startswith(b"HTTP/1.1 101")
+    wrapper.dataReceived(frame(TEXT, b"[]"))
+    assert transport.take() == b"\x81\x02[]"
+    wrapper.connectionLost(Failure(ConnectionDone()))
+    assert len(service.processor.detached) == 1

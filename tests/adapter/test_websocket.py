@@ -1,0 +1,325 @@
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from txbayeux.events import Reason
+from txbayeux.message import Entry
+from txbayeux.response import Response
+
+from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
+from .support import Given, Service, entry
+
+
+def test_one_message_or_a_list() -> None:
+    client = Client(Service())
+    client.send({"id": 1})
+    client.send([{"id": 2}, {"id": 3}])
+    assert client.messages() == [
+        [{"echo": {"id": 1}}],
+        [{"echo": {"id": 2}}, {"echo": {"id": 3}}],
+    ]
+
+
+@pytest.mark.parametrize("text", [b"[]", b"[ ]", b" []\n"])
+def test_faye_s_heart_beat(text: bytes) -> None:
+    service = Service()
+    client = Client(service)
+    client.raw(frame(TEXT, text))
+    assert client.messages() == [[]]
+    assert service.processor.requests == []
+
+
+def test_several_frames_in_one_read_and_one_in_several() -> None:
+    client = Client(Service())
+    data = frame(TEXT, b"[1]") + frame(TEXT, b"[2]")
+    client.raw(data)
+    for byte in data:
+        client.raw(bytes([byte]))
+    assert client.messages() == [[{"echo": 1}], [{"echo": 2}]] * 2
+
+
+def test_a_fragmented_message_around_a_ping() -> None:
+    client = Client(Service())
+    client.raw(frame(0x01, b'["\xc3'))
+    client.raw(frame(PING, b"hi"))
+    client.raw(frame(0x80, b'\xbc"]'))
+    assert client.frames() == [
+        (PONG, b"hi"),
+        (TEXT, '[{"echo":"ü"}]'.encode()),
+    ]
+
+
+@pytest.mark.parametrize("size", [10, 120, 126, 300, 65535, 70000, 300_000])
+def test_messages_of_every_size(size: int) -> None:
+    client = Client(Service())
+    client.send(["x" * size])
+    assert client.messages() == [[{"echo": "x" * size}]]
+
+
+def test_published_messages() -> None:
+    service = Service()
+    one, two = Client(service), Client(service)
+    entries = [entry(1), entry(2)]
+    streams = service.processor.outlets
+    streams[0].send(entries[:1])
+    streams[0].send(entries)
+    streams[1].send(tuple(entries))
+    data = {"channel": "/a"}
+    assert one.messages() == [
+        [{**data, "data": 1}],
+        [{**data, "data": 1}],
+        [{**data, "data": 2}],
+    ]
+    assert two.messages() == [[{**data, "data": 1}], [{**data, "data": 2}]]
+    assert entries[0].frame == b"\x81\x1e[" + entries[0].json + b"]"
+
+
+def test_a_list_that_is_used_again_is_not_taken_for_the_former_one() -> None:
+    service = Service()
+    client = Client(service)
+    entries = [entry(1), entry(2)]
+    service.processor.outlets[0].send(entries)
+    entries[1] = entry(3)
+    service.processor.outlets[0].send(entries)
+    assert [m[0]["data"] for m in client.messages()] == [1, 2, 1, 3]
+
+
+def test_a_held_connect_is_answered_later() -> None:
+    service = Service()
+    client = Client(service)
+    waiting: Deferred[Response] = Deferred()
+    service.processor.answers.append(succeed(Response([{"id": 1}], waiting)))
+    client.send([{"id": 1}])
+    assert client.messages() == [[{"id": 1}]]
+    client.send([{"id": 2}])
+    assert client.messages() == [[{"echo": {"id": 2}}]]
+    waiting.callback(Response([{"id": 3}]))
+    assert client.messages() == [[{"id": 3}]]
+    client.transport.sever()
+
+
+def test_nothing_is_sent_where_there_is_nothing_to_say() -> None:
+    service = Service()
+    client = Client(service)
+    service.processor.answers.append(succeed(Response(())))
+    client.send([1])
+    assert client.messages() == []
+
+
+def test_a_client_gone_while_it_waits_cancels_its_connects() -> None:
+    service = Service()
+    client = Client(service)
+    cancelled: list[Deferred[Response]] = []
+    for _ in range(2):
+        waiting: Deferred[Response] = Deferred(cancelled.append)
+        service.processor.answers.append(succeed(Response((), waiting)))
+        client.send([1])
+    stream = service.processor.outlets[0]
+    client.transport.sever()
+    assert len(cancelled) == 2
+    assert service.processor.detached == [stream]
+    assert not stream.writable
+
+
+def test_a_client_gone_before_the_answer_gives_it_back() -> None:
+    service = Service()
+    client = Client(service)
+    answer: Deferred[Response] = Deferred()
+    service.processor.answers.append(answer)
+    client.send([1])
+    client.transport.sever()
+    cancelled: list[Deferred[Response]] = []
+    given = Given()
+    answer.callback(Response([entry(1)], Deferred(cancelled.append), given))
+    assert given.given_back == 1
+    assert len(cancelled) == 1
+    assert client.transport.value() == b""
+
+
+def test_requests_wait_for_one_another_and_nothing_is_read_meanwhile() -> None:
+    service = Service()
+    client = Client(service)
+    answer: Deferred[Response] = Deferred()
+    service.processor.answers.append(answer)
+    client.send([1])
+    assert client.transport.producerState == "producing"
+    client.raw(b"".join(frame(TEXT, b"[%d]" % number) for number in range(2, 5000)))
+    assert client.transport.producerState == "paused"
+    assert len(service.processor.requests) == 1
+    answer.callback(Response([{"echo": 1}]))
+    assert client.transport.producerState == "producing"
+    assert client.messages() == [[{"echo": number}] for number in range(1, 5000)]
+
+
+def test_another_answer_that_takes_its_time_in_the_queue() -> None:
+    service = Service()
+    client = Client(service)
+    answers: list[Deferred[Response]] = [Deferred(), Deferred()]
+    service.processor.answers += answers
+    client.raw(b"".join(frame(TEXT, b"[%d]" % number) for number in range(4)))
+    answers[0].callback(Response([0]))
+    assert client.messages() == [[0]]
+    assert client.transport.producerState == "paused"
+    answers[1].callback(Response([1]))
+    assert client.messages() == [[1], [{"echo": 2}], [{"echo": 3}]]
+    assert client.transport.producerState == "producing"
+
+
+def test_a_peer_that_does_not_keep_up_is_asked_for_nothing_more() -> None:
+    service = Service()
+    client = Client(service)
+    stream = service.processor.outlets[0]
+    producer = client.transport.producer
+    assert producer is not None
+    producer.pauseProducing()
+    assert not stream.writable
+    assert client.transport.producerState == "paused"
+    producer.resumeProducing()
+    assert stream.writable
+    assert client.transport.producerState == "producing"
+    assert service.processor.resumed == [stream]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.CLIENT, 1000),
+        (Reason.TIMEOUT, 1000),
+        (Reason.KICKED, 1008),
+        (Reason.SHUTDOWN, 1001),
+    ],
+)
+def test_a_session_s_end_closes_its_socket(reason: Reason, code: int) -> None:
+    service = Service()
+    client = Client(service)
+    service.processor.outlets[0].close(reason)
+    service.clock.advance(0)
+    assert client.closed_with() == code
+    client.raw(frame(CLOSE, code.to_bytes(2, "big")))
+    assert client.transport.disconnecting
+    client.transport.sever()
+    assert len(service.processor.detached) == 1
+
+
+def test_a_disconnect_is_answered_before_the_close() -> None:
+    service = Service()
+    client = Client(service)
+    answer: Deferred[Response] = Deferred()
+    service.processor.answers.append(answer)
+    client.send([{"channel": "/meta/disconnect"}])
+    service.processor.outlets[0].close(Reason.CLIENT)
+    service.clock.advance(1)
+    assert client.frames() == []
+    answer.callback(Response([{"successful": True}]))
+    service.clock.advance(0)
+    assert [first for first, _ in client.frames()] == [TEXT, CLOSE]
+
+
+def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:
+    service = Service()
+    client = Client(service)
+    closed = service.resource.close()
+    assert client.closed_with() == 1001
+    assert not closed.called
+    service.clock.advance(1)
+    assert client.transport.aborted
+    client.transport.sever()
+    assert closed.called
+
+
+def test_shutdown_closes_every_socket_with_1001() -> None:
+    service = Service()
+    clients = [Client(service) for _ in range(3)]
+    first, second = service.resource.close(), service.resource.close()
+    for client in clients:
+        assert client.closed_with() == 1001
+        client.raw(frame(CLOSE, b"\x03\xe9"))
+        assert not first.called
+        client.transport.sever()
+    assert first.called
+    assert second.called
+    assert service.resource.close().called
+
+
+def test_a_close_of_the_peer_is_answered() -> None:
+    service = Service()
+    client = Client(service)
+    stream = service.processor.outlets[0]
+    client.raw(frame(CLOSE, b"\x03\xe8bye"))
+    assert client.closed_with() == 1000
+    assert client.transport.disconnecting
+    assert service.processor.detached == [stream]
+    assert not stream.writable
+
+
+def test_a_close_without_a_code() -> None:
+    client = Client(Service())
+    client.raw(frame(CLOSE, b""))
+    assert client.closed_with() == 1000
+
+
+def test_a_replaced_socket_stays_open() -> None:
+    service = Service()
+    client = Client(service)
+    service.processor.outlets[0].replaced()
+    client.send([1])
+    assert client.messages() == [[{"echo": 1}]]
+
+
+def test_silent_peers_are_asked_then_cut_by_one_timer() -> None:
+    service = Service(keep_alive=20.0)
+    dead, quiet = Client(service), Client(service)
+    timers = len(service.clock.getDelayedCalls())
+    service.clock.advance(20)
+    assert dead.frames() == quiet.frames() == [(PING, b"")]
+    quiet.raw(frame(PONG, b""))
+    service.clock.advance(20)
+    assert dead.transport.aborted
+    assert not quiet.transport.aborted
+    assert len(service.clock.getDelayedCalls()) == timers
+    dead.transport.sever()
+    quiet.transport.sever()
+    assert len(service.clock.getDelayedCalls()) == timers - 1
+
+
+def test_a_peer_has_time_to_read_what_is_written_to_it() -> None:
+    service = Service(keep_alive=20.0)
+    client = Client(service)
+    assert client.transport.producer is not None
+    client.transport.producer.pauseProducing()
+    for _ in range(4):
+        service.clock.advance(20)
+        assert not client.transport.aborted
+    service.clock.advance(20)
+    assert client.transport.aborted
+
+
+def test_a_peer_is_not_blamed_while_the_server_thinks() -> None:
+    service = Service(keep_alive=20.0)
+    client = Client(service)
+    answer: Deferred[Response] = Deferred()
+    service.processor.answers.append(answer)
+    client.send([1])
+    for _ in range(10):
+        service.clock.advance(20)
+    assert not client.transport.aborted
+    answer.callback(Response([1]))
+    assert client.messages() == [[1]]
+
+
+def test_a_server_that_fails_closes_the_socket_with_1011() -> None:
+    service = Service()
+    client = Client(service)
+    service.processor.answers.append(fail(RuntimeError()))
+    client.send([1])
+    assert client.closed_with() == 1011
+
+
+def test_an_answer_may_be_larger_than_a_request() -> None:
+    offer = "permessage-deflate"
+    for deflate in (True, False):
+        service = Service(websocket_deflate=deflate)
+        client = Client(service, sec_websocket_extensions=offer)
+        huge = Entry(1, "/a", b'"' + bytes(range(48, 58)) * 300_000 + b'"')
+        service.processor.outlets[0].send([huge])
+        assert not client.transport.disconnecting
+        assert client.frames()

@@ -1,0 +1,267 @@
+"""``/meta/connect``; specification, "Connect"."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from txbayeux.events import Reason
+from txbayeux.limits import Limits
+from txbayeux.server.options import CONNECTION_TYPES
+from txbayeux.testing import RecordingStream
+
+from .actors import SESSION_TIMEOUT, TIMEOUT, Actor, World, now, plain
+
+ADVICE = {"reconnect": "retry", "interval": 0, "timeout": 45000}
+
+
+def test_a_connect_is_held_until_its_time_is_up(world: World, alice: Actor) -> None:
+    poll = alice.connect(id="c1")
+    world.advance(TIMEOUT - 1)
+    assert poll.held
+    world.advance(1)
+    assert poll.items == [
+        {
+            "channel": "/meta/connect",
+            "successful": True,
+            "id": "c1",
+            "clientId": alice.id,
+            "advice": ADVICE,
+        }
+    ]
+
+
+def test_a_message_answers_it(world: World, alice: Actor, bob: Actor) -> None:
+    alice.subscribe("/a")
+    poll = alice.connect()
+    bob.publish("/a", 1)
+    world.settle()
+    assert poll.data == [1]
+    assert poll.items[-1] == poll.reply
+
+
+def test_messages_of_one_reactor_turn_come_in_one_answer(
+    world: World, alice: Actor, bob: Actor
+) -> None:
+    alice.subscribe("/a")
+    poll = alice.connect()
+    for n in range(5):
+        bob.publish("/a", n)
+    world.settle()
+    assert poll.data == [0, 1, 2, 3, 4]
+
+
+def test_what_waits_answers_it_at_once(alice: Actor, bob: Actor) -> None:
+    alice.subscribe("/a")
+    bob.publish("/a", 1)
+    assert alice.connect().data == [1]
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(0, 0), (1500, 1.5), (10.5, 0.0105)])
+def test_the_clients_timeout_is_honoured(
+    world: World, alice: Actor, timeout: float, seconds: float
+) -> None:
+    poll = alice.connect(advice={"timeout": timeout})
+    assert poll.held == (seconds > 0)
+    world.advance(seconds)
+    assert poll.reply["successful"]
+
+
+@pytest.mark.parametrize(
+    "advice",
+    [
+        *({"timeout": value} for value in [10**9, -1, True, "0", None, [], {}, 1e308]),
+        *(0, "x", [], None, {}),
+    ],
+)
+def test_a_timeout_beyond_ours_or_out_of_its_mind_is_ours(
+    world: World, alice: Actor, advice: Any
+) -> None:
+    poll = alice.connect(advice=advice)
+    world.advance(TIMEOUT - 1)
+    assert poll.held
+    world.advance(1)
+    assert poll.reply["successful"]
+
+
+def test_a_second_connect_releases_the_first(world: World, alice: Actor) -> None:
+    alice.subscribe("/a")
+    first, second = alice.connect(id="1"), alice.connect(id="2")
+    assert (first.reply["id"], first.reply["successful"]) == ("1", True)
+    # Two tabs that share a session would release each other without end.
+    assert first.reply["advice"] == {**ADVICE, "interval": 1000}
+    assert second.held
+    alice.publish("/a", 1)
+    world.settle()
+    assert (first.data, second.data) == ([], [1])
+
+
+@pytest.mark.parametrize("kind", CONNECTION_TYPES)
+def test_every_connection_type_is_accepted(alice: Actor, kind: str) -> None:
+    poll = alice.connect(connectionType=kind, advice={"timeout": 0})
+    assert poll.reply["successful"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (None, "400:connectionType:Missing required parameter"),
+        (7, "400:connectionType:Invalid parameter"),
+        ([], "400:connectionType:Invalid parameter"),
+        ("iframe", "301:iframe:Connection types not supported"),
+        ("", "301::Connection types not supported"),
+    ],
+)
+def test_others_are_refused(alice: Actor, kind: Any, error: str) -> None:
+    reply = alice.connect(connectionType=kind).reply
+    assert (reply["successful"], reply["error"]) == (False, error)
+    assert reply["advice"] == {"reconnect": "none"}
+
+
+@pytest.mark.parametrize("session", ["gone", "x" * 5000, "\0", "a\n", "é"])
+def test_an_unknown_session_is_told_to_handshake(world: World, session: str) -> None:
+    reply = world.actor(handshake=False).connect(clientId=session).reply
+    assert reply["successful"] is False
+    assert reply["error"].startswith("402:")
+    assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
+
+
+@pytest.mark.parametrize("session", [None, ""])
+def test_no_session_at_all_is_refused(alice: Actor, session: str | None) -> None:
+    reply = alice.connect(clientId=session).reply
+    assert (reply["successful"], reply["error"]) == (False, "401::No client ID")
+
+
+def test_a_connection_that_went_loses_nothing(world: World, alice: Actor) -> None:
+    alice.subscribe("/a")
+    response = now(alice.begin(alice.connect_message()))
+    response.held.cancel()
+    alice.publish("/a", 1)
+    assert alice.poll() == [1]
+
+
+def test_an_answer_that_could_not_be_written_comes_again(
+    world: World, alice: Actor
+) -> None:
+    alice.subscribe("/a")
+    alice.publish("/a", 1)
+    lost = alice.connect().answer
+    alice.publish("/a", 2)
+    lost.give_back()
+    assert alice.poll() == [1, 2]
+
+
+def test_a_connect_over_a_stream_leads_messages_there(
+    world: World, alice: Actor
+) -> None:
+    alice.subscribe("/a")
+    stream = RecordingStream()
+    poll = alice.connect(stream, connectionType="websocket")
+    alice.publish("/a", 1)
+    world.settle()
+    assert stream.data == [1]
+    assert poll.held
+    world.advance(TIMEOUT)
+    assert poll.data == []
+
+
+def test_a_poll_takes_the_session_from_a_stream(world: World, alice: Actor) -> None:
+    alice.subscribe("/a")
+    stream = RecordingStream()
+    alice.connect(stream, connectionType="websocket")
+    poll = alice.connect()
+    alice.publish("/a", 1)
+    world.settle()
+    assert (poll.data, stream.data, stream.replacements) == ([1], [], 1)
+
+
+def test_a_connect_of_type_eventsource_is_answered_at_once(
+    world: World, alice: Actor
+) -> None:
+    reply = alice.connect(connectionType="eventsource").reply
+    assert reply["advice"] == {"reconnect": "retry", "interval": 45000, "timeout": 0}
+
+
+def test_a_session_ends_when_it_does_not_connect_in_time(
+    world: World, alice: Actor
+) -> None:
+    poll = alice.connect()
+    world.advance(TIMEOUT)
+    assert poll.reply["successful"]
+    world.advance(SESSION_TIMEOUT - 1)
+    assert alice.connect(advice={"timeout": 0}).reply["successful"]
+    world.advance(SESSION_TIMEOUT + 1)
+    assert alice.connect().reply["error"] == f"402:{alice.id}:Unknown client"
+
+
+def test_a_kicked_session_is_told_why_and_to_handshake(
+    world: World, alice: Actor
+) -> None:
+    poll = alice.connect()
+    now(world.server.kick(alice.id, "Please pay"))
+    for reply in (poll.reply, alice.connect().reply):
+        assert reply["error"] == f"402:{alice.id}:Please pay"
+        assert reply["advice"]["reconnect"] == "handshake"
+
+
+def test_a_session_that_let_too_much_wait_is_told_why() -> None:
+    world = World(limits=Limits(queue_messages=2))
+    alice = world.actor("/a")
+    for n in range(3):
+        assert alice.publish("/a", n)["successful"]
+    reply = alice.connect().reply
+    text = "Session closed - too many messages waited"
+    assert reply["error"] == f"402:{alice.id}:{text}"
+    assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
+
+
+def test_a_stop_answers_held_connects(world: World, alice: Actor) -> None:
+    poll = alice.connect()
+    stream = RecordingStream()
+    world.actor().connect(stream)
+    now(world.server.stop())
+    assert poll.reply["successful"]
+    assert poll.reply["advice"]["reconnect"] == "retry"
+    assert stream.closed == [Reason.SHUTDOWN]
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_acknowledgement_travels_in_ext(world: World) -> None:
+    alice = world.actor("/a", ack=True)
+    first = alice.connect(ext={"ack": -1}, advice={"timeout": 0}).reply["ext"]["ack"]
+    alice.publish("/a", 1)
+    answers = [alice.connect(ext={"ack": first}) for _ in range(3)]
+    assert [answer.data for answer in answers] == [[1], [1], [1]]
+    last = answers[-1].reply["ext"]["ack"]
+    assert last == answers[-1].answer.items[0].position > first  # type: ignore[union-attr]
+    assert alice.connect(ext={"ack": last}).held
+
+
+@pytest.mark.parametrize("ack", ["1", 1.0, 1e300, True, None, [], {}, -1, -(10**30)])
+def test_an_acknowledgement_that_is_none_forgets_nothing(
+    world: World, ack: Any
+) -> None:
+    alice = world.actor("/a", ack=True)
+    alice.publish("/a", 1)
+    alice.connect(ext={"ack": 0})
+    assert alice.connect(ext={"ack": ack}).data == [1]
+
+
+def test_a_session_without_acknowledgement_hears_of_no_position(alice: Actor) -> None:
+    assert "ext" not in alice.connect(ext={"ack": 7}, advice={"timeout": 0}).reply
+
+
+def test_replies_hold_together_when_the_engine_is_late(world: World) -> None:
+    alice = world.actor()
+    late: Deferred[list[str]] = Deferred()
+    world.engine.subscribe = lambda *_: late  # type: ignore[method-assign,assignment]
+    response = now(
+        alice.begin(
+            alice.message("/meta/subscribe", subscription="/a", id="1"),
+            alice.message("/b", data=1, id="2"),
+        )
+    )
+    assert response.items == ()
+    late.callback(["/a"])
+    answer = now(response.held)
+    assert [item["id"] for item in plain(answer.items)] == ["1", "2"]

@@ -1,0 +1,77 @@
+"""CVE-2020-11020: channels that resemble ``/meta/subscribe`` and passed for it.
+
+Faye's server let them by its extensions and then subscribed all the same.
+"""
+
+import pytest
+
+from txbayeux.message import Message
+
+from .actors import Actor, World
+
+NAMES = ["/meta/subscribe", "/META/SUBSCRIBE", "/Meta/Subscribe"]
+BEFORE = ["/", "//", " ", "/x/..", ".", "\ufeff"]
+AFTER = ["/", "//", "/x", "/*", "/**", "%2fx", "%2F", "\0", "\n", " ", "?x"]
+
+VARIANTS = [
+    *(f"{before}{name}" for name in NAMES for before in BEFORE),
+    *(f"{name}{after}" for name in NAMES for after in AFTER),
+    *NAMES[1:],
+    "/meta/subscribe/../subscribe",
+    "/meta//subscribe",
+    "/meta%2fsubscribe",
+    "%2fmeta%2fsubscribe",
+    "/meta\0/subscribe",
+    "\0/meta/subscribe",
+    "/meta\\subscribe",
+    "/meta/\u017fubscribe",
+    "/\uff4deta/subscribe",
+    "/meta",
+    "/meta/",
+    "/meta/*",
+    "/meta/**",
+    "/META",
+    "/meta/unsubscribe/x",
+    "/meta/handshake/",
+    "/meta/connect/x",
+    "/meta/disconnect/x",
+    "/meta/other",
+]
+
+
+class Guard:
+    """What Faye's documentation advises: refuse subscriptions on their way in."""
+
+    def incoming(self, message: Message, request: object) -> Message:
+        if message.get("channel") == "/meta/subscribe":
+            message["error"] = "403::Forbidden"
+        return message
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("channel", VARIANTS)
+def test_a_channel_like_it_is_refused_without_effect(
+    channel: str, guarded: bool
+) -> None:
+    world = World(*([Guard()] if guarded else []))
+    alice = world.actor()
+    bob = World().actor() if guarded else world.actor("/**")
+    before = dict(world.server.statistics())
+    for extra in ({}, {"data": 1}):
+        reply = alice.ask(channel, subscription="/secret", **extra)
+        assert reply["successful"] is False
+        assert reply["error"].startswith(("403:", "405:"))
+        assert reply["channel"] == channel
+    assert dict(world.server.statistics()) == before
+    alice.publish("/secret", 1)
+    assert alice.poll() == []
+    assert bob.poll() == ([] if guarded else [1])
+
+
+@pytest.mark.parametrize(
+    "subscription", [channel for channel in VARIANTS if channel.isascii()]
+)
+def test_nor_can_it_be_subscribed_to(alice: Actor, subscription: str) -> None:
+    reply = alice.subscribe(subscription)
+    assert reply["successful"] is False
+    assert reply["error"].startswith(("403:", "405:"))
