@@ -164,6 +164,10 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
     running.service.stopService().addCallback(stopped.append)
     assert json.loads(poll.value().partition(b"\r\n\r\n")[2])[0]["successful"]
     assert socket.value().startswith(b"\x88\x02\x03\xe9")
+    poll.clear()
+    held.dataReceived(post(HANDSHAKE))  # as clients do, at once
+    assert poll.value().startswith(b"HTTP/1.1 503 ")
+    assert poll.disconnecting or not poll.connected
     running.reactor.pump([0, 1, 1, LAST_WORDS])
     assert stopped == [None]
 

@@ -27,7 +27,7 @@ Message: TypeAlias = dict[str, Any]
 """One Bayeux message."""
 
 MAX_DEPTH: Final = 100
-"""Deepest nesting of arrays and objects in a request, the list of messages included."""
+"""Deepest nesting of arrays and objects, the list of messages included or implied."""
 
 _decoder: Final = msgspec.json.Decoder()
 _encoder: Final = msgspec.json.Encoder()
@@ -79,16 +79,17 @@ def decode(text: bytes | str) -> list[Any]:
         raise Malformed(str(error)) from None
     if not isinstance(value, dict | list):
         raise Malformed("a request is a JSON object or a list of them")
-    if _might_be_deep(text) and _depth_exceeds(value, MAX_DEPTH):
+    items = [value] if isinstance(value, dict) else value
+    if _might_be_deep(text) and _depth_exceeds(items, MAX_DEPTH):
         raise Malformed("JSON is nested too deeply")
-    return [value] if isinstance(value, dict) else value
+    return items
 
 
 def _might_be_deep(text: bytes | str) -> bool:
     # Fewer brackets than levels cannot nest that deep: two C loops instead of a walk.
     if isinstance(text, bytes):
-        return text.count(b"[") + text.count(b"{") > MAX_DEPTH
-    return text.count("[") + text.count("{") > MAX_DEPTH
+        return text.count(b"[") + text.count(b"{") >= MAX_DEPTH
+    return text.count("[") + text.count("{") >= MAX_DEPTH
 
 
 def _depth_exceeds(value: object, limit: int) -> bool:

@@ -53,6 +53,14 @@ class World:
         assert response.held is None
         return [item for item in plain(response.items) if "data" not in item]
 
+    def ask(self, *messages: Any) -> list[Message]:
+        """Send one request, and let time pass until it is answered."""
+        answers: list[Response] = []
+        self.server.process(messages, FakeRequest()).addCallback(answers.append)
+        for _ in range(10):
+            self.advance(1)
+        return plain(answers[0].items)
+
     def advance(self, seconds: float) -> None:
         self.clock.advance(0)
         self.clock.advance(seconds)

@@ -1,4 +1,8 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from .actors import Actor, World
 
@@ -21,3 +25,19 @@ def bob(world: World) -> Actor:
 @pytest.fixture
 def carol(world: World) -> Actor:
     return world.actor()
+
+
+@pytest.fixture(params=["at once", "fired", "later"])
+def answer(request: pytest.FixtureRequest) -> Callable[[World, Any], Any]:
+    """How an extension gives its answer."""
+
+    def give(world: World, outcome: Any) -> Any:
+        if request.param == "at once":
+            return outcome
+        if request.param == "fired":
+            return succeed(outcome)
+        deferred: Deferred[Any] = Deferred()
+        world.clock.callLater(1, deferred.callback, outcome)
+        return deferred
+
+    return give

@@ -142,6 +142,8 @@ def test_connection_types_of_a_wrong_type_are_refused(world: World, kinds: Any) 
 def refused(world: World, reply: dict[str, Any]) -> None:
     assert reply["channel"] == "/meta/handshake"
     assert reply["successful"] is False
+    assert (reply["version"], reply["minimumVersion"]) == ("1.0", "1.0")
+    assert reply["supportedConnectionTypes"] == list(CONNECTION_TYPES)
     assert reply["advice"] == {"reconnect": "none"}
     assert "clientId" not in reply
     assert world.server.statistics()["sessions"] == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -84,6 +85,7 @@ class BayeuxResource:
         self._limits = limits or Limits()
         self._origins = origins or Origins()
         self._script = None if client_script is None else ClientScript(client_script)
+        self._stopping = False
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
             server,
@@ -92,6 +94,15 @@ class BayeuxResource:
             keep_alive=keep_alive,
             deflate=websocket_deflate,
         )
+
+    def refuse_requests(self) -> None:
+        """Answer whatever is asked from now on with 503, on a connection that ends.
+
+        To be called when the service stops, before the server does: a client that
+        is answered comes back at once on its connection, and would find a service
+        that is about to forget it.
+        """
+        self._stopping = True
 
     def close(self) -> Deferred[None]:
         """End every event stream, and close every socket with 1001.
@@ -115,6 +126,11 @@ class BayeuxResource:
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
+        if self._stopping:
+            if isinstance(request.channel, HTTPChannel):
+                request.channel.persistent = False
+            request.setHeader(b"Connection", b"close")
+            return refuse(request, 503, "The service is stopping")
         method = request.method
         if (
             self._script is not None

@@ -9,8 +9,8 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
-from txbayeux.adapter.deflate import accept, good_offer
 from txbayeux.adapter.frames import FrameCache
+from txbayeux.adapter.lean import lean_class
 from txbayeux.adapter.websocket import Socket
 from txbayeux.interfaces import Clock, DelayedCall, Request
 from txbayeux.limits import Limits
@@ -66,23 +66,11 @@ class SocketFactory(WebSocketServerFactory):
             openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
         )
-        # Autobahn copies its options to each connection, and pretty-prints them for
-        # a debug line each time, logged or not: 1.8 KiB and 150 µs.
-        options: dict[str, Any] = {
-            name: getattr(self, name) for name in Socket.CONFIG_ATTRS
-        }
-        options["perMessageCompressionAccept"] = staticmethod(accept)
-        self._socket = cast(
-            type[Socket], type("Socket", (Socket,), {**options, "CONFIG_ATTRS": ()})
-        )
+        self._socket: type[Socket] = lean_class(Socket, self)
 
     def open(self, source: Request) -> Socket:
         """Make the protocol for a connection that asked to be upgraded."""
         return self._socket(self, source)
-
-    def negotiate(self, extensions: str | None) -> str | None:
-        """Choose from a client's Sec-WebSocket-Extensions what Autobahn shall see."""
-        return good_offer(extensions) if self.deflate else None
 
     def opened(self, socket: Socket) -> None:
         """Hear that a socket is open."""

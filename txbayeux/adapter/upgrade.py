@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from hashlib import sha1
 from typing import Any, Final
 
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.http import HTTPChannel
 from twisted.web.server import NOT_DONE_YET, Request
 
+from txbayeux.adapter.deflate import negotiate
 from txbayeux.adapter.exchange import refuse
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
 from txbayeux.adapter.sockets import SocketFactory
 
 __all__ = ["upgrade"]
 
+_MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 
 
@@ -35,9 +39,24 @@ def upgrade(request: Request, sockets: SocketFactory) -> bytes | int:
     source = HttpRequest("websocket", request.getClientAddress(), headers).keep()
     socket = sockets.open(source)
     _take_over(channel, socket)
-    offered = header_of(headers, "sec-websocket-extensions")
-    socket.begin(key, sockets.negotiate(offered))
+    deflate = None
+    if sockets.deflate:
+        deflate = negotiate(header_of(headers, "sec-websocket-extensions"))
+    socket.begin(_answer(key, deflate and deflate[1]), deflate and deflate[0])
     return NOT_DONE_YET
+
+
+def _answer(key: str, extensions: str | None) -> bytes:
+    digest = sha1(key.encode("ascii") + _MAGIC, usedforsecurity=False).digest()
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + b64encode(digest),
+    ]
+    if extensions is not None:
+        lines.append(b"Sec-WebSocket-Extensions: " + extensions.encode("ascii"))
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def _take_over(channel: Any, socket: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from autobahn.util import encode_truncate
+from autobahn.websocket.compress import PerMessageDeflate
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -18,6 +19,7 @@ from zope.interface import implementer
 from txbayeux.adapter.codec import TooLarge, read
 from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
+from txbayeux.adapter.lean import copy_own
 from txbayeux.events import Reason
 from txbayeux.interfaces import Request, Stream
 from txbayeux.message import Entry, Malformed, encode_list
@@ -54,7 +56,7 @@ class _Silence:
 
 
 class _NobodyWaits:
-    """In place of Autobahn's two Deferreds a connection, for which nobody asks."""
+    """In place of Autobahn's Deferreds of each connection, for which nobody asks."""
 
     def callback(self, result: object) -> None:
         """Drop it."""
@@ -71,9 +73,11 @@ class Socket(WebSocketServerProtocol):
     yields_to_polls = True
     factory: SocketFactory
     log = _Silence()
+    is_closed = _NobodyWaits()
     transport: Any
     message_data: Any
     current_frame: Any
+    current_frame_masker: Any
     inside_message: bool
     closeHandshakeTimeoutCall: Any
     _perMessageCompress: Any
@@ -87,11 +91,10 @@ class Socket(WebSocketServerProtocol):
     _silent = 0
     _farewell: int | None = None
     _backlog: deque[list[Any]] | None = None
-    _held: set[Deferred[Response]] | None = None
+    _held: tuple[Deferred[Response], ...] = ()
 
     def __init__(self, factory: SocketFactory, source: Request) -> None:
-        # Autobahn's own makes what is replaced here, and nothing else that it needs.
-        self.is_closed = self.is_open = _NobodyWaits()
+        # Autobahn's own makes only what is shared here.
         self.factory = factory
         self._source = source
         self.outlet: Stream = factory.processor.outlet(self, source)
@@ -100,30 +103,17 @@ class Socket(WebSocketServerProtocol):
 
     def connectionMade(self) -> None:
         """Hear that the connection is ours."""
-        self._connectionMade()
+        copy_own(self)
+        self.factory.countConnections += 1
         self.transport.registerProducer(self, True)
 
-    def begin(self, key: str, extensions: str | None) -> None:
-        """Answer the upgrade, of which all but these headers has been checked."""
-        lines = [
-            "GET / HTTP/1.1",
-            "Host: localhost",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            "Sec-WebSocket-Version: 13",
-            f"Sec-WebSocket-Key: {key}",
-        ]
-        if extensions is not None:
-            lines.append(f"Sec-WebSocket-Extensions: {extensions}")
-        self._dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1"))
-
-    def onOpen(self) -> None:
-        """Hear that messages may flow."""
+    def begin(self, answer: bytes, deflate: PerMessageDeflate | None) -> None:
+        """Answer the upgrade; from now on messages may flow."""
+        self.transport.write(answer)
+        if deflate is not None:
+            self._perMessageCompress = deflate
         self.writable = True
         self.factory.opened(self)
-
-    def _onOpen(self) -> None:
-        self.onOpen()
 
     def dataReceived(self, data: bytes) -> None:
         """Read what the peer sent."""
@@ -161,7 +151,7 @@ class Socket(WebSocketServerProtocol):
         """Hear that a message is complete."""
         if not self.failedByMe:
             self.onMessage(b"".join(self.message_data), self.message_is_binary)
-        self.message_data = None
+        self.message_data = self.current_frame_masker = None
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Handle one request."""
@@ -200,10 +190,9 @@ class Socket(WebSocketServerProtocol):
         self._reply(response)
         held = response.held
         if held is not None:
-            if self._held is None:
-                self._held = set()
-            self._held.add(held)
-            held.addCallbacks(self._released, self._broken, callbackArgs=(held,))
+            # Two for a moment, when one connect releases the other.
+            self._held = (*(one for one in self._held if not one.called), held)
+            held.addCallbacks(self._reply, self._broken)
             if self._parted:
                 held.cancel()
         if self._backlog is not None:
@@ -223,11 +212,6 @@ class Socket(WebSocketServerProtocol):
             self._backlog = None
             if self.writable:
                 self.transport.resumeProducing()
-
-    def _released(self, response: Response, held: Deferred[Response]) -> None:
-        if self._held is not None:
-            self._held.discard(held)
-        self._reply(response)
 
     def _broken(self, failure: Failure) -> None:
         if not self._parted:
@@ -329,8 +313,8 @@ class Socket(WebSocketServerProtocol):
             self.writable = False
             self.factory.processor.detach(self.outlet)
             del self.outlet  # often the socket itself: a cycle less to collect
-            held, self._held = self._held, None
-            for waiting in held or ():
+            held, self._held = self._held, ()
+            for waiting in held:
                 waiting.cancel()
 
     # Autobahn's verdicts.  What follows a broken frame is not looked at: Autobahn

@@ -144,8 +144,8 @@ class Hub:
         if session.stream is stream:
             return
         other = self._by_stream.get(stream)
-        if other is not None and other.stream is stream:
-            other.stream = None
+        if other is not None:
+            self._part(other, stream)
         self._replace_stream(session, stream)
         self._touch(session)
 
@@ -153,9 +153,14 @@ class Hub:
         """See :meth:`txbayeux.interfaces.Engine.detach`."""
         session = self._by_stream.pop(stream, None)
         if session is not None:
-            if session.stream is stream:
-                session.stream = None
+            self._part(session, stream)
             self.give_back(session, unsent)
+
+    def _part(self, session: Session, stream: Stream) -> None:
+        """Let what waits for ``stream`` answer a connect that is held beside it."""
+        if session.stream is stream:
+            session.stream = None
+            self._touch(session)
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.interfaces.Engine.resume`."""

@@ -12,7 +12,11 @@ from twisted.logger import Logger
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.session import Session
-from txbayeux.errors import TooManySubscriptions, UnknownSession, unavailable
+from txbayeux.errors import (
+    TooManySubscriptions,
+    UnknownSession,
+    unavailable,
+)
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, Delivery, Engine, SessionObserver, Stream
 from txbayeux.limits import Limits
@@ -78,6 +82,8 @@ class MemoryEngine:
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
+        if self._observer is None:
+            return fail(unavailable())
         session = Session(
             secrets.token_hex(16), acknowledges=acknowledges, position=self._position
         )

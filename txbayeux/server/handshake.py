@@ -18,7 +18,7 @@ from txbayeux.message import Message
 from txbayeux.server.exchange import Core, Exchange
 from txbayeux.server.fields import extension_field
 from txbayeux.server.options import CONNECTION_TYPES, VERSION
-from txbayeux.server.replies import advice, reply
+from txbayeux.server.replies import advice, offer, reply
 
 __all__ = ["handshake"]
 
@@ -34,6 +34,9 @@ def handshake(core: Core, message: Message, exchange: Exchange) -> Deferred[Mess
     successful reply MUST contain         channel, version, supportedConnectionTypes,
                                           clientId, successful
     successful reply MAY contain          minimumVersion, advice, ext, id
+    unsuccessful reply MUST contain       channel, successful, error
+    unsuccessful reply MAY contain        supportedConnectionTypes, advice, version,
+                                          minimumVersion, ext, id
     ====================================  =====================================
 
     A ``clientId`` in the request is ignored.  ``ext: {"ack": true}`` agrees on
@@ -44,11 +47,8 @@ def handshake(core: Core, message: Message, exchange: Exchange) -> Deferred[Mess
     acknowledges = core.options.acknowledge and extension_field(message, "ack") is True
 
     def created(session_id: str) -> Message:
-        answer = reply(message)
+        answer = reply(message) | offer()
         answer["clientId"] = session_id
-        answer["version"] = VERSION
-        answer["minimumVersion"] = VERSION
-        answer["supportedConnectionTypes"] = list(CONNECTION_TYPES)
         answer["advice"] = advice(core.options)
         if acknowledges:
             answer["ext"] = {"ack": True}

@@ -9,9 +9,9 @@ from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 from txbayeux.server.fields import message_id
-from txbayeux.server.options import ServerOptions
+from txbayeux.server.options import CONNECTION_TYPES, VERSION, ServerOptions
 
-__all__ = ["advice", "refusal", "refuse", "reply"]
+__all__ = ["advice", "offer", "refusal", "refuse", "reply"]
 
 _UNAVAILABLE_INTERVAL: Final = 5000
 """Milliseconds to stay away after an error of ours: clients obey it, and calm down."""
@@ -38,6 +38,15 @@ def advice(options: ServerOptions) -> Message:
     }
 
 
+def offer() -> Message:
+    """Say what can be negotiated; also with a refusal, so that a client can adapt."""
+    return {
+        "version": VERSION,
+        "minimumVersion": VERSION,
+        "supportedConnectionTypes": list(CONNECTION_TYPES),
+    }
+
+
 def refusal(message: Any, error: BayeuxError | str, given: object = None) -> Message:
     """Refuse: the channel and the id as far as they make sense, the error, advice.
 
@@ -55,6 +64,8 @@ def refusal(message: Any, error: BayeuxError | str, given: object = None) -> Mes
     identity = message_id(message)
     if identity is not None:
         answer["id"] = identity
+    if channel == channels.HANDSHAKE:
+        answer |= offer()
     if channel in (channels.SUBSCRIBE, channels.UNSUBSCRIBE):
         answer["subscription"] = message.get("subscription", [])
     what = given if isinstance(given, dict) else _advice_for(channel, error)

@@ -157,7 +157,7 @@ class Server:
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.response.Processor.resume`."""
-        self._core.engine.resume(stream)
+        self._outgoing.resume(stream)
 
     # What the engine calls
 

@@ -118,6 +118,7 @@ class BayeuxService(MultiService):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
+        self._resource.refuse_requests()
         await super().stopService()
         await self.server.stop()
         await self._resource.close()

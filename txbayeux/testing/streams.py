@@ -109,6 +109,17 @@ class StreamContract(EngineHarness):
         assert engine.statistics()["streams"] == 1
 
     @contract
+    async def test_what_waited_for_a_stream_answers_a_connect_beside_it(self) -> None:
+        engine = await self.start()
+        stream = RecordingStream(writable=False, yields_to_polls=False)
+        alice = await self.attached(engine, "/a", stream=stream)
+        held = engine.connect(alice, hold=self.hold)
+        await self.publish(engine, "/a", 1)
+        await self.unanswered(held)
+        engine.detach(stream)
+        assert self.data((await self.answered(held)).entries) == [1]
+
+    @contract
     async def test_detaching_an_unknown_stream_changes_nothing(self) -> None:
         engine, stream = await self.start(), RecordingStream()
         await self.attached(engine, "/a", stream=stream)

@@ -1,0 +1,290 @@
+"""Extensions on the way in, and what subscribers get of what they do."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from txbayeux.message import Message
+from txbayeux.testing import FakeRequest
+
+from .actors import Actor, World, now
+from .extensions import Step, incoming, outgoing, put
+
+
+def test_they_run_in_their_order_both_ways() -> None:
+    class Named:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def incoming(self, message: Message, request: Any) -> Message:
+            seen.append(f"in {self.name}")
+            return message
+
+        def outgoing(self, message: Message, request: Any) -> Message:
+            seen.append(f"out {self.name}")
+            return message
+
+    seen: list[str] = []
+    World(Named("a"), Named("b")).send({"channel": "/a", "data": 1})
+    assert seen == ["in a", "in b", "out a", "out b"]
+
+
+def test_a_message_can_be_changed(answer: Any) -> None:
+    world = World(
+        incoming(lambda m, _: answer(world, {**m, "data": [m["data"]]})),
+        incoming(lambda m, _: answer(world, {**m, "data": [m["data"]]}), "/a"),
+    )
+    local: list[Message] = []
+    world.server.client().subscribe("/*", local.append)
+    assert world.ask({"channel": "/a", "data": 1})[0]["successful"]
+    assert world.ask({"channel": "/b", "data": 2})[0]["successful"]
+    world.settle()
+    assert [message["data"] for message in local] == [[[1]], [2]]
+
+
+def test_a_message_can_be_dropped(answer: Any) -> None:
+    later: list[Message] = []
+    world = World(
+        incoming(lambda m, _: answer(world, None)),
+        incoming(lambda m, _: later.append(m) or m),
+    )
+    assert world.ask({"channel": "/a", "data": 1}, {"channel": "/b"}) == []
+    assert later == []
+
+
+def test_a_message_can_be_refused(answer: Any) -> None:
+    world = World(
+        incoming(lambda m, _: answer(world, {**m, "error": "403:/a:Not you"}))
+    )
+    [reply] = world.ask({"channel": "/a", "data": 1, "id": "1"})
+    assert reply == {
+        "channel": "/a",
+        "successful": False,
+        "id": "1",
+        "error": "403:/a:Not you",
+    }
+
+
+def test_the_following_extensions_see_a_refused_message() -> None:
+    def forgive(message: Message, _: Any) -> Message:
+        message.pop("error", None)
+        return message
+
+    world = World(incoming(put("error", "403::No")), incoming(forgive))
+    assert world.send({"channel": "/a", "data": 1})[0]["successful"]
+
+
+@pytest.mark.parametrize(
+    "outcome", [1, "text", [], [{"channel": "/a"}], True, object(), succeed(7)]
+)
+def test_what_is_no_message_fails_its_message_alone(outcome: Any) -> None:
+    world = World(incoming(lambda m, _: outcome, "/bad"), outgoing(lambda m, _: m))
+    replies = world.send({"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1})
+    assert replies[0]["error"] == "500::Internal server error"
+    assert replies[1]["successful"]
+
+
+@pytest.mark.parametrize("how", ["raise", "fail"])
+def test_one_that_raises_fails_its_message_alone(how: str) -> None:
+    def bad(message: Message, _: Any) -> Any:
+        if how == "raise":
+            raise RuntimeError("secret")
+        return fail(RuntimeError("secret"))
+
+    world = World(incoming(bad, "/bad"))
+    replies = world.send({"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1})
+    assert replies[0]["error"] == "500::Internal server error"
+    assert replies[1]["successful"]
+
+
+def test_messages_of_a_request_wait_for_one_another() -> None:
+    gates: list[Deferred[Any]] = []
+    seen: list[Any] = []
+
+    def slow(message: Message, _: Any) -> Any:
+        seen.append(message["data"])
+        if message["data"] == 1:
+            gates.append(Deferred())
+            return gates[0]
+        return message
+
+    world = World(incoming(slow, "/a"))
+    alice = world.actor("/a")
+    answers: list[Any] = []
+    alice.begin(*[alice.message("/a", data=n) for n in range(3)]).addCallback(
+        answers.append
+    )
+    assert (seen, answers) == ([0, 1], [])
+    gates[0].callback(alice.message("/a", data="one"))
+    assert len(answers[0].items) == 3
+    assert alice.poll() == [0, "one", 2]
+
+
+def test_a_meta_message_can_become_another() -> None:
+    def turn(message: Message, _: Any) -> Message:
+        return {**message, "subscription": "/b"}
+
+    world = World(incoming(turn, "/meta/subscribe"))
+    alice = world.actor("/a")
+    alice.publish("/a", 1)
+    alice.publish("/b", 2)
+    assert alice.poll() == [2]
+
+
+def test_a_clients_own_error_is_none() -> None:
+    seen: list[Message] = []
+    world = World(incoming(lambda m, _: seen.append(dict(m)) or m))
+    [reply] = world.send({"channel": "/a", "data": 1, "error": "403::Mine"})
+    assert reply["successful"]
+    assert "error" not in seen[0]
+
+
+@pytest.mark.parametrize("channels", [(), ("/meta/**",)])
+def test_every_meta_message_can_be_refused(channels: tuple[str, ...]) -> None:
+    world = World(incoming(put("error", "401::Token expired"), *channels))
+    alice = Actor(world)
+    alice.id = "x"
+    for channel in ("handshake", "connect", "subscribe", "unsubscribe", "disconnect"):
+        reply = alice.ask(f"/meta/{channel}", subscription="/a", id="1")
+        assert reply["error"] == "401::Token expired"
+        assert (reply["successful"], reply["id"]) == (False, "1")
+    assert world.server.statistics()["sessions"] == 0
+
+
+@pytest.mark.parametrize("error", ["403::No", "No", "Authentication failed", "a:b:c"])
+def test_a_refused_handshake_or_connect_is_not_tried_again(error: str) -> None:
+    world = World(incoming(put("error", error)))
+    alice = Actor(world)
+    # CometD's clients send advice of their own, which is no answer to them.
+    for channel in ("/meta/handshake", "/meta/connect"):
+        reply = alice.ask(channel, advice={"timeout": 0, "interval": 0})
+        assert (reply["error"], reply["advice"]) == (error, {"reconnect": "none"})
+
+
+def test_an_extension_may_advise_otherwise() -> None:
+    def again(message: Message, _: Any) -> Message:
+        message["error"] = "401::Token expired"
+        message.setdefault("advice", {})["reconnect"] = "handshake"
+        return message
+
+    world = World(incoming(again, "/meta/**"))
+    for given in ({}, {"advice": {"timeout": 0}}):
+        reply = Actor(world).ask("/meta/handshake", **given)
+        assert reply["advice"] == {"reconnect": "handshake"}
+
+
+def test_a_402_of_an_extension_asks_for_a_handshake() -> None:
+    world = World(incoming(put("error", "402::Session moved"), "/meta/connect"))
+    reply = world.actor().connect().reply
+    assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
+
+
+# What it may see
+
+
+def test_the_request_is_at_hand_both_ways(world: World) -> None:
+    seen: list[Any] = []
+
+    class Look:
+        def incoming(self, message: Message, request: Any) -> Message:
+            seen.append(request)
+            return message
+
+        outgoing = incoming
+
+    world = World(Look())
+    request = FakeRequest(transport="websocket", headers={"cookie": "a=b"})
+    world.send({"channel": "/a", "data": 1}, request=request)
+    assert seen == [request, request]
+    now(world.server.client().publish("/a", 1))
+    assert seen[2:] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (("/meta/**",), ["/meta/subscribe", "/meta/unsubscribe"]),
+        (("/meta/subscribe",), ["/meta/subscribe"]),
+        (("/a/*", "/b"), ["/a/x", "/b"]),
+        (("/**",), ["/meta/subscribe", "/meta/unsubscribe", "/a/x", "/b", "/c"]),
+        (
+            (),
+            ["/meta/subscribe", "/meta/unsubscribe", "/a/x", "/b", "/c", "/*", 7],
+        ),
+    ],
+)
+def test_channels_restrict_an_extension(
+    patterns: tuple[str, ...], expected: list[Any]
+) -> None:
+    seen: list[Any] = []
+    world = World(incoming(lambda m, _: seen.append(m["channel"]) or m, *patterns))
+    alice = Actor(world)
+    alice.id = "x"
+    for channel in ("/meta/subscribe", "/meta/unsubscribe"):
+        alice.ask(channel, subscription="/a")
+    world.send(*({"channel": c, "data": 1} for c in ["/a/x", "/b", "/c", "/*", 7]))
+    assert seen == expected
+
+
+def test_its_message_is_its_own_to_change() -> None:
+    def spoil(message: Message, _: Any) -> Message:
+        message.clear()
+        message["channel"] = "/b"
+        message["data"] = 2
+        return message
+
+    world = World(incoming(spoil))
+    original = {"channel": "/a", "data": 1, "ext": {"a": 1}}
+    world.send(original)
+    assert original == {"channel": "/a", "data": 1, "ext": {"a": 1}}
+
+
+# What subscribers get
+
+
+def broadcast(step: Step, **fields: Any) -> Message:
+    """Publish through an extension; what a subscriber gets."""
+    world = World(incoming(step, "/a"))
+    alice = world.actor("/a")
+    world.actor().publish("/a", 1, **fields)
+    [message] = alice.connect().messages
+    return message
+
+
+def test_fields_that_an_extension_adds_reach_subscribers() -> None:
+    assert broadcast(put("from", "bob"))["from"] == "bob"
+    assert broadcast(put("from", "bob"), **{"from": "carol"})["from"] == "bob"
+    assert broadcast(put("ext", {"seq": 1}))["ext"] == {"seq": 1}
+    assert broadcast(put("note", {}), note={"a": 1})["note"] == {}
+
+
+@pytest.mark.parametrize("step", [lambda m, _: m, lambda m, _: deepcopy(m)])
+def test_fields_of_the_publisher_do_not(step: Step) -> None:
+    fields = {name: {"token": "secret"} for name in ("ext", "advice", "note")}
+    assert broadcast(step, **fields) == {"channel": "/a", "data": 1}
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_of_the_publishers_ext_only_what_was_added_does(in_place: bool) -> None:
+    def take_token(message: Message, _: Any) -> Message:
+        if not in_place:
+            message["ext"] = dict(message["ext"])
+        del message["ext"]["token"]
+        message["ext"]["user"] = "bob"
+        return message
+
+    message = broadcast(take_token, ext={"token": "secret", "private": 1})
+    assert message["ext"] == {"user": "bob"}
+
+
+def test_ext_that_was_only_reduced_stays_the_publishers() -> None:
+    message = broadcast(put("ext", {"private": 1}), ext={"token": 1, "private": 1})
+    assert message == {"channel": "/a", "data": 1}
+
+
+@pytest.mark.parametrize("field", ["clientId", "successful", "error"])
+def test_no_extension_makes_a_delivery_look_like_a_reply(field: str) -> None:
+    value = {"clientId": "other", "successful": True, "error": ""}[field]
+    assert broadcast(put(field, value)) == {"channel": "/a", "data": 1}

@@ -1,0 +1,244 @@
+"""Channel names, patterns and matching; specification, "Channels"."""
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from txbayeux.channel import (
+    MAX_LENGTH,
+    MAX_SEGMENTS,
+    SubscriptionIndex,
+    expand,
+    is_meta,
+    is_name,
+    is_pattern,
+    is_reserved,
+    is_service,
+    matches,
+)
+
+# The grammar once more, written from the specification's BNF, character by character.
+ALPHANUM = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+MARK = set("-_!~()$@")
+
+SEGMENT = st.text(st.sampled_from(sorted(ALPHANUM | MARK)), min_size=1, max_size=4)
+NAME = st.lists(SEGMENT, min_size=1, max_size=5).map(lambda s: "/" + "/".join(s))
+PATTERN = st.builds(
+    lambda segments, wild: "".join(f"/{segment}" for segment in segments) + wild,
+    st.lists(SEGMENT, max_size=4),
+    st.sampled_from(["/*", "/**"]),
+)
+CLOSE = st.text(st.sampled_from("/*aZ9-_!~()$@ .%+,;:é\n\0٣\u2028"), max_size=12)
+
+
+def spec_name(text: str) -> bool:
+    if not text.startswith("/"):
+        return False
+    return all(
+        segment and set(segment) <= ALPHANUM | MARK for segment in text[1:].split("/")
+    )
+
+
+def spec_pattern(text: str) -> bool:
+    parent, slash, wild = text.rpartition("/")
+    if not slash or wild not in {"*", "**"}:
+        return False
+    return not parent or spec_name(parent)
+
+
+def spec_matches(pattern: str, name: str) -> bool:
+    wanted, has = pattern.split("/")[1:], name.split("/")[1:]
+    if wanted[-1] == "*":
+        return len(has) == len(wanted) and has[:-1] == wanted[:-1]
+    if wanted[-1] == "**":
+        return len(has) >= len(wanted) and has[: len(wanted) - 1] == wanted[:-1]
+    return has == wanted
+
+
+@pytest.mark.parametrize(
+    "name", ["/foo/bar", "/foo-bar/(foobar)", "/a", "/-_!~()$@", "/0", "/meta/connect"]
+)
+def test_names(name: str) -> None:
+    assert is_name(name)
+    assert not is_pattern(name)
+
+
+@pytest.mark.parametrize("pattern", ["/foo/*", "/foo/**", "/*", "/**", "/a/b/(c)/**"])
+def test_patterns(pattern: str) -> None:
+    assert is_pattern(pattern)
+    assert not is_name(pattern)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "/", "//", "a", "a/b", "/a/", "//a", "/a//b", "/a b", "/a.b", "/a%2fb"),
+        *(
+            "/a\n",
+            "/a\0",
+            "\n/a",
+            "/é",
+            "/٣",
+            "/\u0663",
+            "/\uff41",
+            "/a\u200b",
+            "/\ud800",
+        ),
+        *("/a/*\n", "/*/a", "/**/a", "/a*", "/a/***", "/a/**/", "*", "**", "/a/* "),
+        *(None, 7, b"/a", ["/a"], {"/a": 1}, True, object()),
+    ],
+)
+def test_what_is_neither(text: object) -> None:
+    assert not is_name(text)
+    assert not is_pattern(text)
+
+
+@given(st.one_of(CLOSE, NAME, PATTERN, st.text(max_size=8)))
+@example("/a\n")
+@example("/*\n")
+def test_the_grammar_is_the_specifications(text: str) -> None:
+    assert is_name(text) == spec_name(text)
+    assert is_pattern(text) == spec_pattern(text)
+
+
+@pytest.mark.parametrize("wild", ["", "/*", "/**"])
+def test_length_and_depth_are_bounded(wild: str) -> None:
+    is_valid = is_pattern if wild else is_name
+    room = MAX_LENGTH - 1 - len(wild)
+    assert is_valid("/" + "a" * room + wild)
+    assert not is_valid("/" + "a" * (room + 1) + wild)
+    depth = MAX_SEGMENTS - (1 if wild else 0)
+    assert is_valid("/a" * depth + wild)
+    assert not is_valid("/a" * (depth + 1) + wild)
+
+
+def test_a_hundred_kilobytes_of_slashes_are_no_name() -> None:
+    assert not is_name("/" * 100_000)
+    assert not is_name("/a" * 50_000)
+    assert not is_pattern("/a" * 50_000 + "/**")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("/foo/*", ["/foo/bar", "/foo/boo"], ["/foo", "/foobar", "/foo/bar/boo"]),
+        (
+            "/foo/**",
+            ["/foo/bar", "/foo/boo", "/foo/bar/boo"],
+            ["/foo", "/foobar", "/foobar/boo"],
+        ),
+        ("/**", ["/foo", "/foo/bar"], []),
+        ("/*", ["/foo"], ["/foo/bar"]),
+        ("/foo", ["/foo"], ["/Foo", "/foo/bar"]),
+    ],
+)
+def test_globbing_is_the_specifications(
+    pattern: str, matching: list[str], others: list[str]
+) -> None:
+    assert all(matches(pattern, name) for name in matching)
+    assert not any(matches(pattern, name) for name in others)
+
+
+@given(st.one_of(NAME, PATTERN), NAME)
+def test_matching_agrees_with_a_plain_matcher(pattern: str, name: str) -> None:
+    assert matches(pattern, name) == spec_matches(pattern, name)
+
+
+@given(NAME, st.data())
+def test_it_agrees_on_patterns_made_of_the_name(name: str, data: st.DataObject) -> None:
+    parts = name.split("/")
+    cut = data.draw(st.integers(1, len(parts)))
+    wild = data.draw(st.sampled_from(["*", "**", ""]))
+    pattern = "/".join([*parts[:cut], *([wild] if wild else [])])
+    if is_name(pattern) or is_pattern(pattern):
+        assert matches(pattern, name) == spec_matches(pattern, name)
+
+
+def test_a_name_expands_into_itself_and_what_matches_it() -> None:
+    assert expand("/a") == ("/a", "/*", "/**")
+    assert set(expand("/a/b/c")) == {
+        *("/a/b/c", "/a/b/*", "/a/b/**", "/a/**", "/**"),
+    }
+    assert len(expand("/a" * MAX_SEGMENTS)) == MAX_SEGMENTS + 2
+
+
+@given(NAME)
+def test_expansion_gives_each_pattern_once(name: str) -> None:
+    patterns = expand(name)
+    assert len(set(patterns)) == len(patterns)
+    assert all(is_pattern(pattern) for pattern in patterns[1:])
+
+
+@pytest.mark.parametrize("channel", ["/meta", "/meta/x", "/meta/x/y", "/meta/**"])
+def test_meta(channel: str) -> None:
+    assert is_meta(channel)
+    assert is_reserved(channel)
+
+
+@pytest.mark.parametrize("channel", ["/META", "/Meta/x", "/mEtA/", "/META/**"])
+def test_what_only_looks_like_meta_is_reserved(channel: str) -> None:
+    assert not is_meta(channel)
+    assert is_reserved(channel)
+
+
+@pytest.mark.parametrize("channel", ["/metal", "/a/meta/x", "/metas/x", "/met", ""])
+def test_what_is_not_meta(channel: str) -> None:
+    assert not is_meta(channel)
+    assert not is_reserved(channel)
+
+
+def test_service() -> None:
+    assert all(map(is_service, ["/service", "/service/a", "/service/**"]))
+    assert not any(map(is_service, ["/services", "/a/service/x", "/Service/a", ""]))
+
+
+# The index
+
+
+def test_a_subscriber_is_found_once() -> None:
+    index: SubscriptionIndex[str] = SubscriptionIndex()
+    for pattern in ("/a/b", "/a/*", "/a/**", "/**"):
+        index.add(pattern, "alice")
+        index.add(pattern, "alice")
+    assert list(index.matching("/a/b")) == ["alice"]
+
+
+def test_nothing_is_kept_of_who_left() -> None:
+    index: SubscriptionIndex[str] = SubscriptionIndex()
+    index.add("/a", "alice")
+    index.add("/a", "bob")
+    index.remove("/a", "alice")
+    index.remove("/a", "alice")
+    index.remove("/b", "alice")
+    assert (list(index.matching("/a")), len(index), "/a" in index) == (["bob"], 1, True)
+    index.remove("/a", "bob")
+    assert (list(index), len(index), "/a" in index) == ([], 0, False)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.one_of(NAME, PATTERN), st.integers(0, 3)),
+        max_size=30,
+    ),
+    NAME,
+)
+def test_the_index_agrees_with_a_walk(
+    steps: list[tuple[bool, str, int]], name: str
+) -> None:
+    index: SubscriptionIndex[int] = SubscriptionIndex()
+    plain: set[tuple[str, int]] = set()
+    for add, pattern, who in steps:
+        if add:
+            index.add(pattern, who)
+            plain.add((pattern, who))
+        else:
+            index.remove(pattern, who)
+            plain.discard((pattern, who))
+    for channel in (name, *(p for _, p, _ in steps if re.match(r"[^*]+\Z", p))):
+        found = list(index.matching(channel))
+        assert sorted(found) == sorted(
+            {who for pattern, who in plain if spec_matches(pattern, channel)}
+        )
+    assert len(index) == len({pattern for pattern, _ in plain})
