@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import TooLarge, read
+from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import copy_own
 from txbayeux.events import Reason
@@ -75,7 +76,9 @@ class Socket(WebSocketServerProtocol):
     is_closed = _NobodyWaits()
     transport: Any
     message_data: Any
+    current_frame: Any
     current_frame_masker: Any
+    inside_message: bool
     closeHandshakeTimeoutCall: Any
     _perMessageCompress: Any
 
@@ -84,6 +87,7 @@ class Socket(WebSocketServerProtocol):
     _parted = False
     _busy = False
     _draining = False
+    _prompt = False  # whether what is written now should not wait for more
     _silent = 0
     _farewell: int | None = None
     _backlog: deque[list[Any]] | None = None
@@ -114,7 +118,19 @@ class Socket(WebSocketServerProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Read what the peer sent."""
         self._silent = 0
-        if not self.failedByMe:
+        if (
+            self.state == self.STATE_OPEN
+            and self.current_frame is None
+            and not self.inside_message
+            and not self.data
+        ):
+            messages, data = take_messages(data, self.factory.limits.request_bytes)
+            self._prompt = len(messages) == 1 and not data
+            for message in messages:
+                if not self.failedByMe:
+                    self.onMessage(message, False)
+            self._prompt = False
+        if data and not self.failedByMe:
             self._dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -207,7 +223,13 @@ class Socket(WebSocketServerProtocol):
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages, each in a frame of its own."""
         if self._perMessageCompress is None:
-            self.transport.write(self.factory.frames.joined(entries))
+            frames = self.factory.frames
+            data = frames.joined(entries)
+            # The first of many to get them shares its luck with nobody.
+            if frames.repeated:
+                self.transport.write(data)
+            else:
+                write_now(self.transport, data)
         else:
             self._write(encode_list(entries))
 
@@ -246,7 +268,11 @@ class Socket(WebSocketServerProtocol):
 
     def _write(self, payload: bytes) -> None:
         if self._perMessageCompress is None or len(payload) < _WORTH_DEFLATING:
-            self.transport.write(text_frame(payload))
+            frame = text_frame(payload)
+            if self._prompt:
+                write_now(self.transport, frame)
+            else:
+                self.transport.write(frame)
         else:
             # Not sendMessage(), which applies the limit for requests to answers.
             self.beginMessage()
