@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import IService
@@ -11,6 +13,7 @@ from twisted.python.usage import UsageError
 
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
+from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
@@ -29,6 +32,8 @@ Examples:
       with TLS; --listen takes any endpoint string of Twisted's
   twistd -n bayeux --port 8000 --allow-origin https://www.example.com
       for the pages of another site
+  twistd -n bayeux --port 8001 --redis redis://127.0.0.1:6379/0
+      as one of any number of front-ends that are one service
   twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
       with code of yours that sees each message
   curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
@@ -127,6 +132,20 @@ class Options(UsageOptions):
             _count,
         ],
         [
+            "redis",
+            None,
+            None,
+            "Share sessions and messages with all front-ends on this Redis: "
+            "redis://[[user]:password@]host[:port][/database], rediss: for TLS, "
+            "redis+unix:///its/path, redis+sentinel://host[,host]/service",
+        ],
+        [
+            "redis-namespace",
+            None,
+            "txbayeux",
+            "How the keys in Redis begin: one service, one namespace",
+        ],
+        [
             "admin",
             None,
             None,
@@ -185,7 +204,25 @@ class Options(UsageOptions):
             self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
+        self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
+
+
+def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
+    """Give what makes an engine on Redis; None for the one in memory."""
+    if url is None:
+        return None
+    try:
+        # They need hiredis, and are loaded only for those who ask.
+        from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
+        from txbayeux.engine.redis.location import parse  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(f"--redis: pip install 'txbayeux[redis]' ({error})") from None
+    try:
+        location, options = parse(url), RedisOptions(namespace=namespace)
+    except ValueError as error:
+        raise UsageError(f"--redis: {error}") from None
+    return partial(RedisEngine, location=location, options=options)
 
 
 def _extension(name: str) -> Extension:
@@ -213,6 +250,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         queue_messages=options["max-queue-messages"],
         queue_bytes=options["max-queue-bytes"],
     )
+    engine = None
+    if options["engine"] is not None:
+        engine = options["engine"](
+            reactor, limits=limits, session_timeout=options["session-timeout"]
+        )
     configuration = Configuration(
         endpoints=endpoints,
         admin=options["admin"],
@@ -229,4 +271,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             limits=limits,
         ),
     )
-    return BayeuxService(reactor, configuration, extensions=options["extensions"])
+    return BayeuxService(
+        reactor, configuration, extensions=options["extensions"], engine=engine
+    )
