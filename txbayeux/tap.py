@@ -172,6 +172,11 @@ class Options(UsageOptions):
         """
         if self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
+        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
+            # EventSource clients are told to connect once in --timeout only.
+            raise UsageError(
+                "--session-timeout must be longer than --timeout and --interval"
+            )
         mount = "/" + self["mount"].strip("/")
         if any(character in mount for character in "?#% \t\\"):
             raise UsageError("--mount is a plain path like /bayeux")

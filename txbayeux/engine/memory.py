@@ -180,11 +180,11 @@ class MemoryEngine:
 
     def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """See :meth:`txbayeux.interfaces.Engine.listen`."""
-        self._hub.listen(pattern, listener)
+        self._hub.listeners.add(pattern, listener)
 
     def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """See :meth:`txbayeux.interfaces.Engine.unlisten`."""
-        self._hub.unlisten(pattern, listener)
+        self._hub.listeners.remove(pattern, listener)
 
     def statistics(self) -> Mapping[str, int]:
         """See :meth:`txbayeux.interfaces.Engine.statistics`."""
