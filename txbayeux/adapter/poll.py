@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -99,6 +99,11 @@ class Poll:
         """Tell where the connection comes from."""
         return self.channel.address
 
+    @property
+    def transport(self) -> Any:
+        """Give the connection, None once it is gone."""
+        return self.channel.transport
+
     def notifyFinish(self) -> Deferred[None]:
         """Give what fails when the client goes before it is answered."""
         waiting: Deferred[None] = Deferred()
@@ -136,6 +141,11 @@ class Poll:
         self.finished = 1
         if self.channel.transport is not None:
             self.channel.done()
+
+    def loseConnection(self) -> None:
+        """Close the connection, unanswered."""
+        if self.channel.transport is not None:
+            self.channel.transport.loseConnection()
 
     def lost(self, reason: Failure) -> None:
         """Hear that the client is gone."""
