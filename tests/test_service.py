@@ -183,6 +183,8 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "1", "--timeout", "nan"], "seconds"),
         (["--port", "1", "--timeout", "-1"], "seconds"),
         (["--port", "1", "--max-queue-bytes", "0"], "1 or more"),
+        (["--port", "1", "--timeout", "60"], "longer than --timeout"),
+        (["--port", "1", "--interval", "61"], "longer than --timeout"),
         (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
         (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import IService
@@ -12,6 +14,7 @@ from twisted.python.usage import UsageError
 
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
+from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
@@ -30,6 +33,8 @@ Examples:
       with TLS; --listen takes any endpoint string of Twisted's
   twistd -n bayeux --port 8000 --allow-origin https://www.example.com
       for the pages of another site
+  twistd -n bayeux --port 8001 --redis redis://127.0.0.1:6379/0
+      as one of any number of front-ends that are one service
   twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
       with code of yours that sees each message
   curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
@@ -135,6 +140,20 @@ class Options(UsageOptions):
             _count,
         ],
         [
+            "redis",
+            None,
+            None,
+            "Share sessions and messages with all front-ends on this Redis: "
+            "redis://[[user]:password@]host[:port][/database], rediss: for TLS, "
+            "redis+unix:///its/path, redis+sentinel://host[,host]/service",
+        ],
+        [
+            "redis-namespace",
+            None,
+            "txbayeux",
+            "How the keys in Redis begin: one service, one namespace",
+        ],
+        [
             "admin",
             None,
             None,
@@ -180,6 +199,11 @@ class Options(UsageOptions):
         """
         if self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
+        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
+            # EventSource clients are told to connect once in --timeout only.
+            raise UsageError(
+                "--session-timeout must be longer than --timeout and --interval"
+            )
         mount = "/" + self["mount"].strip("/")
         if any(character in mount for character in "?#% \t\\"):
             raise UsageError("--mount is a plain path like /bayeux")
@@ -190,7 +214,25 @@ class Options(UsageOptions):
             self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
+        self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
+
+
+def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
+    """Give what makes an engine on Redis; None for the one in memory."""
+    if url is None:
+        return None
+    try:
+        # They need hiredis, and are loaded only for those who ask.
+        from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
+        from txbayeux.engine.redis.location import parse  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(f"--redis: pip install 'txbayeux[redis]' ({error})") from None
+    try:
+        location, options = parse(url), RedisOptions(namespace=namespace)
+    except ValueError as error:
+        raise UsageError(f"--redis: {error}") from None
+    return partial(RedisEngine, location=location, options=options)
 
 
 def _extension(name: str) -> Extension:
@@ -242,6 +284,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         queue_messages=options["max-queue-messages"],
         queue_bytes=options["max-queue-bytes"],
     )
+    engine = None
+    if options["engine"] is not None:
+        engine = options["engine"](
+            reactor, limits=limits, session_timeout=options["session-timeout"]
+        )
     configuration = Configuration(
         endpoints=endpoints,
         admin=options["admin"],
@@ -258,4 +305,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             limits=limits,
         ),
     )
-    return BayeuxService(reactor, configuration, extensions=options["extensions"])
+    return BayeuxService(
+        reactor, configuration, extensions=options["extensions"], engine=engine
+    )

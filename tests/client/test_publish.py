@@ -363,3 +363,18 @@ def test_publishing_from_a_listener_is_fine() -> None:
     stage.deliver("/a", 1)
     assert data(stage, "/b") == [1]
     assert results[0][0]["successful"] is True
+
+
+def test_a_session_must_have_shown_that_it_lives_before_it_publishes() -> None:
+    stage = Stage()
+    stage.client.subscribe("/a", print)
+    stage.connect()
+    stage.server = lambda request: None
+    stage.held.fail()
+    stage.client.publish("/a", 1)
+    stage.pass_time(1)
+    [opening] = [request for request in stage.requests if request.open]
+    assert opening.channels == ["/meta/connect"]
+    stage.server = stage.serve
+    opening.answer(stage.reply(opening.messages[0]))
+    assert data(stage) == [1]

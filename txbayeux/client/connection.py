@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -31,8 +31,7 @@ __all__ = ["Connection"]
 
 _log: Final = Logger()
 
-DISCONNECT_SECONDS: Final = 5.0
-"""How long a disconnect may take."""
+DISCONNECT_SECONDS: Final = 5.0  # how long a disconnect may take
 _AUTHENTICATION: Final = frozenset({401, 403})
 _LIVE: Final = (State.CONNECTING, State.CONNECTED)
 
@@ -64,6 +63,7 @@ class Connection:
         self.deliveries = 0
         """How many messages have come; the owner counts."""
         self._connect_in_flight: Attempt | None = None
+        self._is_known = False
         self._opening = True
         self._flight: Flight | None = None
         self._held: Flight | None = None
@@ -80,8 +80,12 @@ class Connection:
 
     @property
     def sendable(self) -> bool:
-        """Whether messages other than the loop's own may be sent now."""
-        return self.session is not None and self.state in _LIVE
+        """Whether other messages may be sent now.
+
+        After a failure, not before a connect shows that the session lives: servers
+        take publishes of sessions that they never saw, ahead of the subscriptions.
+        """
+        return self._is_known and self.state in _LIVE
 
     @property
     def _ending(self) -> bool:
@@ -167,7 +171,7 @@ class Connection:
             self._refused_with = None
             self._flight = None
             self.session = session
-            self._opening = True
+            self._is_known = self._opening = True
             self._machine.feed(Input.HANDSHAKEN)
             if not self._ending:
                 self._owner.session_began()
@@ -242,7 +246,7 @@ class Connection:
             self._lose_session(error, reply)
         else:
             self._pace.up(self._reactor.seconds())
-            self._opening = False
+            self._is_known, self._opening = True, False
             if not connect.opening:  # being answered at once is no proof
                 self._roads.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
@@ -284,7 +288,7 @@ class Connection:
 
     def broken(self, transport: Transport, error: TransportError) -> None:
         """Hear from a transport that nothing comes over it any more."""
-        if not self._roads.uses(transport) or not self.sendable:
+        if not self._roads.uses(transport) or self.state not in _LIVE:
             return
         flight, self._flight = self._flight, None
         self._connect_in_flight = None
@@ -326,7 +330,7 @@ class Connection:
             self._owner.troubled(error)
 
     def _went_down(self) -> None:
-        self._opening = True
+        self._is_known, self._opening = False, True
         self._cancel_timer()
         self._pace.down(self._reactor.seconds())
 
@@ -358,17 +362,16 @@ class Connection:
         """Disconnect and close; fires when nothing is left in the reactor."""
         before = self.state
         self._machine.feed(Input.STOP)
-        stopped: Deferred[None] = Deferred()
         if self.state is State.DISCONNECTED:
-            stopped.callback(None)
-            return stopped
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
         self._stopping.append(stopped)
         if before is not State.DISCONNECTING:
             self._cancel_timer()
             asking, self._asking = self._asking, None
             if asking is not None:
                 asking.cancel()
-            self._connect_in_flight = None
+            self._is_known, self._connect_in_flight = False, None
             self._say_goodbye()
         return stopped
 
@@ -386,8 +389,6 @@ class Connection:
 
     def _close(self) -> None:
         def closed(result: object) -> None:
-            if isinstance(result, Failure):
-                _log.failure("Closing a transport failed", result)
             self._courier.stop()
             self._machine.feed(Input.STOPPED)
             stopping, self._stopping = self._stopping, []

@@ -85,7 +85,7 @@ class FrameProtocol(WebSocketClientProtocol):
         cookies = [
             line.partition(":")[2].strip()
             for line in lines
-            if line.lower().startswith("set-cookie:")
+            if line.lower().startswith("set-cookie:") and line.isascii()
         ]
         store_cookies(self._context.jar, self._context.endpoint, cookies)
 

@@ -60,7 +60,7 @@ class Http:
                 context.reactor, self._dialer, self._pool
             )
         self._client = HTTPClient(
-            agent, cookiejar=context.jar, data_to_body_producer=_Body
+            _Tidying(agent), cookiejar=context.jar, data_to_body_producer=_Body
         )
         self._under_way: set[Deferred[Any]] = set()
 
@@ -212,6 +212,30 @@ class _Collecting(Protocol):
         lose = getattr(self.transport, "loseConnection", None)
         if lose is not None:
             lose()
+
+
+@implementer(IAgent)
+class _Tidying:
+    """Drops cookies that are no ASCII: the jar's reader would raise at them."""
+
+    def __init__(self, agent: IAgent) -> None:
+        self._agent = agent
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        def tidy(response: IResponse) -> IResponse:
+            found = response.headers.getRawHeaders(b"Set-Cookie", [])
+            kept = [line for line in found if line.isascii()]
+            response.headers.setRawHeaders(b"Set-Cookie", kept)
+            return response
+
+        asking = self._agent.request(method, uri, headers, bodyProducer)
+        return asking.addCallback(tidy)
 
 
 @implementer(IBodyProducer)

@@ -66,10 +66,11 @@ class WebSocket:
         A reply that does not come in time ends the socket: what is in flight on
         it fails, and nothing can arrive late on another one.
         """
-        if self._socket is None:
-            self._socket = _Socket(self, self._context, self._dialer)
-            self._socket.open()
-        return self._socket.send(messages, timeout)
+        socket = self._socket
+        if socket is None:
+            socket = self._socket = _Socket(self, self._context, self._dialer)
+            socket.open()  # may fail at once
+        return socket.send(messages, timeout)
 
     def attach(self, session_id: str) -> None:
         """Nothing to do: the first connect ties the socket to its session."""
@@ -123,7 +124,9 @@ class _Socket:
         self._outbox: list[bytes] = []
         self._exchanges: dict[Exchange, tuple[Deferred[None], Any]] = {}
         self._timer: Any = None
+        self._open = False
         self._ended = False
+        self._lost = False
         self._heard = False
         self._useful = False
         self._why: TransportError | None = None
@@ -139,8 +142,10 @@ class _Socket:
         connecting = self._dialer.endpoint(context.endpoint).connect(factory)
         self._connecting = connecting
 
-        def connected(protocol: object) -> None:
+        def connected(protocol: Any) -> None:
             self._connecting = None
+            if not self._lost:
+                self._protocol = protocol
 
         def failed(failure: Failure) -> None:
             self._connecting = None
@@ -162,7 +167,7 @@ class _Socket:
         return done
 
     def _write(self, frame: bytes) -> None:
-        if self._protocol is None:
+        if not self._open:
             self._outbox.append(frame)
             return
         try:
@@ -183,6 +188,7 @@ class _Socket:
         if self._ended:
             return
         self._protocol = protocol
+        self._open = True
         self._rest()
         outbox, self._outbox = self._outbox, []
         for frame in outbox:
@@ -225,6 +231,7 @@ class _Socket:
     def lost(self, error: TransportError) -> None:
         """Hear that the connection is gone."""
         self._protocol = None
+        self._lost = True
         self._end(self._why or error)
 
     # Dead peers: Centrifuge and websockets ping at 20 to 25 s.
@@ -265,9 +272,9 @@ class _Socket:
 
     def close(self) -> None:
         """Close as the protocol has it; the peer gets a bounded time to answer."""
-        if self._protocol is None:
+        if not self._open:
             self.fail(NoReply("the socket was closed"))
-        elif not self._ended:
+        elif not self._ended and self._protocol is not None:
             self._finish(NoReply("the socket was closed"))
             self._protocol.sendClose(_NORMAL)
 
