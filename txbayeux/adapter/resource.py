@@ -196,6 +196,9 @@ class BayeuxResource:
                 "This is a Bayeux service: it is spoken to by a client such as"
                 " Faye's or CometD's, not by a browser's address bar",
             )
+        # A link in a mail, say, which no page and hence no origin is to blame for.
+        if header_of(headers, "sec-fetch-dest") not in (None, "script", "empty"):
+            return refuse(request, 403, "Messages come by GET from scripts only")
         messages = read_all(fields, self._limits)
 
         def write(request: Request, body: bytes) -> None:
