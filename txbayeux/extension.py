@@ -55,6 +55,8 @@ class Pipeline:
             for extension in extensions
             if hasattr(extension, direction)
         ]
+        self.empty = not self._steps
+        """Whether there is nothing to pass through."""
         self.meta_only = all(
             patterns is not None and all(map(channels.is_meta, patterns))
             for patterns, _ in self._steps

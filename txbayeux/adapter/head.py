@@ -61,7 +61,7 @@ class RequestHeaders:
         return values[0].lower() if len(values) == 1 else b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """A request's head, and how many bytes it and its body have."""
 

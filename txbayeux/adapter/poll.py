@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,7 +88,7 @@ class Poll:
         self.finished = 0
         self.startedWriting = 0
         self._code = _OK
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: Sequence[Deferred[None]] = ()
 
     # What is asked
 
@@ -107,8 +108,17 @@ class Poll:
     def notifyFinish(self) -> Deferred[None]:
         """Give what fails when the client goes before it is answered."""
         waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
+        self._waiting = (*self._waiting, waiting)
         return waiting
+
+    @property
+    def transport(self) -> Any:
+        """Give the connection."""
+        return self.channel.transport
+
+    def loseConnection(self) -> None:
+        """Close the connection, unanswered."""
+        self.channel.transport.loseConnection()
 
     # What is answered
 
@@ -139,6 +149,7 @@ class Poll:
     def finish(self) -> None:
         """Be done."""
         self.finished = 1
+        self._waiting = ()  # who hold the request, which would wait for the collector
         if self.channel.transport is not None:
             self.channel.done()
 
@@ -149,6 +160,6 @@ class Poll:
 
     def lost(self, reason: Failure) -> None:
         """Hear that the client is gone."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, ()
         for one in waiting:
             one.errback(reason)
