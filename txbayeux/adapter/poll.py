@@ -111,15 +111,6 @@ class Poll:
         self._waiting = (*self._waiting, waiting)
         return waiting
 
-    @property
-    def transport(self) -> Any:
-        """Give the connection."""
-        return self.channel.transport
-
-    def loseConnection(self) -> None:
-        """Close the connection, unanswered."""
-        self.channel.transport.loseConnection()
-
     # What is answered
 
     def setResponseCode(self, code: int) -> None:

@@ -28,7 +28,7 @@ from txbayeux.response import Response
 if TYPE_CHECKING:
     from txbayeux.adapter.sockets import SocketFactory
 
-__all__ = ["Socket"]
+__all__ = ["MOST_HELD", "Socket"]
 
 _PATIENCE: Final = 4
 """Ticks that a peer may take to read what is written to it."""
@@ -42,6 +42,12 @@ _CODES: Final = {
     Reason.KICKED: 1008,
     Reason.SHUTDOWN: 1001,
 }
+
+MOST_HELD: Final = 100
+"""Answers that one socket may wait for before nothing more is read from it.
+
+A client has one connect held; the rest is a burst that storage has yet to accept.
+"""
 
 _log: Final = Logger()
 
@@ -86,6 +92,7 @@ class Socket(WebSocketServerProtocol):
     writable = False
     _parted = False
     _busy = False
+    _crowded = False
     _draining = False
     _prompt = False  # whether what is written now should not wait for more
     _silent = 0
@@ -169,7 +176,7 @@ class Socket(WebSocketServerProtocol):
         else:
             if not messages:
                 self.transport.write(EMPTY_LIST)
-            elif self._busy:
+            elif self._busy or self._crowded:
                 self._wait(messages)
             else:
                 self._process(messages)
@@ -190,9 +197,9 @@ class Socket(WebSocketServerProtocol):
         self._reply(response)
         held = response.held
         if held is not None:
-            # Two for a moment, when one connect releases the other.
             self._held = (*(one for one in self._held if not one.called), held)
-            held.addCallbacks(self._reply, self._broken)
+            self._crowded = len(self._held) >= MOST_HELD
+            held.addCallbacks(self._came, self._broken)
             if self._parted:
                 held.cancel()
         if self._backlog is not None:
@@ -200,15 +207,23 @@ class Socket(WebSocketServerProtocol):
         if self._farewell is not None and not self._busy:
             self.factory.clock.callLater(0, self._depart)
 
+    def _came(self, response: Response) -> None:
+        self._reply(response)
+        if self._crowded and not self._parted:
+            self._held = tuple(one for one in self._held if not one.called)
+            self._crowded = len(self._held) >= MOST_HELD
+            if self._backlog is not None:
+                self._drain(self._backlog)
+
     def _drain(self, backlog: deque[list[Any]]) -> None:
         # A loop, since a server that answers at once would recurse for each message.
         if self._draining:
             return
         self._draining = True
-        while backlog and not self._busy and not self._parted:
+        while backlog and not (self._busy or self._crowded or self._parted):
             self._process(backlog.popleft())
         self._draining = False
-        if not self._busy:
+        if not self._busy and not self._crowded:
             self._backlog = None
             if self.writable:
                 self.transport.resumeProducing()
