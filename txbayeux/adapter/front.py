@@ -16,6 +16,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import (
     IAddress,
     IProtocolNegotiationFactory,
+    IPushProducer,
     ISSLTransport,
     ITCPTransport,
 )
@@ -43,6 +44,7 @@ _SWEEPS: Final = 4  # in the time that a connection may be idle
 _log: Final = Logger()
 
 
+@implementer(IPushProducer)
 class Front(Protocol):
     """One connection, as long as it asks for nothing but polls."""
 
@@ -57,6 +59,7 @@ class Front(Protocol):
     _head: Head | None = None
     _answering = False
     _parting = False
+    _stuck = False  # the peer does not read what is written to it
     _heard = 0.0  # when something went on here the last time
 
     def __init__(self) -> None:
@@ -70,6 +73,7 @@ class Front(Protocol):
             transport.setTcpNoDelay(True)
         self.secure = ISSLTransport(transport, None) is not None
         self.address = transport.getPeer()
+        transport.registerProducer(self, True)
         self._heard = self.factory.seconds()
         self.factory.opened(self)
 
@@ -97,7 +101,7 @@ class Front(Protocol):
         if self._answering:
             return
         self._answering = True
-        while self._size and self._poll is None and not self._parting:
+        while self._size and self._poll is None and not self._waits():
             data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts, self._size = [data], len(data)
             head = self._head or self._next(data)
@@ -118,6 +122,9 @@ class Front(Protocol):
             )
             self._render(head, data[head.size : end])
         self._answering = False
+
+    def _waits(self) -> bool:
+        return self._stuck or self._parting
 
     def _next(self, data: bytes) -> Head | None:
         """Read the next request's head, if it is there and ours."""
@@ -151,9 +158,33 @@ class Front(Protocol):
         if not self.persistent:
             self._part()
         elif self._size:
-            if self._size > _EAGER:
-                self.transport.resumeProducing()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._waits():
+            self.transport.resumeProducing()
             self._answer()
+
+    # The transport's word on the peer, who may ask and never read the answers
+
+    def pauseProducing(self) -> None:
+        """Hear that it does not keep up; ask it for nothing more meanwhile."""
+        self._stuck = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Hear that it has read all that was written."""
+        self._stuck = False
+        if self.transport is None:
+            return
+        self._heard = self.factory.seconds()
+        if self._poll is None:
+            self._read_on()
+        elif self._size <= _EAGER:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Hear that the connection closes; its loss is told separately."""
 
     # The end
 
@@ -168,6 +199,7 @@ class Front(Protocol):
         """Give the connection, and what comes on it, to another protocol."""
         transport = self.transport
         self._leave()
+        transport.unregisterProducer()
         put_in_place(transport, successor)
         return transport
 
@@ -178,6 +210,7 @@ class Front(Protocol):
 
     def _part(self) -> None:
         self._parting = True
+        self.transport.unregisterProducer()  # it would be waited for
         self.transport.loseConnection()
 
     def _leave(self) -> Poll | None:
