@@ -17,7 +17,7 @@ VOCABULARY = {
 }
 VOCABULARY |= {"origins", "response"}
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "service", "tap"]
-CLIENT_HALF = ["vocabulary", "transport", "client"]
+CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
@@ -111,6 +112,13 @@ class Options(UsageOptions):
             _count,
         ],
         [
+            "max-sessions",
+            None,
+            _DEFAULTS.sessions,
+            "Most sessions; past it, handshakes are refused",
+            _count,
+        ],
+        [
             "max-session-subscriptions",
             None,
             _DEFAULTS.session_subscriptions,
@@ -191,9 +199,16 @@ class Options(UsageOptions):
         """
         if self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
+        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
+            # EventSource clients are told to connect once in --timeout only.
+            raise UsageError(
+                "--session-timeout must be longer than --timeout and --interval"
+            )
         mount = "/" + self["mount"].strip("/")
         if any(character in mount for character in "?#% \t\\"):
             raise UsageError("--mount is a plain path like /bayeux")
+        if mount in ("/health", "/static"):
+            raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
         self["mount"] = mount
         try:
             self["origins"] = Origins(self["allow-origin"])
@@ -231,16 +246,40 @@ def _extension(name: str) -> Extension:
         raise UsageError(f"--extension {name}: {error!r}") from error
 
 
+def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
+    """See that an endpoint can be made of its description, keys and all.
+
+    :raises SystemExit: with a sentence; Twisted would show a traceback.
+    """
+    try:
+        serverFromString(reactor, endpoint)
+    except Exception as error:
+        what = (
+            f"twistd bayeux: {option} {endpoint}: {str(error) or type(error).__name__}"
+        )
+        if isinstance(error, ImportError):
+            what += " (for TLS: pip install 'txbayeux[tls]')"
+        raise SystemExit(what) from error
+
+
 def makeService(options: Options, reactor: Any = None) -> IService:
-    """Make the service that the options describe; ``reactor`` is for tests."""
+    """Make the service that the options describe; ``reactor`` is for tests.
+
+    :raises SystemExit: for an endpoint that cannot be listened on.
+    """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
     endpoints = list(options["listen"])
     if options["port"] is not None:
         endpoints.insert(0, f"tcp:{options['port']}")
+    for endpoint in endpoints:
+        _check_endpoint(reactor, "--listen", endpoint)
+    if options["admin"] is not None:
+        _check_endpoint(reactor, "--admin", options["admin"])
     limits = Limits(
         request_bytes=options["max-request-bytes"],
         batch_messages=options["max-batch-messages"],
+        sessions=options["max-sessions"],
         session_subscriptions=options["max-session-subscriptions"],
         queue_messages=options["max-queue-messages"],
         queue_bytes=options["max-queue-bytes"],

@@ -242,4 +242,5 @@ def test_totals_count_what_was_done() -> None:
         "delivered_total": 1,
         "expired_total": 1,
         "overflowed_total": 1,
+        "refused_total": 0,
     }

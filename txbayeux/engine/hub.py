@@ -61,13 +61,24 @@ class Hub:
         self._alarms: Alarms[Session] = Alarms(clock, self._ring)
         self._dirty: list[Session] = []
         self._flush_call: DelayedCall | None = None
-        self.totals = {"published": 0, "delivered": 0, "expired": 0, "overflowed": 0}
+        self.totals = dict.fromkeys(
+            ("published", "delivered", "expired", "overflowed", "refused"), 0
+        )
         self.position = 0
         """Of the last entry that was dispatched; entries of the log come in order."""
         self.lagging: set[Session] | None = None
         """Where an engine wants to know: sessions that a flush left messages with."""
 
     # Sessions
+
+    def has_room(self, held: int) -> bool:
+        """Tell whether there may be one session more than ``held``; count if not."""
+        if held < self._limits.sessions:
+            return True
+        if not self.totals["refused"]:
+            _log.warn("Handshakes are refused: {held} sessions are held", held=held)
+        self.totals["refused"] += 1
+        return False
 
     def open(self, session: Session) -> None:
         """Hold a session; it has ``session_timeout`` to connect."""

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.session import Session
 from txbayeux.errors import (
+    TooManySessions,
     TooManySubscriptions,
     UnknownSession,
     unavailable,
@@ -84,6 +85,8 @@ class MemoryEngine:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
         if self._observer is None:
             return fail(unavailable())
+        if not self._hub.has_room(len(self._sessions)):
+            return fail(TooManySessions())
         session = Session(
             secrets.token_hex(16), acknowledges=acknowledges, position=self._position
         )

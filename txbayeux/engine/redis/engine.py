@@ -18,7 +18,7 @@ from txbayeux.engine.redis.connections import Connections
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.session import Session
-from txbayeux.errors import BayeuxError, UnknownSession
+from txbayeux.errors import BayeuxError, TooManySessions, UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
 from txbayeux.limits import Limits
@@ -155,6 +155,8 @@ class RedisEngine:
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
+        if not self._hub.has_room(len(self._holder.holdings)):
+            return fail(TooManySessions())
         session_id = secrets.token_hex(16)
 
         def created(position: bytes) -> str:

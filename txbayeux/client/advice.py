@@ -1,0 +1,72 @@
+"""What the server advised, read without trusting it.
+
+Source: Bayeux specification, "advice".  A field that is missing keeps its
+former value, as Faye's and CometD's clients have it; a field of the wrong
+type is as good as missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+__all__ = ["HANDSHAKE", "NONE", "RETRY", "Advice"]
+
+RETRY: Final = "retry"
+HANDSHAKE: Final = "handshake"
+NONE: Final = "none"
+
+_MAX_SECONDS: Final = (2**31 - 1) / 1000
+"""Longest interval that is taken at its word: JavaScript's longest timer, 24.8 days."""
+_MAX_HOSTS: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """The advice in force.
+
+    ``interval`` and ``timeout`` are in seconds; an ``interval`` below zero says
+    that there must be no further connect.  ``timeout`` is None until advised.
+    """
+
+    reconnect: str = RETRY
+    interval: float = 0.0
+    timeout: float | None = None
+    hosts: tuple[str, ...] = ()
+
+    def updated(self, advice: object, connection_type: str) -> Advice:
+        """Give the advice in force once ``advice``, a message's field, came.
+
+        A section named like the connection type in use goes before the rest.
+        """
+        if not isinstance(advice, dict):
+            return self
+        fields = dict(advice)
+        section = advice.get(connection_type)
+        if isinstance(section, dict):
+            fields.update(section)
+        changes: dict[str, Any] = {}
+        if fields.get("reconnect") in (RETRY, HANDSHAKE, NONE):
+            changes["reconnect"] = fields["reconnect"]
+        for name in ("interval", "timeout"):
+            seconds = _seconds(fields.get(name))
+            if seconds is not None and (name == "interval" or seconds >= 0):
+                changes[name] = seconds
+        hosts = fields.get("hosts")
+        if isinstance(hosts, list):
+            names = [host for host in hosts if isinstance(host, str) and host]
+            changes["hosts"] = tuple(names[:_MAX_HOSTS])
+        return replace(self, **changes)
+
+    @property
+    def final(self) -> bool:
+        """Whether the server wants to hear no more of this client."""
+        return self.reconnect == NONE or self.interval < 0
+
+
+def _seconds(milliseconds: object) -> float | None:
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return None
+    if milliseconds > _MAX_SECONDS * 1000:  # also an integer too large for a float
+        return _MAX_SECONDS
+    return -1.0 if milliseconds < 0 else milliseconds / 1000

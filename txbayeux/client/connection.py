@@ -1,0 +1,401 @@
+"""The loop: handshake, connect, connect, ..., and the way back from any failure.
+
+Everything that happens is fed to the machine of :mod:`txbayeux.client.state`;
+this module does what the new state asks for.  There is one timer for the loop,
+and one handshake or connect in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux import channel as channels
+from txbayeux.client.advice import HANDSHAKE, Advice
+from txbayeux.client.courier import Courier, Flight, Ticket
+from txbayeux.client.credentials import Credentials, Hooks, handshake_with
+from txbayeux.client.owner import Owner
+from txbayeux.client.pace import Attempt, Pace
+from txbayeux.client.retry import Retry
+from txbayeux.client.roads import Roads
+from txbayeux.client.state import Input, Machine, State
+from txbayeux.errors import BayeuxError
+from txbayeux.message import Message
+from txbayeux.transport.interface import Transport, TransportError, Unusable
+
+__all__ = ["Connection"]
+
+_log: Final = Logger()
+
+DISCONNECT_SECONDS: Final = 5.0  # how long a disconnect may take
+_AUTHENTICATION: Final = frozenset({401, 403})
+_LIVE: Final = (State.CONNECTING, State.CONNECTED)
+
+
+class Connection:
+    """One session after the other, for as long as the user wants."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        owner: Owner,
+        *,
+        roads: Roads,
+        courier: Courier,
+        hooks: Hooks,
+        retry: Retry,
+        random: Callable[[], float],
+        changed: Callable[[State, State], None],
+    ) -> None:
+        self._reactor = reactor
+        self._roads = roads
+        self._courier = courier
+        self._hooks = hooks
+        self._owner = owner
+        self._machine = Machine(changed)
+        self._pace = Pace(retry, random)
+        self.session: str | None = None
+        """The session's id; None while there is none."""
+        self.deliveries = 0
+        """How many messages have come; the owner counts."""
+        self._connect_in_flight: Attempt | None = None
+        self._is_known = False
+        self._opening = True
+        self._flight: Flight | None = None
+        self._held: Flight | None = None
+        self._asking: Deferred[Any] | None = None
+        self._timer: Any = None
+        self._credentials: Credentials | None = None
+        self._refused_with: tuple[Credentials, Exception] | None = None
+        self._stopping: list[Deferred[None]] = []
+
+    @property
+    def state(self) -> State:
+        """Where the machine stands."""
+        return self._machine.state
+
+    @property
+    def sendable(self) -> bool:
+        """Whether other messages may be sent now.
+
+        After a failure, not before a connect shows that the session lives: servers
+        take publishes of sessions that they never saw, ahead of the subscriptions.
+        """
+        return self._is_known and self.state in _LIVE
+
+    @property
+    def _ending(self) -> bool:
+        """Whether the user disconnected, perhaps on hearing of the last change."""
+        return self.state in (State.DISCONNECTING, State.DISCONNECTED)
+
+    def start(self) -> None:
+        """Ask for a session; changes nothing while there is one, or one is coming."""
+        before = self.state
+        if self._machine.feed(Input.START) is not before and not self._ending:
+            self._refused_with = None
+            self._handshake()
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        def fire() -> None:
+            self._timer = None
+            self._machine.feed(Input.TIMER)
+            if not self._ending:
+                then()
+
+        self._cancel_timer()
+        self._timer = self._reactor.callLater(seconds, fire)
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    # Handshake.
+
+    def _handshake(self) -> None:
+        asking = self._asking = self._hooks.ask()
+
+        def asked(result: Any) -> None:
+            if self._asking is not asking:
+                return
+            self._asking = None
+            if isinstance(result, Failure):
+                _log.failure("Asking for credentials failed", result)
+                self._handshake_failed(cast(Exception, result.value))
+            else:
+                self._shake(result)
+
+        asking.addBoth(asked)
+
+    def _shake(self, credentials: Credentials) -> None:
+        if self._refused_with is not None and self._refused_with[0] == credentials:
+            self._refuse(self._refused_with[1])
+            return
+        self._credentials = credentials
+        roads = self._roads
+        roads.equip(credentials)
+        transport = roads.for_handshake(self._reactor.seconds())
+        message = handshake_with(credentials, roads.types)
+        ticket = Ticket(message, self._shaken, self._handshake_failed)
+        self._flight = self._courier.send(transport, [ticket], roads.network_delay)
+
+    def _shaken(self, reply: Message) -> None:
+        if self.state is not State.HANDSHAKING:
+            return
+        advice = Advice().updated(reply.get("advice"), self._roads.name)
+        session, types = reply.get("clientId"), reply.get("supportedConnectionTypes")
+        if reply["successful"] is not True:
+            self._pace.advice = advice
+            error = BayeuxError.parse(reply.get("error"))
+            if error.code in _AUTHENTICATION:
+                self._unauthenticated(error, reply)
+            elif advice.final:
+                self._refuse(error)
+            else:
+                self._handshake_failed(error, reply)
+        elif not isinstance(session, str) or not session:
+            self._handshake_failed(
+                BayeuxError(400, (), "A handshake without a session")
+            )
+        elif advice.final:
+            self._refuse(BayeuxError(403, (), "The server advises not to connect"))
+        elif isinstance(types, list) and not self._roads.offered(types):
+            error = BayeuxError(301, (), "No connection type in common")
+            self._handshake_failed(error, reply)
+        else:
+            self._pace.advice = advice
+            self._refused_with = None
+            self._flight = None
+            self.session = session
+            self._is_known = self._opening = True
+            self._machine.feed(Input.HANDSHAKEN)
+            if not self._ending:
+                self._owner.session_began()
+                self._connect()
+
+    def _handshake_failed(self, error: Exception, reply: Message | None = None) -> None:
+        if self.state is not State.HANDSHAKING:
+            return
+        status = getattr(error, "status", None)
+        if status in _AUTHENTICATION and not isinstance(error, Unusable):
+            refusal = BayeuxError(int(status or 0), (), "Authentication failed")
+            self._unauthenticated(refusal, reply)
+            return
+        self._flight = None
+        if isinstance(error, TransportError):
+            self._roads.failed(error, self._reactor.seconds())
+        self._roads.next_host()
+        self._machine.feed(Input.HANDSHAKE_FAILED)
+        self._recover(error, reply, self._handshake)
+
+    def _unauthenticated(self, error: BayeuxError, reply: Message | None) -> None:
+        """Handshake with other credentials, if there are any; give up if not."""
+        if not self._hooks.fresh or self._credentials is None:
+            self._refuse(error)
+            return
+        self._refused_with = (self._credentials, error)
+        self._handshake_failed(error, reply)
+
+    # Connect.
+
+    def _connect(self) -> None:
+        session = cast(str, self.session)  # the states that lead here have one
+        now = self._reactor.seconds()
+        before = self._roads.name
+        transport = self._roads.for_session(session, now)
+        opening = self._opening or self._roads.name != before
+        message: Message = {
+            "channel": channels.CONNECT,
+            "clientId": session,
+            "connectionType": transport.connection_type,
+        }
+        hold = 0.0
+        if opening:
+            message["advice"] = {"timeout": 0}
+        else:
+            hold = self._pace.hold
+        connect = self._connect_in_flight = Attempt(
+            session, transport.connection_type, now, opening, self.deliveries
+        )
+        ticket = Ticket(
+            message,
+            lambda reply: self._connect_answered(connect, reply),
+            lambda error: self._connect_unanswered(connect, error),
+        )
+        delay = hold + self._roads.network_delay
+        self._flight = self._courier.send(transport, [ticket], delay)
+        if self._connect_in_flight is connect:
+            self._owner.sendable()
+
+    def _connect_answered(self, connect: Attempt, reply: Message) -> None:
+        if connect is not self._connect_in_flight:
+            return
+        self._connect_in_flight = self._flight = None
+        if reply["successful"] is not True:
+            self._connect_refused(BayeuxError.parse(reply.get("error")), reply)
+            return
+        self._pace.advise(reply, self._roads.name)
+        if self._pace.advice.final:
+            self._refuse(BayeuxError(403, (), "The server advises not to connect"))
+        elif self._pace.advice.reconnect == HANDSHAKE:
+            error = BayeuxError(402, (connect.session,), "Advised to handshake")
+            self._lose_session(error, reply)
+        else:
+            self._pace.up(self._reactor.seconds())
+            self._is_known, self._opening = True, False
+            if not connect.opening:  # being answered at once is no proof
+                self._roads.worked(connect.connection_type)
+            self._machine.feed(Input.CONNECTED)
+            if not self._ending:
+                self._owner.sendable()
+                # Behind the messages that came with the reply.
+                self._courier.after(lambda: self._connect_again(connect))
+
+    def _connect_again(self, last: Attempt) -> None:
+        idle = self._connect_in_flight is None and self._timer is None
+        if self.state is State.CONNECTED and self.session == last.session and idle:
+            now = self._reactor.seconds()
+            waiting = self._pace.after_success(last, now, self.deliveries)
+            self._wait(waiting, self._connect)
+
+    def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
+        self._pace.advise_anew(reply, self._roads.name)
+        if self._pace.advice.final:
+            fresh = error.code in _AUTHENTICATION and self._hooks.fresh
+            if not fresh or self._credentials is None:
+                self._refuse(error)
+                return
+            self._refused_with = (self._credentials, error)
+            self._lose_session(error, reply)
+        elif self._pace.advice.reconnect == HANDSHAKE or error.code in (401, 402):
+            self._lose_session(error, reply)
+        else:
+            self._break(error, reply)
+
+    def _connect_unanswered(self, connect: Attempt, error: Exception) -> None:
+        if connect is not self._connect_in_flight:
+            return
+        self._connect_in_flight = self._flight = None
+        status = getattr(error, "status", None)
+        if status in _AUTHENTICATION and not isinstance(error, Unusable):
+            self._lose_session(error, None)  # the handshake will tell
+        else:
+            self._break(error, None)
+
+    def broken(self, transport: Transport, error: TransportError) -> None:
+        """Hear from a transport that nothing comes over it any more."""
+        if not self._roads.uses(transport) or self.state not in _LIVE:
+            return
+        flight, self._flight = self._flight, None
+        self._connect_in_flight = None
+        if flight is not None:
+            flight.give_up()
+        self._break(error, None)
+
+    def _break(self, error: Exception, reply: Message | None) -> None:
+        """Keep the session; connect again later."""
+        self._went_down()
+        if isinstance(error, TransportError):
+            self._roads.failed(error, self._reactor.seconds())
+        self._machine.feed(Input.CONNECT_FAILED)
+        self._recover(error, reply, self._connect)
+
+    def lose_session(self, session: str, error: Exception, reply: Message) -> None:
+        """Hear from a reply that the server does not know ``session`` any more."""
+        if session == self.session and self._machine.accepts(Input.SESSION_LOST):
+            self._pace.advise(reply, self._roads.name)
+            self._lose_session(error, reply)
+
+    def _lose_session(self, error: Exception, reply: Message | None) -> None:
+        """Handshake anew later."""
+        self._went_down()
+        self.session = None
+        self._roads.advised_hosts(self._pace.advice.hosts)
+        flight, self._flight = self._flight, None
+        self._connect_in_flight = None
+        self._machine.feed(Input.SESSION_LOST)
+        self._recover(error, reply, self._handshake)
+        if flight is not None:
+            flight.give_up()
+
+    def _recover(
+        self, error: Exception, reply: Message | None, then: Callable[[], None]
+    ) -> None:
+        if not self._ending:
+            self._wait(self._pace.after_failure(reply, self._roads.name), then)
+            self._owner.troubled(error)
+
+    def _went_down(self) -> None:
+        self._is_known, self._opening = False, True
+        self._cancel_timer()
+        self._pace.down(self._reactor.seconds())
+
+    def unsolicited(self, message: Message) -> None:
+        """Hear of a message on a meta channel that answers nothing.
+
+        CometD's server ends a session with a ``/meta/disconnect`` of its own.
+        """
+        mine = self.session is not None and message.get("clientId") == self.session
+        if not mine or not self._machine.accepts(Input.SESSION_LOST):
+            return
+        self._pace.advise_anew(message, self._roads.name)
+        ended = message["channel"] == channels.DISCONNECT
+        error = BayeuxError(402, (), "The server ended the session")
+        if ended and self._pace.advice.final:
+            self._refuse(error)
+        elif ended or self._pace.advice.reconnect == HANDSHAKE:
+            self._lose_session(error, message)
+
+    def _refuse(self, error: Exception) -> None:
+        self._went_down()
+        self.session = None
+        self._flight = self._connect_in_flight = None
+        self._machine.feed(Input.REFUSE)
+        self._roads.leave()
+        self._owner.refused(error)
+
+    def stop(self) -> Deferred[None]:
+        """Disconnect and close; fires when nothing is left in the reactor."""
+        before = self.state
+        self._machine.feed(Input.STOP)
+        if self.state is State.DISCONNECTED:
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
+        if before is not State.DISCONNECTING:
+            self._cancel_timer()
+            asking, self._asking = self._asking, None
+            if asking is not None:
+                asking.cancel()
+            self._is_known, self._connect_in_flight = False, None
+            self._say_goodbye()
+        return stopped
+
+    def _say_goodbye(self) -> None:
+        session, self.session = self.session, None
+        if session is None:
+            self._close()
+            return
+        message = {"channel": channels.DISCONNECT, "clientId": session}
+        ticket = Ticket(message, lambda _: self._close(), lambda _: self._close())
+        delay = min(DISCONNECT_SECONDS, self._roads.network_delay)
+        # A connect in flight stays until then: giving it up would close a socket.
+        self._held = self._flight
+        self._flight = self._courier.send(self._roads.current, [ticket], delay)
+
+    def _close(self) -> None:
+        def closed(result: object) -> None:
+            self._courier.stop()
+            self._machine.feed(Input.STOPPED)
+            stopping, self._stopping = self._stopping, []
+            for deferred in stopping:
+                deferred.callback(None)
+
+        self._roads.close().addBoth(closed)
+        for flight in (self._flight, self._held):
+            if flight is not None:
+                flight.give_up()

@@ -1,0 +1,98 @@
+"""Headers, cookies and ``ext`` for a handshake: given, or asked for each time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+
+from txbayeux import channel as channels
+from txbayeux.message import Message
+
+__all__ = ["Credentials", "Fields", "Hooks", "handshake_with"]
+
+Fields: TypeAlias = Mapping[str, Any]
+
+Source: TypeAlias = Fields | Callable[[], Fields | Awaitable[Fields]] | None
+"""A mapping; or a callable, asked before each handshake, that gives one, or a
+Deferred or coroutine of one."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*\Z")
+_COOKIE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What one handshake is made with."""
+
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    ext: Fields
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+def handshake_with(credentials: Credentials, types: Sequence[str]) -> Message:
+    """Make the handshake that offers these connection types."""
+    message: Message = {
+        "channel": channels.HANDSHAKE,
+        "version": "1.0",
+        "minimumVersion": "1.0",
+        "supportedConnectionTypes": list(types),
+    }
+    if credentials.ext:
+        message["ext"] = dict(credentials.ext)
+    return message
+
+
+class Hooks:
+    """Where the credentials come from."""
+
+    def __init__(self, headers: Source, cookies: Source, ext: Source) -> None:
+        self._sources = (headers, cookies, ext)
+        self.fresh = any(callable(source) for source in self._sources)
+        """Whether another handshake may get other credentials."""
+
+    @inlineCallbacks
+    def ask(self) -> Any:
+        """Give a Deferred of :class:`Credentials`.
+
+        Fails as the callables fail, and with :exc:`ValueError` for a header or
+        cookie that could not be sent, or would be read as several.
+        """
+        headers, cookies, ext = yield from self._all()
+        for name, value in headers.items():
+            _require(name, _TOKEN, "header name")
+            _require(value, _VALUE, f"value of header {name}")
+        for name, value in cookies.items():
+            _require(name, _TOKEN, "cookie name")
+            _require(value, _COOKIE, f"value of cookie {name}")
+        return Credentials(headers, cookies, ext)
+
+    def _all(self) -> Any:
+        found: list[dict[str, Any]] = []
+        for source in self._sources:
+            fields = source
+            if callable(source):
+                fields = yield maybeDeferred(_called, source)
+            if fields is not None and not isinstance(fields, Mapping):
+                raise ValueError("headers, cookies and ext must be mappings")
+            found.append(dict(fields or {}))
+        return found
+
+
+def _called(source: Callable[[], Any]) -> Any:
+    outcome = source()
+    if isinstance(outcome, Coroutine):
+        return Deferred.fromCoroutine(cast(Any, outcome))
+    return outcome
+
+
+def _require(value: object, pattern: re.Pattern[str], what: str) -> None:
+    if not isinstance(value, str) or pattern.match(value) is None:
+        raise ValueError(f"not a usable {what}")

@@ -1,0 +1,9 @@
+"""Extensions for the client, as others' servers know them."""
+
+from __future__ import annotations
+
+from txbayeux.extensions.ack import Ack
+from txbayeux.extensions.replay import ALL, NEW, Replay
+from txbayeux.extensions.timesync import TimeSync
+
+__all__ = ["ALL", "NEW", "Ack", "Replay", "TimeSync"]

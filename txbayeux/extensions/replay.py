@@ -1,0 +1,92 @@
+"""Replay: a durable server goes on after the last message that was seen.
+
+Source: Salesforce, "Streaming API Developer Guide", "Message Durability".
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Final
+
+from twisted.logger import Logger
+
+from txbayeux import channel as channels
+from txbayeux.errors import BayeuxError
+from txbayeux.interfaces import Request
+from txbayeux.message import Message
+
+__all__ = ["ALL", "NEW", "Replay"]
+
+NEW: Final = -1
+"""Only what is published from now on."""
+ALL: Final = -2
+"""All that the server still has, then what is published from now on."""
+
+_log: Final = Logger()
+
+
+class Replay:
+    """Salesforce's replay extension; one object a client.
+
+    :param store: the last replay id of each channel; a dict by default, anything
+        that behaves like one (``shelve``, a table) to go on after a restart.
+    :param default: what to ask for on a channel that is not in the store.
+    :param fallback: what to ask for when the server no longer has the stored id.
+
+    An id is stored when its message arrives, before the listeners have it.
+    """
+
+    def __init__(
+        self,
+        store: MutableMapping[str, int] | None = None,
+        *,
+        default: int = NEW,
+        fallback: int = ALL,
+    ) -> None:
+        self.store: MutableMapping[str, int] = {} if store is None else store
+        self._default = default
+        self._fallback = fallback
+        self._asked: dict[str, int] = {}
+
+    def outgoing(self, message: Message, request: Request | None) -> Message:
+        """Say from where a subscription is to begin."""
+        channel = message["channel"]
+        if channel == channels.HANDSHAKE:
+            message.setdefault("ext", {})["replay"] = True
+        elif channel == channels.SUBSCRIBE:
+            wanted = message["subscription"]
+            begin = self._asked[wanted] = self.store.get(wanted, self._default)
+            message.setdefault("ext", {})["replay"] = {wanted: begin}
+        return message
+
+    def incoming(self, message: Message, request: Request | None) -> Message | None:
+        """Keep ids; a subscription that asked for one long gone is made again.
+
+        To that end its refusal is dropped: the client takes it for lost.
+        """
+        if message["channel"] == channels.SUBSCRIBE:
+            return self._answered(message)
+        data = message.get("data")
+        event = data.get("event") if isinstance(data, dict) else None
+        replay_id = event.get("replayId") if isinstance(event, dict) else None
+        if isinstance(replay_id, int) and not isinstance(replay_id, bool):
+            self.store[message["channel"]] = replay_id
+        return message
+
+    def _answered(self, reply: Message) -> Message | None:
+        channel = reply.get("subscription")
+        asked = self._asked.pop(channel, None) if isinstance(channel, str) else None
+        if reply.get("successful") is True or asked is None:
+            return reply
+        error = BayeuxError.parse(reply.get("error"))
+        is_gone = error.code == 400 and "replay" in error.text.lower()
+        if not is_gone or asked in (self._fallback, NEW, ALL):
+            return reply
+        _log.warn(
+            "{channel}: the server no longer has {asked}: {error}",
+            channel=channel,
+            asked=asked,
+            error=error,
+        )
+        self.store[str(channel)] = self._fallback
+        return None

@@ -1,0 +1,68 @@
+"""The ``callback-polling`` connection type: JSON-P, for where only GET passes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import quote
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.message import Message, encode_list
+from txbayeux.transport.exchange import Exchange, read
+from txbayeux.transport.http import Http
+from txbayeux.transport.interface import Context, NoReply, Receiver
+
+__all__ = ["CallbackPolling"]
+
+_CALLBACK: Final = "__jsonp__"
+# Faye writes `/**/name(json);`, CometD `name(json)`.
+_SCRIPT: Final = re.compile(
+    rb"\s*(?:/\*\*/)?\s*" + _CALLBACK.encode() + rb"\s*\((.*)\)\s*;?\s*\Z", re.DOTALL
+)
+
+
+class CallbackPolling:
+    """Source: Bayeux specification, "The callback-polling Transport".
+
+    A GET leaves no other trace of trouble than no answer, or a wrong one: it
+    relies on time-outs.
+    """
+
+    connection_type = "callback-polling"
+    pipelined = False
+    batch_bytes = 1500
+    """Faye's bound for a URL is 2,048 characters; quotes and braces take three each."""
+
+    def __init__(
+        self, context: Context, receiver: Receiver, http: Http | None = None
+    ) -> None:
+        self._context = context
+        self._receiver = receiver
+        self._http = http or Http(context)
+
+    def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
+        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        exchange = Exchange(messages)
+
+        def answered(body: bytes) -> None:
+            script = _SCRIPT.match(body)
+            if script is None:
+                raise NoReply("the answer is not the callback that was asked for")
+            received = read(script.group(1))
+            exchange.note(received)
+            self._receiver.received(received)
+            exchange.require_complete()
+
+        query = f"message={quote(encode_list(messages), safe='')}&jsonp={_CALLBACK}"
+        endpoint = self._context.endpoint.with_query(query)
+        asking = self._http.request("GET", endpoint, {}, None, timeout)
+        return asking.addCallback(answered)
+
+    def attach(self, session_id: str) -> None:
+        """Nothing to do: each request names its session."""
+
+    def close(self) -> Deferred[None]:
+        """Abort what is in flight, close idle connections."""
+        return self._http.close()

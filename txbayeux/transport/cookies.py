@@ -1,0 +1,38 @@
+"""The jar's cookies for what does not go through treq: a socket's upgrade.
+
+Source: RFC 6265, by the standard library's jar, which keeps Domain, Path,
+Secure, Expires and Max-Age.
+"""
+
+from __future__ import annotations
+
+import email.message
+import urllib.request
+from collections.abc import Iterable
+from http.cookiejar import CookieJar
+from typing import Any, cast
+
+from txbayeux.transport.endpoint import Endpoint
+
+__all__ = ["cookie_header", "store_cookies"]
+
+
+def cookie_header(jar: CookieJar, endpoint: Endpoint) -> str | None:
+    """Give the Cookie header for a request to ``endpoint``; None for no cookies."""
+    request = urllib.request.Request(endpoint.url)  # noqa: S310 (it is never opened)
+    jar.add_cookie_header(request)
+    return request.get_header("Cookie")
+
+
+def store_cookies(jar: CookieJar, endpoint: Endpoint, lines: Iterable[str]) -> None:
+    """Keep what ``Set-Cookie`` lines from ``endpoint`` say, if it may say so."""
+    headers = email.message.Message()
+    for line in lines:
+        headers["Set-Cookie"] = line
+
+    class Answer:
+        def info(self) -> email.message.Message:
+            return headers
+
+    request = urllib.request.Request(endpoint.url)  # noqa: S310 (it is never opened)
+    jar.extract_cookies(cast(Any, Answer()), request)

@@ -1,0 +1,272 @@
+"""Connections to a server: TCP or TLS, straight or through a proxy's tunnel.
+
+TLS is verified, against the platform's roots and for the host that was named,
+unless the user hands in another policy.  No proxy is used but the one that
+was named: what the environment says is ignored.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
+from zope.interface import implementer
+
+from txbayeux.transport.endpoint import Credentials, Endpoint, Proxy
+from txbayeux.transport.interface import Unreachable
+
+__all__ = ["Dialer", "basic"]
+
+_MAX_PROXY_HEAD: Final = 16 * 1024
+
+
+def basic(credentials: Credentials) -> str:
+    """Give the value of an Authorization header; source: RFC 7617."""
+    text = f"{credentials.user}:{credentials.password}".encode()
+    return f"Basic {base64.b64encode(text).decode('ascii')}"
+
+
+@implementer(IAgentEndpointFactory)
+class Dialer:
+    """Makes the endpoints for HTTP and for sockets alike."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        tls: IPolicyForHTTPS | None,
+        proxy: Proxy | None,
+        timeout: float,
+    ) -> None:
+        """:param timeout: seconds for a TCP connection to come about."""
+        self._reactor = reactor
+        self._tls = tls
+        self._proxy = proxy
+        self._timeout = timeout
+        self._connections: set[_Connection] = set()
+        self._aborting: list[Deferred[None]] = []
+
+    def endpoint(self, to: Endpoint) -> IStreamClientEndpoint:
+        """Give what connects to the server of ``to``."""
+        if self._proxy is None:
+            stream = self._tcp(to)
+        else:
+            proxy = self._proxy
+            head = [f"CONNECT {_authority(to)} HTTP/1.1", f"Host: {_authority(to)}"]
+            if proxy.credentials is not None:
+                head.append(f"Proxy-Authorization: {basic(proxy.credentials)}")
+            stream = cast(
+                IStreamClientEndpoint,
+                _Tunnel(
+                    self._secured(proxy.endpoint, self._tcp(proxy.endpoint)),
+                    "\r\n".join([*head, "", ""]).encode("ascii"),
+                    self._reactor,
+                    self._timeout,
+                ),
+            )
+        return self._secured(to, stream)
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """Give what connects to the server of ``uri``, for ``Agent``."""
+        scheme, host = uri.scheme.decode("ascii"), uri.host.decode("ascii")
+        return _Watched(self.endpoint(Endpoint(scheme, host, uri.port, "/")), self)
+
+    def abort(self) -> Deferred[None]:
+        """Abort the connections made for ``Agent``; fires when they are gone."""
+        aborted: Deferred[None] = Deferred()
+        self._aborting.append(aborted)
+        for connection in list(self._connections):
+            connection.abortConnection()
+        self._settle()
+        return aborted
+
+    def connected(self, connection: _Connection) -> None:
+        """Hear of a connection."""
+        self._connections.add(connection)
+
+    def disconnected(self, connection: _Connection) -> None:
+        """Hear of its end."""
+        self._connections.discard(connection)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._connections:
+            aborting, self._aborting = self._aborting, []
+            for aborted in aborting:
+                aborted.callback(None)
+
+    def _tcp(self, to: Endpoint) -> IStreamClientEndpoint:
+        return HostnameEndpoint(self._reactor, to.host, to.port, timeout=self._timeout)
+
+    def _secured(
+        self, to: Endpoint, stream: IStreamClientEndpoint
+    ) -> IStreamClientEndpoint:
+        if not to.secure:
+            return stream
+        if self._tls is None:  # late: it reads the platform's roots
+            self._tls = BrowserLikePolicyForHTTPS()
+        creator = self._tls.creatorForNetloc(to.host.encode("ascii"), to.port)
+        return wrapClientTLS(creator, stream)
+
+
+def _authority(to: Endpoint) -> str:
+    host = f"[{to.host}]" if ":" in to.host else to.host
+    return f"{host}:{to.port}"
+
+
+class _Connection(ProtocolWrapper):
+    """A connection that ends at once when it is to end.
+
+    What Twisted's HTTP client gives up it merely closes: behind a peer that does
+    not read, or does not answer TLS's farewell, that would last for ever.
+    """
+
+    def __init__(self, factory: Any, wrapped: IProtocol, dialer: Dialer) -> None:
+        super().__init__(factory, wrapped)
+        self._dialer = dialer
+
+    def connectionMade(self) -> None:
+        self._dialer.connected(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._dialer.disconnected(self)
+
+    def loseConnection(self) -> None:
+        self.abortConnection()
+
+    def stopProducing(self) -> None:
+        self.abortConnection()
+
+    def abortConnection(self) -> None:
+        cast(Any, self.transport).abortConnection()
+
+
+class _Connections(WrappingFactory[_Connection]):
+    noisy = False
+
+    def __init__(self, factory: Any, dialer: Dialer) -> None:
+        super().__init__(factory)
+        self._dialer = dialer
+
+    def buildProtocol(self, addr: IAddress | None) -> _Connection:
+        wrapped = self.wrappedFactory.buildProtocol(addr)
+        return _Connection(self, wrapped, self._dialer)
+
+
+@implementer(IStreamClientEndpoint)
+class _Watched:
+    """An endpoint whose connections the dialer knows of."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, dialer: Dialer) -> None:
+        self._endpoint = endpoint
+        self._dialer = dialer
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        connecting = self._endpoint.connect(_Connections(protocolFactory, self._dialer))
+        return connecting.addCallback(lambda made: cast(Any, made).wrappedProtocol)
+
+
+@implementer(IStreamClientEndpoint)
+class _Tunnel:
+    """Connects to a proxy and asks it for a connection; source: RFC 9110, CONNECT."""
+
+    def __init__(
+        self, proxy: IStreamClientEndpoint, head: bytes, reactor: Any, timeout: float
+    ) -> None:
+        self._proxy = proxy
+        self._head = head
+        self._reactor = reactor
+        self._timeout = timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def ask(protocol: IProtocol) -> Deferred[IProtocol]:
+            asking = cast(_Asking, protocol)
+            return asking.open(self._head, protocolFactory).addTimeout(
+                self._timeout, self._reactor, _silent
+            )
+
+        connecting: Deferred[IProtocol] = self._proxy.connect(
+            Factory.forProtocol(_Asking)
+        )
+        return connecting.addCallback(ask)
+
+
+def _silent(result: object, timeout: float) -> Any:
+    raise Unreachable(f"the proxy did not open a tunnel within {timeout} s")
+
+
+class _Asking(Protocol):
+    """The connection to the proxy, until the tunnel is open; then a pipe."""
+
+    _inner: IProtocol | None = None
+    _opened: Deferred[IProtocol] | None = None
+    _buffer = b""
+
+    def open(self, head: bytes, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        self._factory = factory
+        self._opened = Deferred(lambda _: self._abort())
+        cast(Any, self.transport).write(head)
+        return self._opened
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._inner is not None:
+            self._inner.dataReceived(data)
+            return
+        self._buffer += data
+        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            if len(self._buffer) > _MAX_PROXY_HEAD:
+                self._fail(Unreachable("the proxy's answer has no end"))
+            return
+        status = head.split(b"\r\n", 1)[0].split(b" ", 2)
+        if len(status) < 2 or not status[0].startswith(b"HTTP/1."):
+            self._fail(Unreachable("the proxy does not speak HTTP"))
+        elif status[1] != b"200":
+            why = b" ".join(status[1:])[:100].decode("ascii", "replace")
+            self._fail(Unreachable(f"the proxy refused a tunnel: {why}"))
+        else:
+            self._succeed(rest)
+
+    def _succeed(self, rest: bytes) -> None:
+        opened, self._opened = self._opened, None
+        address = cast(Any, self.transport).getPeer()
+        inner = self._factory.buildProtocol(cast(IAddress, address))
+        if inner is None or opened is None:
+            self._abort()
+            return
+        self._inner = inner
+        inner.makeConnection(cast(Any, self.transport))
+        if rest:
+            inner.dataReceived(rest)
+        opened.callback(inner)
+
+    def _fail(self, error: Unreachable) -> None:
+        opened, self._opened = self._opened, None
+        self._abort()
+        if opened is not None:
+            opened.errback(error)
+
+    def _abort(self) -> None:
+        cast(Any, self.transport).abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._inner is not None:
+            self._inner.connectionLost(reason)
+        elif self._opened is not None:
+            opened, self._opened = self._opened, None
+            opened.errback(Unreachable("the proxy closed the connection"))

@@ -1,0 +1,151 @@
+"""Where a server is: a URL taken apart once, checked, without its password."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+__all__ = ["Credentials", "Endpoint", "Proxy", "parse"]
+
+_PORTS: Final = {"http": 80, "https": 443}
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+
+# What a path or query may hold as it stands; the rest is percent-encoded.
+_SAFE: Final = "/:@!$&'()*+,;=-._~%?[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The ``user:password`` of a URL."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user!r}, ...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An http or https URL; sockets use the same one with ws or wss."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str = ""
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: who is trusted with cookies and headers."""
+        return (self.scheme, self.host, self.port)
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is used."""
+        return self.scheme == "https"
+
+    @property
+    def netloc(self) -> str:
+        """Host and, where it is not the scheme's own, port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The http or https URL."""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.netloc}{self.path}{query}"
+
+    @property
+    def socket_url(self) -> str:
+        """The ws or wss URL."""
+        return "ws" + self.url.removeprefix("http")
+
+    def below(self, segment: str) -> Endpoint:
+        """Give the URL of ``segment`` below this one."""
+        return replace(self, path=f"{self.path.rstrip('/')}/{quote(segment, safe='')}")
+
+    def with_query(self, query: str) -> Endpoint:
+        """Add an encoded query to the one that is there."""
+        return replace(self, query=f"{self.query}&{query}" if self.query else query)
+
+    def at(self, host: str) -> Endpoint:
+        """Give the same path on another host: ``name``, ``name:port`` or a URL.
+
+        The scheme stays: advice cannot turn TLS off.
+
+        :raises ValueError: if ``host`` is none of these.
+        """
+        if "://" in host:
+            other = parse(host)[0]
+            if other.scheme != self.scheme:
+                raise ValueError("an advised host must not change the scheme")
+            return replace(other, path=other.path if other.path != "/" else self.path)
+        other = parse(f"{self.scheme}://{host}")[0]
+        default_port = ":" not in host.rpartition("]")[2]
+        return replace(
+            self, host=other.host, port=self.port if default_port else other.port
+        )
+
+    def joined(self, location: str) -> Endpoint:
+        """Resolve a redirect's ``Location``.
+
+        :raises ValueError: if it leads to no http or https URL.
+        """
+        return parse(urljoin(self.url, location))[0]
+
+
+def parse(url: str) -> tuple[Endpoint, Credentials | None]:
+    """Take a URL apart; ``ws`` and ``wss`` stand for ``http`` and ``https``.
+
+    :raises ValueError: if it is none of these, or has no usable host or port.
+    """
+    if any(ord(character) <= 32 or ord(character) == 127 for character in url):
+        raise ValueError("a URL has no spaces and no control characters")
+    parts = urlsplit(url)
+    scheme = _SCHEMES.get(parts.scheme.lower())
+    if scheme is None:
+        raise ValueError(f"not an http, https, ws or wss URL: {parts.scheme!r}")
+    if not parts.hostname:
+        raise ValueError("the URL names no host")
+    port = parts.port  # raises ValueError itself when out of range
+    endpoint = Endpoint(
+        scheme,
+        _host(parts.hostname),
+        _PORTS[scheme] if port is None else port,
+        quote(parts.path or "/", safe=_SAFE),
+        quote(parts.query, safe=_SAFE),
+    )
+    if parts.username is None:
+        return endpoint, None
+    return endpoint, Credentials(unquote(parts.username), unquote(parts.password or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy that opens tunnels (CONNECT), named by the user."""
+
+    endpoint: Endpoint
+    credentials: Credentials | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """Read ``http://user:password@host:port``.
+
+        :raises ValueError: if it is no http or https URL.
+        """
+        return cls(*parse(url))
+
+
+def _host(name: str) -> str:
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return name.encode("ascii").decode()
+    except UnicodeEncodeError:
+        return name.encode("idna").decode()

@@ -1,0 +1,185 @@
+"""The ``eventsource`` connection type: messages by server-sent events, rest by POST.
+
+The stream is opened at ``<url>/<session>``, as Faye's clients do.  One that
+ends is opened again by the transport after the time that the server asked for;
+one that fails is the client's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
+
+from txbayeux.message import Message
+from txbayeux.transport.eventstream import EventStream, TooLong
+from txbayeux.transport.exchange import read
+from txbayeux.transport.http import Http
+from txbayeux.transport.interface import (
+    Context,
+    NoReply,
+    Receiver,
+    Silent,
+    TransportError,
+    Unusable,
+)
+from txbayeux.transport.long_polling import BATCH_BYTES, post
+from txbayeux.transport.trouble import explained
+
+__all__ = ["EventSource"]
+
+_HEADERS: Final = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+_GATEWAY: Final = frozenset({500, 502, 503, 504})
+SHORTEST: Final = 1.0
+"""A stream that ends sooner, in seconds, is a failure: the client backs off."""
+REOPEN: Final = 0.5
+"""Seconds before a stream that ended is opened anew, unless the server said more."""
+
+
+class EventSource:
+    """Source: Faye's ``event_source.js``; WHATWG HTML, "Server-sent events"."""
+
+    connection_type = "eventsource"
+    pipelined = False
+    batch_bytes = BATCH_BYTES
+
+    def __init__(
+        self, context: Context, receiver: Receiver, http: Http | None = None
+    ) -> None:
+        self._context = context
+        self._receiver = receiver
+        self._http = http or Http(context)
+        self._session = ""
+        self._opening: Deferred[IResponse] | None = None
+        self._stream: _Stream | None = None
+        self._timer: Any = None
+
+    def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
+        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        return post(self._http, self._context, self._receiver, messages, timeout)
+
+    def attach(self, session_id: str) -> None:
+        """Open the stream of this session, if it is not open."""
+        busy = (self._opening, self._stream, self._timer) != (None, None, None)
+        if session_id == self._session and busy:
+            return
+        self._drop()
+        self._session = session_id
+        self._open()
+
+    def _open(self) -> None:
+        self._timer = None
+        context = self._context
+        endpoint = context.endpoint.below(self._session)
+        opening = self._http.open(endpoint, _HEADERS, context.network_delay)
+        self._opening = opening
+
+        def opened(response: Any) -> None:
+            kinds = response.headers.getRawHeaders(b"Content-Type") or [b""]
+            stream = _Stream(self, context.max_response, context.reactor.seconds())
+            response.deliverBody(stream)
+            if self._opening is not opening:
+                stream.abort()
+                return
+            self._opening = None
+            self._stream = stream
+            if not kinds[0].lower().startswith(b"text/event-stream"):
+                stream.fail(Unusable("the answer is no event stream"))
+
+        def failed(failure: Failure) -> None:
+            if self._opening is opening:
+                self._opening = None
+                self._receiver.broken(_judged(failure))
+
+        opening.addCallbacks(opened, failed)
+
+    def received(self, stream: _Stream, messages: list[Message]) -> None:
+        """Hear of messages from a stream."""
+        if stream is self._stream:
+            self._receiver.received(messages)
+
+    def ended(self, stream: _Stream, error: TransportError | None) -> None:
+        """Hear that a stream has ended, with None for a regular end."""
+        if stream is not self._stream:
+            return
+        self._stream = None
+        reactor = self._context.reactor
+        if error is None and reactor.seconds() - stream.opened_at >= SHORTEST:
+            delay = REOPEN if stream.retry is None else max(stream.retry, REOPEN)
+            self._timer = reactor.callLater(delay, self._open)
+        else:
+            self._receiver.broken(error or NoReply("the event stream ended at once"))
+
+    def _drop(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.cancel()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def close(self) -> Deferred[None]:
+        """Close the stream, abort what is in flight, close idle connections."""
+        self._drop()
+        return self._http.close()
+
+
+def _judged(failure: Failure) -> TransportError:
+    error = failure.value
+    if not isinstance(error, NoReply) or error.status in _GATEWAY:
+        return explained(failure)
+    if error.status is not None or isinstance(error, Silent):
+        # A proxy that waits for the end of the body never answers a stream.
+        return Unusable(f"no event stream: {error}", error.status)
+    return error
+
+
+class _Stream(Protocol):
+    """The body of the answer: events until it ends."""
+
+    def __init__(self, owner: EventSource, limit: int, now: float) -> None:
+        self._owner = owner
+        self._events = EventStream(limit)
+        self._ended = False
+        self.opened_at = now
+
+    @property
+    def retry(self) -> float | None:
+        return self._events.retry
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            for event in self._events.feed(data):
+                if self._ended:
+                    return
+                self._owner.received(self, read(event))
+        except TooLong:
+            self.fail(NoReply("an event is larger than what is read"))
+        except NoReply as error:
+            self.fail(error)
+
+    def fail(self, error: TransportError) -> None:
+        self._end(error)
+        self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # However it ends: a stream has no length, and a proxy may cut it.
+        self._end(None)
+
+    def _end(self, error: TransportError | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._owner.ended(self, error)
+
+    def abort(self) -> None:
+        self._ended = True
+        lose = getattr(self.transport, "loseConnection", None)
+        if lose is not None:
+            lose()

@@ -1,0 +1,181 @@
+"""Autobahn's client protocol, reduced to what the ``websocket`` transport wants.
+
+All timers are the transport's own: Autobahn's run on the global reactor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol, cast
+
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.websocket.compress import (
+    PerMessageDeflateOffer,
+    PerMessageDeflateResponse,
+    PerMessageDeflateResponseAccept,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from txbayeux.transport.cookies import cookie_header, store_cookies
+from txbayeux.transport.interface import (
+    Context,
+    NoReply,
+    TransportError,
+    Unreachable,
+    Unusable,
+)
+from txbayeux.transport.trouble import explained
+
+__all__ = ["FrameFactory", "FrameProtocol", "Listener"]
+
+_TOO_BIG: Final = 1009
+_MAX_HEAD: Final = 64 * 1024
+_GATEWAY: Final = frozenset({500, 502, 503, 504})
+
+
+class Listener(Protocol):
+    """What hears of one connection."""
+
+    def opened(self, protocol: FrameProtocol) -> None:
+        """Hear that frames can be sent."""
+
+    def message(self, payload: bytes, is_binary: bool) -> None:
+        """Take a message."""
+
+    def heard(self) -> None:
+        """Hear that the peer is alive."""
+
+    def closing(self, error: TransportError) -> None:
+        """Hear that the peer closes; it has been answered."""
+
+    def fail(self, error: TransportError) -> None:
+        """Drop the connection for what came over it."""
+
+    def lost(self, error: TransportError) -> None:
+        """Hear that the connection is gone."""
+
+
+class FrameProtocol(WebSocketClientProtocol):
+    """Autobahn's protocol, reduced to what :class:`Listener` wants to know."""
+
+    def __init__(self, listener: Listener, context: Context) -> None:
+        super().__init__()
+        self._listener = listener
+        self._context = context
+        self._is_open = False
+        self._head = 0
+        self._reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes; garbage that Autobahn lets escape ends the connection."""
+        if not self._is_open:
+            self._head += len(data)
+            if self._head > _MAX_HEAD:
+                self._listener.fail(Unusable("the answer to the upgrade has no end"))
+                return
+        try:
+            super().dataReceived(data)
+        except Exception as error:
+            # Autobahn lets some garbage, such as bytes that are no text, escape.
+            self._listener.fail(NoReply(f"broken frame: {error}"))
+
+    def onConnect(self, response: object) -> None:
+        """Keep the cookies that came with the upgrade."""
+        lines = self.http_response_data.decode("latin-1").split("\r\n")
+        cookies = [
+            line.partition(":")[2].strip()
+            for line in lines
+            if line.lower().startswith("set-cookie:") and line.isascii()
+        ]
+        store_cookies(self._context.jar, self._context.endpoint, cookies)
+
+    def onOpen(self) -> None:
+        """Hear that the upgrade is done."""
+        self._is_open = True
+        self._listener.opened(self)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Pass a message on."""
+        self._listener.message(payload, isBinary)
+
+    def onPong(self, payload: bytes) -> None:
+        """Pass on that the peer is alive."""
+        self._listener.heard()
+
+    def onCloseFrame(self, code: int, reasonRaw: bytes) -> Any:
+        """Answer as Autobahn does, and pass it on at once."""
+        by_peer = self.state == self.STATE_OPEN
+        is_wrong = super().onCloseFrame(code, reasonRaw)
+        if by_peer:
+            status = 413 if code == _TOO_BIG else None
+            why = f"the socket was closed: {code}"
+            self._listener.closing(NoReply(why, status))
+        return is_wrong
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Keep the reason, which Autobahn drops."""
+        self._reason = reason
+        super().connectionLost(reason)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Pass on that the connection is gone, and why."""
+        self._listener.lost(self._trouble(code, reason))
+
+    def _trouble(self, code: int | None, reason: str | None) -> TransportError:
+        cause = explained(self._reason or Failure(NoReply("closed")))
+        if isinstance(cause, Unreachable):  # TLS: Autobahn opens before it is verified
+            return cause
+        if self._is_open:
+            return NoReply(f"the socket was closed: {code} {reason or ''}".rstrip())
+        status_line = getattr(self, "http_status_line", "")
+        words = status_line.split()
+        status = int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
+        if status is None:
+            return NoReply("the connection was closed before it was upgraded")
+        why = f"the upgrade was refused: {status_line[:100]}"
+        # A gateway whose server restarts says nothing of whether sockets work.
+        return (NoReply if status in _GATEWAY else Unusable)(why, status)
+
+    def abort(self) -> None:
+        """Drop the connection; ``onClose`` follows."""
+        cast(Any, self.transport).abortConnection()
+
+
+class FrameFactory(WebSocketClientFactory):
+    """Makes one :class:`FrameProtocol`, with the headers of its upgrade."""
+
+    def __init__(self, listener: Listener, context: Context) -> None:
+        endpoint = context.endpoint
+        headers = dict(context.headers_for(endpoint))
+        cookie = cookie_header(context.jar, endpoint)
+        if cookie is not None:
+            headers.setdefault("Cookie", cookie)
+        super().__init__(endpoint.socket_url, headers=headers, reactor=context.reactor)
+        if ":" in endpoint.host:
+            self.host = f"[{endpoint.host}]"  # for the Host header
+        self.noisy = False
+        self._made = (listener, context)
+        self.setProtocolOptions(
+            maxFramePayloadSize=context.max_response,
+            maxMessagePayloadSize=context.max_response,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            serverConnectionDropTimeout=0,
+        )
+        if context.compression:
+            self.setProtocolOptions(
+                perMessageCompressionOffers=[PerMessageDeflateOffer()],
+                perMessageCompressionAccept=_accept,
+            )
+
+    def buildProtocol(self, addr: object) -> FrameProtocol:
+        """Make the protocol of one connection."""
+        protocol = FrameProtocol(*self._made)
+        protocol.factory = self
+        return protocol
+
+
+def _accept(response: object) -> PerMessageDeflateResponseAccept | None:
+    if isinstance(response, PerMessageDeflateResponse):
+        return PerMessageDeflateResponseAccept(response)
+    return None

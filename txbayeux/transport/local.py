@@ -1,0 +1,165 @@
+"""The ``in-process`` connection type: a client of a server in the same process.
+
+Messages pass through JSON all the same, so that neither side holds the other's
+objects; there is no network to fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from txbayeux.message import Entry, Message, decode, encode_list
+from txbayeux.response import Processor, Response
+from txbayeux.transport.exchange import Exchange
+from txbayeux.transport.interface import Context, Factory, NoReply, Receiver
+
+__all__ = ["Local", "in_process"]
+
+
+def in_process(server: Processor) -> Factory:
+    """Make the factory of transports to ``server``."""
+
+    def factory(context: Context, receiver: Receiver) -> Local:
+        return Local(context, receiver, server)
+
+    return factory
+
+
+class Local:
+    """Talks to a :class:`~txbayeux.response.Processor`."""
+
+    connection_type = "in-process"
+    pipelined = True
+    batch_bytes = 1024 * 1024
+
+    def __init__(self, context: Context, receiver: Receiver, server: Processor) -> None:
+        self._context = context
+        self._receiver = receiver
+        self._server = server
+        self._outlet: Any = None
+        self._turn: Deferred[None] = succeed(None)
+        self._held: dict[Deferred[Response], None] = {}
+        self._exchanges: dict[Exchange, Deferred[None]] = {}
+        self._closed = False
+
+    def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
+        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        exchange = Exchange(messages)
+        done: Deferred[None] = Deferred(lambda _: self._forget(exchange))
+        self._exchanges[exchange] = done
+        text = encode_list(messages)
+
+        def silent(result: object, seconds: float) -> Any:
+            raise NoReply(f"no reply within {seconds:g} s")
+
+        done.addTimeout(timeout, self._context.reactor, silent)
+        before, self._turn = self._turn, Deferred()
+        turn = self._turn
+
+        def process(_: object) -> None:
+            processing = self._server.process(decode(text), None, self._stream())
+            processing.addCallback(self._answered)
+            processing.addErrback(self._wrong, exchange)
+            processing.addBoth(lambda _: turn.callback(None))
+
+        before.addCallback(process)
+        return done
+
+    def _stream(self) -> Any:
+        if self._outlet is None:
+            self._outlet = self._server.outlet(_Inlet(self), cast(Any, None))
+        return self._outlet
+
+    def _answered(self, response: Response) -> None:
+        if self._closed:
+            response.give_back()
+        else:
+            self._take(response.items)
+        held = response.held
+        if held is None:
+            return
+        if self._closed:
+            held.addErrback(lambda _: None)
+            held.cancel()
+            return
+        self._held[held] = None
+
+        def released(result: Any) -> None:
+            self._held.pop(held, None)
+            if isinstance(result, Response):
+                self._answered(result)
+
+        held.addBoth(released)
+
+    def _wrong(self, failure: Failure, exchange: Exchange) -> None:
+        done = self._drop(exchange)
+        if done is not None:
+            done.errback(NoReply(f"the server failed: {failure.value}"))
+
+    def _forget(self, exchange: Exchange) -> None:
+        self._drop(exchange)
+
+    def _drop(self, exchange: Exchange) -> Deferred[None] | None:
+        return self._exchanges.pop(exchange, None)
+
+    def _take(self, items: Sequence[Message | Entry]) -> None:
+        if not items:
+            return
+        messages = decode(encode_list(items))
+        for exchange in self._exchanges:
+            exchange.note(messages)
+        self._receiver.received(messages)
+        for exchange in [e for e in self._exchanges if e.complete]:
+            done = self._drop(exchange)
+            if done is not None:
+                done.callback(None)
+
+    def attach(self, session_id: str) -> None:
+        """Nothing to do: the first connect ties the stream to its session."""
+
+    def close(self) -> Deferred[None]:
+        """Withdraw what is held; what was delivered to a closed one is given back."""
+        if not self._closed:
+            self._closed = True
+            for held in list(self._held):
+                held.cancel()
+            if self._outlet is not None:
+                self._server.detach(self._outlet)
+            for exchange in list(self._exchanges):
+                done = self._drop(exchange)
+                if done is not None:
+                    done.errback(NoReply("the transport was closed"))
+        return succeed(None)
+
+    def pushed(self, entries: Sequence[Entry]) -> None:
+        """Take messages that the server pushes."""
+        if not self._closed:
+            self._take(entries)
+
+    def ended(self) -> None:
+        """Hear that the server ended the session."""
+        if not self._closed:
+            self._receiver.broken(NoReply("the server ended the session"))
+
+
+class _Inlet:
+    """The server's view of the client: a :class:`~txbayeux.interfaces.Stream`."""
+
+    writable = True
+    yields_to_polls = True
+
+    def __init__(self, owner: Local) -> None:
+        self._owner = owner
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        self._owner.pushed(entries)
+
+    def replaced(self) -> None:
+        """Do nothing: the client itself decides what goes where."""
+
+    def close(self, reason: object) -> None:
+        self._owner.ended()

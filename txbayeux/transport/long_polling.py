@@ -1,0 +1,67 @@
+"""The ``long-polling`` connection type: messages by POST, answers in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.message import Message, encode_list
+from txbayeux.transport.exchange import Exchange, read
+from txbayeux.transport.http import Http
+from txbayeux.transport.interface import Context, Receiver
+
+__all__ = ["LongPolling", "post"]
+
+_HEADERS: Final = {"Content-Type": "application/json;charset=UTF-8"}
+BATCH_BYTES: Final = 256 * 1024
+"""A quarter of what our server takes in one request, and Jetty's form limit."""
+
+
+class LongPolling:
+    """Source: Bayeux specification, "The long-polling Transport"."""
+
+    connection_type = "long-polling"
+    # Two requests on two connections may overtake one another.
+    pipelined = False
+    batch_bytes = BATCH_BYTES
+
+    def __init__(
+        self, context: Context, receiver: Receiver, http: Http | None = None
+    ) -> None:
+        self._context = context
+        self._receiver = receiver
+        self._http = http or Http(context)
+
+    def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
+        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        return post(self._http, self._context, self._receiver, messages, timeout)
+
+    def attach(self, session_id: str) -> None:
+        """Nothing to do: each request names its session."""
+
+    def close(self) -> Deferred[None]:
+        """Abort what is in flight, close idle connections."""
+        return self._http.close()
+
+
+def post(
+    http: Http,
+    context: Context,
+    receiver: Receiver,
+    messages: Sequence[Message],
+    timeout: float,
+) -> Deferred[None]:
+    """POST a batch and hand on what comes back; as :meth:`Transport.send`."""
+    exchange = Exchange(messages)
+
+    def answered(body: bytes) -> None:
+        received = read(body)
+        exchange.note(received)
+        receiver.received(received)
+        exchange.require_complete()
+
+    body = encode_list(messages)
+    asking = http.request("POST", context.endpoint, _HEADERS, body, timeout)
+    return asking.addCallback(answered)
