@@ -58,9 +58,7 @@ class Stage:
     def send(self, timeout: float = 10) -> list[Any]:
         return outcome(self.transport.send([PUBLISH], timeout))
 
-    def answer(
-        self, body: bytes = BODY, *headers: str, status: str = "200 OK"
-    ) -> None:
+    def answer(self, body: bytes = BODY, *headers: str, status: str = "200 OK") -> None:
         head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
         self.pipe.send("\r\n".join(head).encode() + body)
 
@@ -181,7 +179,9 @@ def test_an_error_page_without_end_is_not_read_for_ever() -> None:
     assert stage.pipe.aborted
 
 
-@pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n["])
+@pytest.mark.parametrize(
+    "piece", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n["]
+)
 def test_silence_is_bounded_and_the_connection_aborted(piece: bytes) -> None:
     stage = Stage()
     done = stage.send(timeout=10)
@@ -294,7 +294,9 @@ def test_a_redirect_to_another_origin_is_not_followed(
     assert stage.pipe.written.count(b"POST") == 1
 
 
-@pytest.mark.parametrize("location", ["javascript:x", "http://[::1", "http://x:y/", "\xff"])
+@pytest.mark.parametrize(
+    "location", ["javascript:x", "http://[::1", "http://x:y/", "\xff"]
+)
 def test_a_redirect_that_leads_nowhere(location: str) -> None:
     stage = Stage()
     done = stage.send()
