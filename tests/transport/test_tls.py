@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import itertools
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,13 @@ from txbayeux.client import Client
 from txbayeux.transport.interface import Unreachable
 from txbayeux.transport.tls import TLSPolicy
 
+# Twisted hands pyOpenSSL what this has begun to deprecate.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:dump_privatekey:DeprecationWarning"),
+]
+
+_numbers = itertools.count()
 DAY = datetime.timedelta(days=1)
 ADDRESS = "127.0.0.1"
 
@@ -60,7 +68,8 @@ def made(
     is_ca: bool = False,
 ) -> Identity:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "txbayeux test")])
+    common = f"txbayeux test {next(_numbers)}"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
     now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
@@ -72,7 +81,9 @@ def made(
         .not_valid_after(now + ages[1] * DAY)
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), True)
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]),
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address(address))]
+            ),
             False,
         )
     )

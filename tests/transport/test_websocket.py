@@ -18,6 +18,7 @@ from txbayeux.transport.interface import (
 from .sockets import PUBLISH, REPLY, Stage, frame, frames
 from .support import outcome
 
+
 def test_a_socket_is_opened_for_the_first_message_and_kept() -> None:
     stage = Stage()
     assert stage.network.pipes == []

@@ -71,7 +71,7 @@ class Connection:
         self._timer: Any = None
         self._credentials: Credentials | None = None
         self._refused_with: tuple[Credentials, Exception] | None = None
-        self._farewell = Farewell(roads, courier, self._stopped)
+        self._farewell = Farewell(reactor, roads, courier, self._stopped)
 
     @property
     def state(self) -> State:

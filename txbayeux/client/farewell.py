@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
@@ -21,14 +21,17 @@ class Farewell:
     """Ends a session and the transports; said once."""
 
     def __init__(
-        self, roads: Roads, courier: Courier, said: Callable[[], None]
+        self, reactor: Any, roads: Roads, courier: Courier, said: Callable[[], None]
     ) -> None:
         """:param said: called when nothing is left."""
+        self._reactor = reactor
         self._roads = roads
         self._courier = courier
         self._said = said
         self._waiting: list[Deferred[None]] = []
         self._flights: list[Flight] = []
+        self._timer: Any = None
+        self._closing = False
 
     def wait(self) -> Deferred[None]:
         """Give what fires when nothing is left."""
@@ -49,6 +52,8 @@ class Farewell:
         message = {"channel": channels.DISCONNECT, "clientId": session}
         ticket = Ticket(message, lambda _: self._close(), lambda _: self._close())
         delay = min(DISCONNECT_SECONDS, self._roads.network_delay)
+        # Also for a reply that an extension sits on.
+        self._timer = self._reactor.callLater(delay, self._close)
         flight = self._courier.send(self._roads.current, [ticket], delay)
         self._flights.append(flight)
 
@@ -60,6 +65,11 @@ class Farewell:
             for deferred in waiting:
                 deferred.callback(None)
 
+        if self._closing:
+            return
+        self._closing = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self._roads.close().addBoth(closed)
         for flight in self._flights:
             flight.give_up()
