@@ -8,7 +8,7 @@ VENV   := .venv
 LOWEST := build/lowest
 PIP    := -m pip --disable-pip-version-check --require-virtualenv install --quiet
 
-.PHONY: help run test test-lowest lint format clean
+.PHONY: help run test test-lowest bench lint format clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -23,6 +23,9 @@ test: $(VENV)/.test ## Run the tests (MARKS='not chaos', ARGS='-k word')
 
 test-lowest: $(LOWEST)/.test ## Run them with the oldest dependencies that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -m 'not interop and not chaos and not packaging' $(ARGS)
+
+bench: $(VENV)/.test ## Measure beside other servers, into build/bench (QUICK=1: minutes)
+	$(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	$(VENV)/bin/ruff check .

@@ -9,11 +9,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import Data
 
-from txbayeux.adapter.resource import BayeuxResource
+from txbayeux import BayeuxResource, Limits, MemoryEngine, Server
 from txbayeux.adapter.site import bounded_request
-from txbayeux.engine.memory import MemoryEngine
-from txbayeux.limits import Limits
-from txbayeux.server import Server
 
 
 def site(clock) -> Site:

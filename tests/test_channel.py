@@ -242,3 +242,12 @@ def test_the_index_agrees_with_a_walk(
             {who for pattern, who in plain if spec_matches(pattern, channel)}
         )
     assert len(index) == len({pattern for pattern, _ in plain})
+
+
+def test_long_names_are_not_kept() -> None:
+    names = ["/" + character * (MAX_LENGTH - 1) for character in "ab"]
+    first = [expand(name) for name in names]
+    again = [expand(name) for name in names]
+    assert first == again
+    assert not any(one is other for one, other in zip(first, again, strict=True))
+    assert expand("/a/b") is expand("/a/b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
-from examples import nested
+from examples import clock, nested
 from tests.test_service import HANDSHAKE, Running, post
 
 
@@ -41,6 +42,27 @@ def test_nested_serves_a_page_and_bayeux() -> None:
         protocol.makeConnection(transport)
         protocol.dataReceived(request)
         assert expected in transport.value()
+
+
+def test_clock_ticks_for_those_who_listen() -> None:
+    reactor = MemoryReactorClock()
+    site = clock.site(reactor)
+
+    def ask(message: Any) -> Any:
+        transport = StringTransport()
+        protocol: Any = site.buildProtocol(None)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(post(message))
+        return json.loads(transport.value().partition(b"\r\n\r\n")[2])
+
+    (reply,) = ask(HANDSHAKE)
+    mine = {"clientId": reply["clientId"]}
+    ask({"channel": "/meta/subscribe", "subscription": "/clock", **mine})
+    reactor.pump([1, 1])
+    now = {"connectionType": "long-polling", "advice": {"timeout": 0}}
+    replies = ask({"channel": "/meta/connect", **mine, **now})
+    seconds = [reply["data"]["seconds"] for reply in replies if "data" in reply]
+    assert seconds == [1, 2]
 
 
 def test_auth_lets_users_write_their_own_channels() -> None:

@@ -179,9 +179,12 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "x"], "invalid literal"),
         (["--port", "70000"], "0 to 65535"),
         (["--port", "1", "--mount", "/a?b"], "--mount"),
+        (["--port", "1", "--mount", "/static/"], "/static is taken"),
         (["--port", "1", "--timeout", "nan"], "seconds"),
         (["--port", "1", "--timeout", "-1"], "seconds"),
         (["--port", "1", "--max-queue-bytes", "0"], "1 or more"),
+        (["--port", "1", "--timeout", "60"], "longer than --timeout"),
+        (["--port", "1", "--interval", "61"], "longer than --timeout"),
         (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
         (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),
@@ -192,6 +195,35 @@ def test_a_wrong_option_is_refused_in_words(
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         Options().parseOptions(arguments)
+
+
+@pytest.mark.parametrize("option", ["--listen", "--admin"])
+@pytest.mark.parametrize(
+    ("endpoint", "complaint"),
+    [
+        ("nonsense", "Unknown endpoint type: 'nonsense'"),
+        ("tcp:abc", "abc"),
+        ("ssl:1:privateKey=/nowhere.pem", "No such file or directory: '/nowhere.pem'"),
+    ],
+)
+def test_a_wrong_endpoint_is_refused_in_words(
+    option: str, endpoint: str, complaint: str
+) -> None:
+    options = Options()
+    options.parseOptions(["--port", "1", option, endpoint])
+    with pytest.raises(SystemExit, match=f"{option} {endpoint}: .*{complaint}"):
+        makeService(options, MemoryReactorClock())
+
+
+def test_what_tls_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(reactor: object, endpoint: str) -> None:
+        raise ImportError("No module named 'OpenSSL'")
+
+    monkeypatch.setattr("txbayeux.tap.serverFromString", missing)
+    options = Options()
+    options.parseOptions(["--listen", "ssl:1"])
+    with pytest.raises(SystemExit, match=r"'txbayeux\[tls\]'"):
+        makeService(options, MemoryReactorClock())
 
 
 def test_help_shows_every_option_and_examples_as_they_are_typed() -> None:

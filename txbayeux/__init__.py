@@ -1,1 +1,55 @@
-"""Bayeux publish/subscribe for Twisted."""
+"""Bayeux publish/subscribe for Twisted.
+
+The names that applications use; each is imported when it is first asked for, so
+that nobody pays for Autobahn who wants a channel's name checked.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from txbayeux.adapter.resource import BayeuxResource
+    from txbayeux.client import Client, Subscription
+    from txbayeux.engine.memory import MemoryEngine
+    from txbayeux.errors import BayeuxError
+    from txbayeux.extension import Extension
+    from txbayeux.limits import Limits
+    from txbayeux.message import Message
+    from txbayeux.origins import Origins
+    from txbayeux.server import Server, ServerOptions
+
+__all__ = [
+    "BayeuxError",
+    "BayeuxResource",
+    "Client",
+    "Extension",
+    "Limits",
+    "MemoryEngine",
+    "Message",
+    "Origins",
+    "Server",
+    "ServerOptions",
+    "Subscription",
+]
+
+_HOMES: Final = {
+    "BayeuxError": "errors",
+    "BayeuxResource": "adapter.resource",
+    "Client": "client",
+    "Extension": "extension",
+    "Limits": "limits",
+    "MemoryEngine": "engine.memory",
+    "Message": "message",
+    "Origins": "origins",
+    "Server": "server",
+    "ServerOptions": "server",
+    "Subscription": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

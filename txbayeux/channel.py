@@ -42,6 +42,9 @@ MAX_LENGTH: Final = 1024
 MAX_SEGMENTS: Final = 64
 """Most segments of a channel name or pattern."""
 
+_KEPT: Final = 128
+"""Longest name whose patterns are kept for its next message."""
+
 # `\Z`, not `$`: `$` also matches before a final newline.
 _SEGMENT = r"[A-Za-z0-9\-_!~()$@]+"
 _NAME = re.compile(rf"(?:/{_SEGMENT}){{1,{MAX_SEGMENTS}}}\Z")
@@ -86,16 +89,23 @@ def is_service(channel: str) -> bool:
     return channel.startswith("/service/") or channel == "/service"
 
 
-@lru_cache(maxsize=4096)
 def expand(name: str) -> tuple[str, ...]:
     """Give the name itself and every pattern that matches it.
 
     ``/a/b`` gives ``/a/b``, ``/a/*``, ``/a/**`` and ``/**``: at most two more
     than the name has segments.  ``name`` must satisfy :func:`is_name`.
     """
+    # The longest names are expanded into 40 KiB: 4,096 of those are not to be kept.
+    return _expand_known(name) if len(name) <= _KEPT else _expand(name)
+
+
+def _expand(name: str) -> tuple[str, ...]:
     cuts = [i for i, character in enumerate(name) if character == "/"]
     parents = [name[:cut] for cut in reversed(cuts)]
     return (name, f"{parents[0]}/*", *(f"{parent}/**" for parent in parents))
+
+
+_expand_known = lru_cache(maxsize=4096)(_expand)
 
 
 def matches(pattern: str, name: str) -> bool:

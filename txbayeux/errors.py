@@ -12,6 +12,7 @@ from typing import Final
 
 __all__ = [
     "BayeuxError",
+    "TooManySessions",
     "TooManySubscriptions",
     "UnknownSession",
     "bad_request",
@@ -68,6 +69,13 @@ class UnknownSession(BayeuxError):
 
     def __init__(self, session_id: str, why: str = "Unknown client") -> None:
         super().__init__(402, (session_id,), why)
+
+
+class TooManySessions(BayeuxError):
+    """The service would pass its limit of sessions; none was made."""
+
+    def __init__(self) -> None:
+        super().__init__(503, (), "Too many sessions")
 
 
 class TooManySubscriptions(BayeuxError):

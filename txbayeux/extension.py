@@ -6,6 +6,8 @@ it gives back the message, another one, None to drop it, or a Deferred of any
 of these.  Setting ``message["error"]`` refuses it (Faye's convention).  The
 order is that of installation, both ways.  On the client, ``request`` is None.
 
+The message's ``channel`` is a string; nothing else about it has been checked yet.
+
 An extension that has ``installed`` is handed the server, or the client, once
 before the first message: to publish, to listen to events, to serve a channel.
 
@@ -53,6 +55,8 @@ class Pipeline:
             for extension in extensions
             if hasattr(extension, direction)
         ]
+        self.empty = not self._steps
+        """Whether there is nothing to pass through."""
         self.meta_only = all(
             patterns is not None and all(map(channels.is_meta, patterns))
             for patterns, _ in self._steps
@@ -60,12 +64,13 @@ class Pipeline:
         """Whether published messages need not be shown to any extension."""
 
     def sees(self, channel: object) -> bool:
-        """Tell whether some extension wants the messages of ``channel``."""
-        if not self._steps:
+        """Tell whether some extension wants the messages of ``channel``.
+
+        What has no channel is no message, whose refusal nobody need see.
+        """
+        if not self._steps or not isinstance(channel, str):
             return False
-        if self.meta_only and not (
-            isinstance(channel, str) and channels.is_meta(channel)
-        ):
+        if self.meta_only and not channels.is_meta(channel):
             return False
         return any(_wants(patterns, channel) for patterns, _ in self._steps)
 

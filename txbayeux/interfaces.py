@@ -173,7 +173,10 @@ class Engine(Protocol):
         """Answer every held connect now, with what waits for it."""
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
-        """Make a session and give its id: alphanumeric, 128 random bits or more."""
+        """Make a session and give its id: alphanumeric, 128 random bits or more.
+
+        Fails with :class:`~txbayeux.errors.TooManySessions`, having made none.
+        """
 
     def destroy_session(
         self, session_id: str, reason: Reason, why: str | None = None

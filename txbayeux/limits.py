@@ -9,7 +9,7 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one request and one session may use.
+    """What one request, one session, and all sessions together may use.
 
     All are on by default; each must be a positive integer.
 
@@ -21,6 +21,9 @@ class Limits:
 
     batch_messages: int = 1000
     """Bayeux messages in one request."""
+
+    sessions: int = 100_000
+    """Sessions that one process holds; past it handshakes are refused."""
 
     session_subscriptions: int = 1000
     """Channels and patterns that one session is subscribed to."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from twisted.application.service import IService
+from twisted.internet.endpoints import serverFromString
 from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
+from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
@@ -29,6 +33,8 @@ Examples:
       with TLS; --listen takes any endpoint string of Twisted's
   twistd -n bayeux --port 8000 --allow-origin https://www.example.com
       for the pages of another site
+  twistd -n bayeux --port 8001 --redis redis://127.0.0.1:6379/0
+      as one of any number of front-ends that are one service
   twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
       with code of yours that sees each message
   curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
@@ -106,6 +112,13 @@ class Options(UsageOptions):
             _count,
         ],
         [
+            "max-sessions",
+            None,
+            _DEFAULTS.sessions,
+            "Most sessions; past it, handshakes are refused",
+            _count,
+        ],
+        [
             "max-session-subscriptions",
             None,
             _DEFAULTS.session_subscriptions,
@@ -125,6 +138,20 @@ class Options(UsageOptions):
             _DEFAULTS.queue_bytes,
             "Most bytes waiting for one session; past it, it is closed",
             _count,
+        ],
+        [
+            "redis",
+            None,
+            None,
+            "Share sessions and messages with all front-ends on this Redis: "
+            "redis://[[user]:password@]host[:port][/database], rediss: for TLS, "
+            "redis+unix:///its/path, redis+sentinel://host[,host]/service",
+        ],
+        [
+            "redis-namespace",
+            None,
+            "txbayeux",
+            "How the keys in Redis begin: one service, one namespace",
         ],
         [
             "admin",
@@ -172,15 +199,40 @@ class Options(UsageOptions):
         """
         if self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
+        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
+            # EventSource clients are told to connect once in --timeout only.
+            raise UsageError(
+                "--session-timeout must be longer than --timeout and --interval"
+            )
         mount = "/" + self["mount"].strip("/")
         if any(character in mount for character in "?#% \t\\"):
             raise UsageError("--mount is a plain path like /bayeux")
+        if mount in ("/health", "/static"):
+            raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
         self["mount"] = mount
         try:
             self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
+        self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
+
+
+def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
+    """Give what makes an engine on Redis; None for the one in memory."""
+    if url is None:
+        return None
+    try:
+        # They need hiredis, and are loaded only for those who ask.
+        from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
+        from txbayeux.engine.redis.location import parse  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(f"--redis: pip install 'txbayeux[redis]' ({error})") from None
+    try:
+        location, options = parse(url), RedisOptions(namespace=namespace)
+    except ValueError as error:
+        raise UsageError(f"--redis: {error}") from None
+    return partial(RedisEngine, location=location, options=options)
 
 
 def _extension(name: str) -> Extension:
@@ -194,20 +246,49 @@ def _extension(name: str) -> Extension:
         raise UsageError(f"--extension {name}: {error!r}") from error
 
 
+def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
+    """See that an endpoint can be made of its description, keys and all.
+
+    :raises SystemExit: with a sentence; Twisted would show a traceback.
+    """
+    try:
+        serverFromString(reactor, endpoint)
+    except Exception as error:
+        what = (
+            f"twistd bayeux: {option} {endpoint}: {str(error) or type(error).__name__}"
+        )
+        if isinstance(error, ImportError):
+            what += " (for TLS: pip install 'txbayeux[tls]')"
+        raise SystemExit(what) from error
+
+
 def makeService(options: Options, reactor: Any = None) -> IService:
-    """Make the service that the options describe; ``reactor`` is for tests."""
+    """Make the service that the options describe; ``reactor`` is for tests.
+
+    :raises SystemExit: for an endpoint that cannot be listened on.
+    """
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
     endpoints = list(options["listen"])
     if options["port"] is not None:
         endpoints.insert(0, f"tcp:{options['port']}")
+    for endpoint in endpoints:
+        _check_endpoint(reactor, "--listen", endpoint)
+    if options["admin"] is not None:
+        _check_endpoint(reactor, "--admin", options["admin"])
     limits = Limits(
         request_bytes=options["max-request-bytes"],
         batch_messages=options["max-batch-messages"],
+        sessions=options["max-sessions"],
         session_subscriptions=options["max-session-subscriptions"],
         queue_messages=options["max-queue-messages"],
         queue_bytes=options["max-queue-bytes"],
     )
+    engine = None
+    if options["engine"] is not None:
+        engine = options["engine"](
+            reactor, limits=limits, session_timeout=options["session-timeout"]
+        )
     configuration = Configuration(
         endpoints=endpoints,
         admin=options["admin"],
@@ -224,4 +305,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             limits=limits,
         ),
     )
-    return BayeuxService(reactor, configuration, extensions=options["extensions"])
+    return BayeuxService(
+        reactor, configuration, extensions=options["extensions"], engine=engine
+    )

@@ -197,3 +197,7 @@ def test_the_client_script_is_not_sent_twice(tmp_path: Path) -> None:
     tag = service.ask(path="/bayeux/client.js").headers["etag"]
     answer = service.ask(path="/bayeux/client.js", if_none_match=tag)
     assert (answer.code, answer.body) == (304, b"")
+
+
+def test_no_http_2_is_offered() -> None:
+    assert Service().site.acceptableProtocols() == [b"http/1.1"]

@@ -126,3 +126,14 @@ def test_a_held_connect() -> None:
     assert transport.value() == b""
     waiting.callback(Response([1]))
     assert Answer(transport.value()).body == b"/**/cb([1]);"
+
+
+@pytest.mark.parametrize(
+    ("destination", "code"),
+    [("script", 200), ("empty", 200), ("document", 403), ("iframe", 403)],
+)
+def test_a_link_publishes_nothing(destination: str, code: int) -> None:
+    service = Service()
+    answer = service.ask(path=url(), sec_fetch_site="none", sec_fetch_dest=destination)
+    assert answer.code == code
+    assert len(service.processor.requests) == (code == 200)

@@ -88,6 +88,17 @@ def test_what_extensions_see_of_a_request() -> None:
     assert "X-Token" not in source.headers
 
 
+@pytest.mark.parametrize("byte", [b"\x85", b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e"])
+def test_a_header_cannot_be_smuggled_past_a_proxy_in_another(byte: bytes) -> None:
+    service = Service()
+    raw = request("POST", body=b"[1]", x_tag="1-x-user: root")
+    service.send(raw.replace(b"1-x-user", b"1" + byte + b"x-user"))
+    source = service.processor.requests[0][1]
+    assert source is not None
+    assert "x-user" not in source.headers
+    assert source.headers["x-tag"] == "1" + byte.decode("latin-1") + "x-user: root"
+
+
 def test_repeated_headers_are_joined() -> None:
     service = Service()
     raw = request("POST", body=b"[1]", cookie="a=1").replace(

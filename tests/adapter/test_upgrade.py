@@ -135,6 +135,7 @@ def test_a_connection_leaves_nothing_behind() -> None:
     assert socket() is None
 
 
+@pytest.mark.parametrize("door", ["twisted.web"], indirect=True)
 def test_the_http_request_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     requests: list[weakref.ref[object]] = []

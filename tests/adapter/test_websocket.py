@@ -1,6 +1,7 @@
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
+from txbayeux.adapter.websocket import MOST_HELD
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 from txbayeux.response import Response
@@ -162,6 +163,21 @@ def test_another_answer_that_takes_its_time_in_the_queue() -> None:
     answers[1].callback(Response([1]))
     assert client.messages() == [[1], [{"echo": 2}], [{"echo": 3}]]
     assert client.transport.producerState == "producing"
+
+
+def test_a_socket_waits_for_so_many_answers_only() -> None:
+    service = Service()
+    client = Client(service)
+    held: list[Deferred[Response]] = [Deferred() for _ in range(MOST_HELD + 1)]
+    service.processor.answers += [succeed(Response((), one)) for one in held]
+    client.raw(b"".join(frame(TEXT, b"[1]") for _ in held))
+    assert len(service.processor.requests) == MOST_HELD
+    assert client.transport.producerState == "paused"
+    held[3].callback(Response([3]))
+    assert len(service.processor.requests) == MOST_HELD + 1
+    held[5].callback(Response([5]))
+    assert client.transport.producerState == "producing"
+    assert client.messages() == [[3], [5]]
 
 
 def test_a_peer_that_does_not_keep_up_is_asked_for_nothing_more() -> None:

@@ -24,6 +24,8 @@ class Real(Service):
         self.server.start()
         self.resource = BayeuxResource(self.server, self.clock)
         self.site.resource.putChild(b"bayeux", self.resource)
+        if self.door is not self.site:
+            self.door.resource = self.resource
 
     def handshake(self) -> str:
         answer = self.post(

@@ -220,7 +220,7 @@ def test_a_busy_session_costs_one_alarm(house: House) -> None:
 
 def test_a_flush_can_be_asked_for(house: House) -> None:
     alice, heard = house.session("alice", "/a"), list[Entry]()
-    house.hub.listen("/a", heard.append)
+    house.hub.listeners.add("/a", heard.append)
     poll = house.connect(alice)
     house.dispatch()
     house.hub.flush()
@@ -242,4 +242,5 @@ def test_totals_count_what_was_done() -> None:
         "delivered_total": 1,
         "expired_total": 1,
         "overflowed_total": 1,
+        "refused_total": 0,
     }

@@ -70,7 +70,11 @@ def test_the_clients_timeout_is_honoured(
 @pytest.mark.parametrize(
     "advice",
     [
-        *({"timeout": value} for value in [10**9, -1, True, "0", None, [], {}, 1e308]),
+        *(
+            {"timeout": value}
+            for value in [10**9, 10**400, -1, True, "0", None, [], {}]
+        ),
+        {"timeout": 1e308},
         *(0, "x", [], None, {}),
     ],
 )

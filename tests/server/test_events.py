@@ -90,7 +90,7 @@ def test_nothing_is_told_of_what_changed_nothing(world: World, alice: Actor) -> 
     assert heard == []
 
 
-@pytest.mark.parametrize("session", [None, "", ...])
+@pytest.mark.parametrize("session", [None, "", "nobody\n", ...])
 def test_a_message_without_a_session_has_none(world: World, session: Any) -> None:
     heard = listen(world, Published)
     message = {"channel": "/a", "data": 1, "clientId": session}

@@ -209,10 +209,7 @@ def test_the_request_is_at_hand_both_ways(world: World) -> None:
         (("/meta/subscribe",), ["/meta/subscribe"]),
         (("/a/*", "/b"), ["/a/x", "/b"]),
         (("/**",), ["/meta/subscribe", "/meta/unsubscribe", "/a/x", "/b", "/c"]),
-        (
-            (),
-            ["/meta/subscribe", "/meta/unsubscribe", "/a/x", "/b", "/c", "/*", 7],
-        ),
+        ((), ["/meta/subscribe", "/meta/unsubscribe", "/a/x", "/b", "/c", "/*"]),
     ],
 )
 def test_channels_restrict_an_extension(
@@ -224,7 +221,7 @@ def test_channels_restrict_an_extension(
     alice.id = "x"
     for channel in ("/meta/subscribe", "/meta/unsubscribe"):
         alice.ask(channel, subscription="/a")
-    world.send(*({"channel": c, "data": 1} for c in ["/a/x", "/b", "/c", "/*", 7]))
+    world.send(*({"channel": c, "data": 1} for c in ["/a/x", "/b", "/c", "/*"]))
     assert seen == expected
 
 
@@ -288,3 +285,17 @@ def test_ext_that_was_only_reduced_stays_the_publishers() -> None:
 def test_no_extension_makes_a_delivery_look_like_a_reply(field: str) -> None:
     value = {"clientId": "other", "successful": True, "error": ""}[field]
     assert broadcast(put(field, value)) == {"channel": "/a", "data": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong", [1, None, [], {}, {"data": 1}, {"channel": None}, {"channel": ["/a"]}]
+)
+def test_extensions_need_not_expect_a_message_without_a_channel(wrong: Any) -> None:
+    seen: list[Message] = []
+    world = World(
+        incoming(lambda m, _: seen.append(m) or m),
+        outgoing(lambda m, _: seen.append(m) or m),
+    )
+    [reply] = world.send(wrong)
+    assert reply["error"].startswith("400:")
+    assert seen == []

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import fail
 
 from txbayeux.errors import unavailable
+from txbayeux.limits import Limits
 from txbayeux.server.options import CONNECTION_TYPES
 
 from .actors import Actor, World, now, plain
@@ -171,3 +172,14 @@ def test_an_engine_out_of_reach_asks_to_come_back_later(world: World) -> None:
     [reply] = plain(response.items)
     assert reply["error"].startswith("503:")
     assert reply["advice"] == {"reconnect": "handshake", "interval": 5000}
+
+
+def test_past_the_limit_of_sessions_clients_are_asked_to_come_back_later() -> None:
+    world = World(limits=Limits(sessions=1))
+    alice = world.actor()
+    [reply] = world.send(GOOD)
+    assert reply["error"] == "503::Too many sessions"
+    assert "clientId" not in reply
+    assert reply["advice"] == {"reconnect": "handshake", "interval": 5000}
+    alice.ask("/meta/disconnect")
+    assert world.send(GOOD)[0]["successful"]

@@ -98,3 +98,14 @@ def test_a_listener_may_publish(world: World, alice: Actor) -> None:
     now(client.publish("/service/ask", "local"))
     alice.publish("/service/ask", "remote")
     assert alice.poll() == ["local", "remote"]
+
+
+@pytest.mark.parametrize("session", ["nobody", "", None])
+def test_listeners_are_not_told_of_a_session_that_is_none(
+    world: World, session: str | None
+) -> None:
+    heard: list[Message] = []
+    world.server.client().subscribe("/service/a", heard.append)
+    [reply] = world.send({"channel": "/service/a", "data": 1, "clientId": session})
+    assert reply["successful"]
+    assert heard == [{"channel": "/service/a", "data": 1}]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -13,7 +14,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.response import Response
 
-__all__ = ["Exchange", "refuse"]
+__all__ = ["Exchange", "has_closed", "refuse"]
+
+_PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
 _log: Final = Logger()
 
@@ -29,6 +32,22 @@ def refuse(request: Request, code: int, why: str) -> bytes:
         request.setHeader(b"Content-Length", b"%d" % len(body))
         return b""
     return body
+
+
+def has_closed(transport: Any) -> bool:
+    """Ask the kernel whether the peer has closed a TCP or Unix connection.
+
+    About 1 µs.  What cannot be asked (TLS, a transport in memory) has not.
+    """
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if not isinstance(handle, socket.socket):
+        return False
+    try:
+        return handle.recv(1, _PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 class Exchange:
@@ -58,7 +77,7 @@ class Exchange:
         return NOT_DONE_YET
 
     def _answered(self, response: Response) -> None:
-        if self._gone:
+        if self._gone or self._left(response):
             response.give_back()
             if response.held is not None:
                 response.held.addCallbacks(Response.give_back, _forget)
@@ -71,11 +90,22 @@ class Exchange:
 
     def _released(self, response: Response) -> None:
         self._held = None
-        if self._gone:
+        if self._gone or self._left(response):
             response.give_back()
             return
         first = self._first.items if self._first is not None else ()
         self._finish([*first, *response.items])
+
+    def _left(self, response: Response) -> bool:
+        """Tell whether the client is known to have gone, if messages are at stake.
+
+        A connect and the end of its connection may have arrived together: the
+        reactor has read the one, the kernel knows of the other.
+        """
+        if response.delivery is None or not has_closed(self._request.transport):
+            return False
+        self._request.loseConnection()
+        return True
 
     def _finish(self, items: Sequence[Message | Entry]) -> None:
         try:

@@ -48,7 +48,8 @@ class HttpRequest:
         """HTTP headers, names in lower case; several of a name joined by a comma."""
         self.keep()
         headers: dict[str, str] = {}
-        for line in self._lines.decode("latin-1").splitlines():
+        # Not splitlines(): to it, the byte 0x85 in a value would begin a new header.
+        for line in self._lines.decode("latin-1").split("\n") if self._lines else ():
             name, _, value = line.partition(":")
             name = name.lower()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -127,8 +126,9 @@ class BayeuxResource:
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
         if self._stopping:
-            if isinstance(request.channel, HTTPChannel):
-                request.channel.persistent = False
+            channel: Any = request.channel
+            if hasattr(channel, "persistent"):  # not HTTP/2's
+                channel.persistent = False
             request.setHeader(b"Connection", b"close")
             return refuse(request, 503, "The service is stopping")
         method = request.method
@@ -196,6 +196,9 @@ class BayeuxResource:
                 "This is a Bayeux service: it is spoken to by a client such as"
                 " Faye's or CometD's, not by a browser's address bar",
             )
+        # A link in a mail, say, which no page and hence no origin is to blame for.
+        if header_of(headers, "sec-fetch-dest") not in (None, "script", "empty"):
+            return refuse(request, 403, "Messages come by GET from scripts only")
         messages = read_all(fields, self._limits)
 
         def write(request: Request, body: bytes) -> None:

@@ -105,5 +105,9 @@ class OwnSite(Site):
             parsePOSTFormSubmission=False,
         )
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """Offer no HTTP/2, which Site does where it can: a WebSocket needs HTTP/1.1."""
+        return [b"http/1.1"]
+
     def log(self, request: object) -> None:
         """Write nothing."""

@@ -16,7 +16,7 @@ from txbayeux.adapter.exchange import refuse
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
 from txbayeux.adapter.sockets import SocketFactory
 
-__all__ = ["upgrade"]
+__all__ = ["put_in_place", "upgrade"]
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
@@ -25,9 +25,9 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 def upgrade(request: Request, sockets: SocketFactory) -> bytes | int:
     """Make a socket of the request's connection, or say why not."""
     headers = request.requestHeaders
-    channel: Any = request.channel  # twisted.web's annotation leaves out HTTP/2
+    channel: Any = request.channel  # or HTTP/2's, which does not end
     key = header_of(headers, "sec-websocket-key")
-    if not isinstance(channel, HTTPChannel) or request.clientproto != b"HTTP/1.1":
+    if not hasattr(channel, "persistent") or request.clientproto != b"HTTP/1.1":
         return refuse(request, 400, "A WebSocket begins on HTTP/1.1")
     if not is_token(header_of(headers, "connection"), "upgrade"):
         return refuse(request, 400, "An upgrade needs the header Connection: upgrade")
@@ -43,6 +43,10 @@ def upgrade(request: Request, sockets: SocketFactory) -> bytes | int:
     if sockets.deflate:
         deflate = negotiate(header_of(headers, "sec-websocket-extensions"))
     socket.begin(_answer(key, deflate and deflate[1]), deflate and deflate[0])
+    if not isinstance(channel, HTTPChannel):
+        rest = channel.rest()
+        if rest:
+            socket.dataReceived(rest)
     return NOT_DONE_YET
 
 
@@ -59,19 +63,28 @@ def _answer(key: str, extensions: str | None) -> bytes:
     return b"\r\n".join([*lines, b"", b""])
 
 
+def put_in_place(transport: Any, protocol: Any) -> None:
+    """Let ``protocol`` hear what comes over ``transport``, and nobody else."""
+    if isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
+        transport.wrappedProtocol = protocol
+    elif isinstance(transport.protocol, ProtocolWrapper):  # TLS after STARTTLS
+        transport.protocol.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+
+
 def _take_over(channel: Any, socket: Any) -> None:
     """Put ``socket`` in the place of ``channel``, as Autobahn's resource does."""
+    if not isinstance(channel, HTTPChannel):
+        socket.makeConnection(channel.release(socket))
+        return
+    transport: Any
     transport, channel.transport = channel.transport, None
     # The channel is the transport's producer; left there, it and the request would
     # live as long as the socket.
     transport.unregisterProducer()
-    if isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
-        transport.wrappedProtocol = socket
-    elif isinstance(transport.protocol, ProtocolWrapper):  # TLS after STARTTLS
-        transport.protocol.wrappedProtocol = socket
-    else:
-        transport.protocol = socket
+    put_in_place(transport, socket)
     # What came in one read with the request is still on its way to the channel.
-    channel.rawDataReceived = socket.dataReceived
+    channel.rawDataReceived = socket.dataReceived  # type: ignore[method-assign]
     socket.makeConnection(transport)
     transport.resumeProducing()

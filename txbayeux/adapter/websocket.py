@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import TooLarge, read
+from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import copy_own
 from txbayeux.events import Reason
@@ -27,7 +28,7 @@ from txbayeux.response import Response
 if TYPE_CHECKING:
     from txbayeux.adapter.sockets import SocketFactory
 
-__all__ = ["Socket"]
+__all__ = ["MOST_HELD", "Socket"]
 
 _PATIENCE: Final = 4
 """Ticks that a peer may take to read what is written to it."""
@@ -41,6 +42,12 @@ _CODES: Final = {
     Reason.KICKED: 1008,
     Reason.SHUTDOWN: 1001,
 }
+
+MOST_HELD: Final = 100
+"""Answers that one socket may wait for before nothing more is read from it.
+
+A client has one connect held; the rest is a burst that storage has yet to accept.
+"""
 
 _log: Final = Logger()
 
@@ -75,7 +82,9 @@ class Socket(WebSocketServerProtocol):
     is_closed = _NobodyWaits()
     transport: Any
     message_data: Any
+    current_frame: Any
     current_frame_masker: Any
+    inside_message: bool
     closeHandshakeTimeoutCall: Any
     _perMessageCompress: Any
 
@@ -83,7 +92,9 @@ class Socket(WebSocketServerProtocol):
     writable = False
     _parted = False
     _busy = False
+    _crowded = False
     _draining = False
+    _prompt = False  # whether what is written now should not wait for more
     _silent = 0
     _farewell: int | None = None
     _backlog: deque[list[Any]] | None = None
@@ -114,7 +125,19 @@ class Socket(WebSocketServerProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Read what the peer sent."""
         self._silent = 0
-        if not self.failedByMe:
+        if (
+            self.state == self.STATE_OPEN
+            and self.current_frame is None
+            and not self.inside_message
+            and not self.data
+        ):
+            messages, data = take_messages(data, self.factory.limits.request_bytes)
+            self._prompt = len(messages) == 1 and not data
+            for message in messages:
+                if not self.failedByMe:
+                    self.onMessage(message, False)
+            self._prompt = False
+        if data and not self.failedByMe:
             self._dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -153,7 +176,7 @@ class Socket(WebSocketServerProtocol):
         else:
             if not messages:
                 self.transport.write(EMPTY_LIST)
-            elif self._busy:
+            elif self._busy or self._crowded:
                 self._wait(messages)
             else:
                 self._process(messages)
@@ -174,9 +197,9 @@ class Socket(WebSocketServerProtocol):
         self._reply(response)
         held = response.held
         if held is not None:
-            # Two for a moment, when one connect releases the other.
             self._held = (*(one for one in self._held if not one.called), held)
-            held.addCallbacks(self._reply, self._broken)
+            self._crowded = len(self._held) >= MOST_HELD
+            held.addCallbacks(self._came, self._broken)
             if self._parted:
                 held.cancel()
         if self._backlog is not None:
@@ -184,15 +207,23 @@ class Socket(WebSocketServerProtocol):
         if self._farewell is not None and not self._busy:
             self.factory.clock.callLater(0, self._depart)
 
+    def _came(self, response: Response) -> None:
+        self._reply(response)
+        if self._crowded and not self._parted:
+            self._held = tuple(one for one in self._held if not one.called)
+            self._crowded = len(self._held) >= MOST_HELD
+            if self._backlog is not None:
+                self._drain(self._backlog)
+
     def _drain(self, backlog: deque[list[Any]]) -> None:
         # A loop, since a server that answers at once would recurse for each message.
         if self._draining:
             return
         self._draining = True
-        while backlog and not self._busy and not self._parted:
+        while backlog and not (self._busy or self._crowded or self._parted):
             self._process(backlog.popleft())
         self._draining = False
-        if not self._busy:
+        if not self._busy and not self._crowded:
             self._backlog = None
             if self.writable:
                 self.transport.resumeProducing()
@@ -207,7 +238,13 @@ class Socket(WebSocketServerProtocol):
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages, each in a frame of its own."""
         if self._perMessageCompress is None:
-            self.transport.write(self.factory.frames.joined(entries))
+            frames = self.factory.frames
+            data = frames.joined(entries)
+            # The first of many to get them shares its luck with nobody.
+            if frames.repeated:
+                self.transport.write(data)
+            else:
+                write_now(self.transport, data)
         else:
             self._write(encode_list(entries))
 
@@ -246,7 +283,11 @@ class Socket(WebSocketServerProtocol):
 
     def _write(self, payload: bytes) -> None:
         if self._perMessageCompress is None or len(payload) < _WORTH_DEFLATING:
-            self.transport.write(text_frame(payload))
+            frame = text_frame(payload)
+            if self._prompt:
+                write_now(self.transport, frame)
+            else:
+                self.transport.write(frame)
         else:
             # Not sendMessage(), which applies the limit for requests to answers.
             self.beginMessage()

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.engine.alarms import Alarms
+from txbayeux.engine.listeners import Listeners
 from txbayeux.engine.session import Answer, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, DelayedCall, Delivery, Stream
@@ -35,6 +36,7 @@ class Hub:
     :param expired: is told of a session whose time is up.
     :param overflowed: is told of a session whose queue passed its limits, or that
         was sent the same too often.
+    :param returned: is given what comes back for a session that has moved away.
     """
 
     def __init__(
@@ -45,24 +47,38 @@ class Hub:
         session_timeout: float,
         expired: Callable[[Session], None],
         overflowed: Callable[[Session], None],
+        returned: Callable[[Session, Sequence[Entry]], None] | None = None,
     ) -> None:
         self._clock = clock
         self._limits = limits
         self._session_timeout = session_timeout
         self._expired = expired
         self._overflowed = overflowed
+        self._returned = returned
         self._index: SubscriptionIndex[Session] = SubscriptionIndex()
-        self._listeners: SubscriptionIndex[Callable[[Entry], None]] = (
-            SubscriptionIndex()
-        )
+        self.listeners = Listeners()
         self._by_stream: dict[Stream, Session] = {}
         self._alarms: Alarms[Session] = Alarms(clock, self._ring)
         self._dirty: list[Session] = []
-        self._heard: list[Entry] = []
         self._flush_call: DelayedCall | None = None
-        self.totals = {"published": 0, "delivered": 0, "expired": 0, "overflowed": 0}
+        self.totals = dict.fromkeys(
+            ("published", "delivered", "expired", "overflowed", "refused"), 0
+        )
+        self.position = 0
+        """Of the last entry that was dispatched; entries of the log come in order."""
+        self.lagging: set[Session] | None = None
+        """Where an engine wants to know: sessions that a flush left messages with."""
 
     # Sessions
+
+    def has_room(self, held: int) -> bool:
+        """Tell whether there may be one session more than ``held``; count if not."""
+        if held < self._limits.sessions:
+            return True
+        if not self.totals["refused"]:
+            _log.warn("Handshakes are refused: {held} sessions are held", held=held)
+        self.totals["refused"] += 1
+        return False
 
     def open(self, session: Session) -> None:
         """Hold a session; it has ``session_timeout`` to connect."""
@@ -73,9 +89,7 @@ class Hub:
 
     def close(self, session: Session, reason: Reason, why: str | None = None) -> None:
         """Let go of a session for good: answer its connect, close its stream."""
-        for channel in session.subscriptions:
-            self._index.remove(channel, session)
-        self._alarms.discard(session)
+        self._forget(session)
         session.ended, session.why = reason, why
         session.clear()
         self._answer(session)
@@ -87,6 +101,34 @@ class Hub:
                 stream.close(reason)
             except Exception:
                 _log.failure("Closing the stream of {session} failed", session=session)
+
+    def move(self, session: Session) -> None:
+        """Let go of a session that goes on elsewhere, with its queue as it is now."""
+        self._forget(session)
+        session.moved = True
+        held, session.held = session.held, None
+        if held is not None:
+            held.callback(self._released(session))
+        self._replace_stream(session, None)
+
+    def leave(self, session: Session) -> None:
+        """Let go of a session that may go on elsewhere: this process stops.
+
+        Its held connect is answered with what waits, its stream closed.
+        """
+        self._forget(session)
+        session.moved = True
+        self._answer(session)
+        stream, session.stream = session.stream, None
+        if stream is not None:
+            stream.close(Reason.SHUTDOWN)
+
+    def _forget(self, session: Session) -> None:
+        for channel in session.subscriptions:
+            self._index.remove(channel, session)
+        self._alarms.discard(session)
+        if self.lagging is not None:
+            self.lagging.discard(session)
 
     def subscribe(self, session: Session, channels: Sequence[str]) -> None:
         """Let messages on ``channels`` reach ``session`` from now on."""
@@ -160,6 +202,8 @@ class Hub:
         """Let what waits for ``stream`` answer a connect that is held beside it."""
         if session.stream is stream:
             session.stream = None
+            if self.lagging is not None:
+                self.lagging.add(session)
             self._touch(session)
 
     def resume(self, stream: Stream) -> None:
@@ -181,6 +225,7 @@ class Hub:
         The hot loop: about 0.2 µs a subscriber.
         """
         size = len(entry.json)
+        self.position = entry.position
         messages, octets = self._limits.queue_messages, self._limits.queue_bytes
         dirty = self._dirty
         full: list[Session] = []
@@ -192,8 +237,7 @@ class Hub:
                 dirty.append(session)
             if len(session.queue) > messages or session.queued_bytes > octets:
                 full.append(session)
-        if len(self._listeners):
-            self._heard.append(entry)
+        self.listeners.hear(entry)
         self.totals["published"] += 1
         self._schedule()
         for session in full:
@@ -201,6 +245,7 @@ class Hub:
 
     def deliver(self, session: Session, entry: Entry) -> None:
         """Queue ``entry`` for one session."""
+        self.position = entry.position
         session.queue.append(entry)
         session.queued_bytes += len(entry.json)
         self._touch(session)
@@ -208,19 +253,15 @@ class Hub:
 
     def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
         """Put entries that could not be written back, ahead of what came later."""
+        if session.moved:
+            if self._returned is not None and entries and not session.acknowledges:
+                self._returned(session, entries)
+            return
         if entries and session.ended is None and not session.acknowledges:
             session.queue[:0] = entries
             session.queued_bytes += sum(len(entry.json) for entry in entries)
             self._touch(session)
             self._relieve(session)
-
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.listen`."""
-        self._listeners.add(pattern, listener)
-
-    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Undo :meth:`listen`."""
-        self._listeners.remove(pattern, listener)
 
     def stop(self) -> None:
         """Leave nothing in the reactor."""
@@ -252,7 +293,7 @@ class Hub:
     def _schedule(self) -> None:
         # The end of this reactor turn: what arrives in it goes out in one write, and
         # a connection that closed in it is known to be closed.
-        if self._flush_call is None and (self._dirty or self._heard):
+        if self._flush_call is None and (self._dirty or self.listeners.waiting):
             self._flush_call = self._clock.callLater(0, self._flush_all)
 
     def _flush_all(self) -> None:
@@ -264,15 +305,7 @@ class Hub:
         dirty, self._dirty = self._dirty, []
         for session in dirty:
             self._flush(session)
-        heard, self._heard = self._heard, []
-        for entry in heard:
-            for listener in tuple(self._listeners.matching(entry.channel)):
-                try:
-                    listener(entry)
-                except Exception:
-                    _log.failure(
-                        "A listener on {channel} failed", channel=entry.channel
-                    )
+        self.listeners.tell()
 
     def _flush(self, session: Session) -> None:
         session.dirty = False
@@ -288,6 +321,8 @@ class Hub:
             except Exception:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
+        if self.lagging is not None and session.queue:
+            self.lagging.add(session)
 
     def _answer(self, session: Session) -> None:
         held = session.held
@@ -298,6 +333,8 @@ class Hub:
         if session.answers_carry_messages:
             entries = session.take()
             self.totals["delivered"] += len(entries)
+            # All that the log holds for it up to here has been sent, or is now.
+            session.seen = max(session.seen, self.position)
         held.callback(
             Answer(
                 entries=entries,

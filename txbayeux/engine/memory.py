@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.session import Session
 from txbayeux.errors import (
+    TooManySessions,
     TooManySubscriptions,
     UnknownSession,
     unavailable,
@@ -84,6 +85,8 @@ class MemoryEngine:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
         if self._observer is None:
             return fail(unavailable())
+        if not self._hub.has_room(len(self._sessions)):
+            return fail(TooManySessions())
         session = Session(
             secrets.token_hex(16), acknowledges=acknowledges, position=self._position
         )
@@ -180,11 +183,11 @@ class MemoryEngine:
 
     def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """See :meth:`txbayeux.interfaces.Engine.listen`."""
-        self._hub.listen(pattern, listener)
+        self._hub.listeners.add(pattern, listener)
 
     def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
         """See :meth:`txbayeux.interfaces.Engine.unlisten`."""
-        self._hub.unlisten(pattern, listener)
+        self._hub.listeners.remove(pattern, listener)
 
     def statistics(self) -> Mapping[str, int]:
         """See :meth:`txbayeux.interfaces.Engine.statistics`."""

@@ -53,6 +53,7 @@ class Session:
         "held",
         "hold_until",
         "id",
+        "moved",
         "queue",
         "queued_bytes",
         "repeats",
@@ -80,6 +81,7 @@ class Session:
         self.deadline = 0.0
         self.wake = AWAKE
         self.dirty = False
+        self.moved = False
         self.ended: Reason | None = None
         self.why: str | None = None
 

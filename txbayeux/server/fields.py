@@ -81,7 +81,8 @@ def connect_advice(message: Message, longest: float) -> float:
     timeout: Any = advice.get("timeout") if isinstance(advice, dict) else None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
         return longest
-    return min(timeout / 1000, longest)
+    # Compared before it is divided: an integer may be larger than any float.
+    return timeout / 1000 if timeout < longest * 1000 else longest
 
 
 def extension_field(message: Message, name: str) -> Any:

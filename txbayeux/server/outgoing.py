@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux import channel as channels
@@ -36,7 +36,7 @@ class Outgoing:
 
     def response(
         self, slots: Sequence[Message | ConnectAnswer | None], request: Request | None
-    ) -> Deferred[Response]:
+    ) -> Response | Deferred[Response]:
         """Put an answer together: messages before the connect reply they go with.
 
         A client that dies half-way through has then seen less than the reply's
@@ -55,8 +55,8 @@ class Outgoing:
         delivery: Returnable | None = None
         if deliveries:
             delivery = deliveries[0] if len(deliveries) == 1 else _Several(deliveries)
-        if not any(self._sees(item) for item in items):
-            return succeed(Response(items, None, delivery))
+        if self._pipeline.empty or not any(self._sees(item) for item in items):
+            return Response(items, None, delivery)
         return Deferred.fromCoroutine(self._piped(items, request, delivery))
 
     def outlet(self, stream: Stream, request: Request) -> Stream:

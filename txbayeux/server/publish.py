@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.errors import (
+    UnknownSession,
     channel_invalid,
     missing_parameter,
     session_required,
@@ -42,15 +44,26 @@ def publish(
     if "data" not in message:
         raise missing_parameter("data")
     session = _publisher(core, message, exchange)
-    if channels.is_service(channel):
-        known = succeed(()) if session is None else core.engine.subscribe(session, ())
-        done = known.addCallback(lambda _: core.services.handle(dict(message)))
-    else:
-        done = core.engine.publish(channel, encode(_broadcast(message, added)), session)
 
-    def accepted(_: None) -> Message:
+    def serve(publisher: str | None) -> str | None:
+        shown = {name: message[name] for name in message if name != "clientId"}
+        if publisher is not None:
+            shown["clientId"] = publisher
+        core.services.handle(shown)
+        return publisher
+
+    def find(_: None) -> Deferred[str | None] | str | None:
+        return _find(core, message) if core.events.heard(Published) else None
+
+    done: Deferred[str | None]
+    if channels.is_service(channel):
+        done = _find(core, message, session).addCallback(serve)
+    else:
+        json = encode(_broadcast(message, added))
+        done = core.engine.publish(channel, json, session).addCallback(find)
+
+    def accepted(publisher: str | None) -> Message:
         if core.events.heard(Published):
-            publisher = message.get("clientId") or None
             core.events.emit(Published(publisher, channel, message["data"]))
         answer: Message = {"channel": channel, "successful": True}
         identity = message_id(message)
@@ -71,6 +84,24 @@ def _publisher(core: Core, message: Message, exchange: Exchange) -> str | None:
     if not session:
         raise session_required()
     return session
+
+
+def _find(
+    core: Core, message: Message, required: str | None = None
+) -> Deferred[str | None]:
+    """Give the session that the message names, None for one that does not exist.
+
+    Whoever listens is to be told of sessions that are, not of what a client says.
+    """
+    named = message.get("clientId")
+    if not named:
+        return succeed(None)
+
+    def unknown(failure: Failure) -> Failure | None:
+        failure.trap(UnknownSession)
+        return failure if required is not None else None
+
+    return core.engine.subscribe(named, ()).addCallbacks(lambda _: named, unknown)
 
 
 def _broadcast(message: Message, added: Message) -> Message:

@@ -244,14 +244,29 @@ class Server:
         self, slots: Sequence[_Slot | Deferred[Any]], exchange: Exchange
     ) -> Deferred[Response]:
         # What is not there yet was begun in order; the connection need not wait for it.
-        if not any(isinstance(slot, Deferred) for slot in slots):
+        waiting = [slot for slot in slots if isinstance(slot, Deferred)]
+        if not waiting:
             there = cast(Sequence[_Slot], slots)
-            return self._outgoing.response(there, exchange.request)
-        answers: Deferred[list[_Slot]] = gatherResults(
-            [slot if isinstance(slot, Deferred) else succeed(slot) for slot in slots]
+            response = self._outgoing.response(there, exchange.request)
+            return response if isinstance(response, Deferred) else succeed(response)
+        answers: Deferred[list[_Slot]]
+        if len(slots) == 1:  # nearly always; to gather one costs 5 µs
+            answers = waiting[0].addCallback(_alone)
+        else:
+            answers = gatherResults(
+                [
+                    slot if isinstance(slot, Deferred) else succeed(slot)
+                    for slot in slots
+                ]
+            )
+        held: Deferred[Response] = answers.addCallback(
+            self._outgoing.response, exchange.request
         )
-        held = answers.addCallback(self._outgoing.response, exchange.request)
         return succeed(Response((), held))
+
+
+def _alone(slot: _Slot) -> list[_Slot]:
+    return [slot]
 
 
 def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
+from txbayeux.adapter.front import FrontFactory
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import OwnSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
@@ -98,9 +99,15 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=client_script(),
         )
-        site = OwnSite(self._root(configuration), reactor, limits=options.limits)
+        front = FrontFactory(
+            OwnSite(self._root(configuration), reactor, limits=options.limits),
+            self._resource,
+            reactor,
+            mount=configuration.mount,
+            most=options.limits.request_bytes,
+        )
         for endpoint in configuration.endpoints:
-            port_service(_with_backlog(endpoint), site, reactor).setServiceParent(self)
+            port_service(_with_backlog(endpoint), front, reactor).setServiceParent(self)
         if configuration.admin is not None:
             admin = OwnSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)

@@ -307,6 +307,7 @@ class DeliveryContract(EngineHarness):
         await self.until(lambda: len(heard) >= 2)
         assert heard[0] == "failed"
         assert self.data(heard[1:]) == [1]
+        self.meant(RuntimeError)
         assert await self.poll(engine, alice) == [1]
 
     @contract

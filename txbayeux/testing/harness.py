@@ -180,6 +180,12 @@ class EngineHarness:
             return error
         raise AssertionError("the session is known")
 
+    def meant(self, kind: type[Exception]) -> None:
+        """Tell Twisted's ``TestCase``, if it is one, that such were to be logged."""
+        flush = getattr(self, "flushLoggedErrors", None)
+        if flush is not None:
+            flush(kind)
+
     async def ended(self, session: str) -> Reason:
         """Wait until the end of ``session`` was told; give why."""
         await self.until(lambda: session in dict(self.observer.closed))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from txbayeux.errors import BayeuxError
+from txbayeux.errors import BayeuxError, TooManySessions
 from txbayeux.events import Reason
+from txbayeux.limits import Limits
 from txbayeux.message import encode
 from txbayeux.testing.fakes import RecordingStream
 from txbayeux.testing.harness import EngineHarness, contract
@@ -23,6 +24,21 @@ class SessionContract(EngineHarness):
         assert len(set(ids)) == 50
         # 128 bits need 22 characters of 62 kinds.
         assert all(id_.isascii() and id_.isalnum() and len(id_) >= 22 for id_ in ids)
+
+    @contract
+    async def test_past_the_limit_no_session_is_made_until_one_ends(self) -> None:
+        engine = await self.start(limits=Limits(sessions=2))
+        made: list[str] = []
+        try:
+            while len(made) < 10:  # the limit is each process's own
+                made.append(await engine.create_session())
+        except TooManySessions as error:
+            assert error.code == 503
+        assert 2 <= len(made) < 10
+        for session in made:
+            await engine.destroy_session(session, Reason.CLIENT)
+            await self.ended(session)
+        assert await self.poll(engine, await self.join(engine)) == []
 
     @contract
     async def test_an_unknown_session_is_refused_without_effect(self) -> None:

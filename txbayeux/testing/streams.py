@@ -225,6 +225,7 @@ class StreamContract(EngineHarness):
         await self.sent(bystander, 1)
         assert await self.poll(engine, alice) == [1]
         assert stream.attempts == 1
+        self.meant(RuntimeError)
 
     @contract
     async def test_an_ended_session_closes_its_stream_with_the_reason(self) -> None:

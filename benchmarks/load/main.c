@@ -1,0 +1,243 @@
+/* load: drives a Bayeux server on 127.0.0.1 over WebSocket or long-polling.
+ *
+ * Sessions subscribe, publishers publish messages that carry the time, and every delivery is
+ * counted. Either a window of messages is kept in flight (one is until all its subscribers have
+ * it), or batches go out at a rate.  What is printed is one JSON object; its CPU time and memory
+ * are those of the server's processes, whatever this program itself costs. Exit status 1 if a
+ * delivery is missing or doubled, 2 if nothing could be measured. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "load.h"
+
+static Client* clients;
+static int client_count, port;
+
+static double since(uint64_t start) { return (now_ns() - start) / 1e9; }
+
+static void wait_seconds(double seconds) {
+  uint64_t start = now_ns();
+  while (since(start) < seconds) serve_traffic(10);
+}
+
+/* Serves traffic until `*counter` reaches `goal`, unless it rests for too long. */
+static int reach(const long* counter, const long* goal) {
+  uint64_t progress = now_ns();
+  long last = *counter;
+  while (*counter < *goal) {
+    serve_traffic(20);
+    if (*counter != last) {
+      last = *counter;
+      progress = now_ns();
+    }
+    if (since(progress) > options.patience) return 0;
+  }
+  return 1;
+}
+
+static void start_sessions(void) {
+  uint64_t progress = now_ns();
+  int last = 0, started = 0;
+  while (totals.ready + totals.dead < client_count) {
+    while (started < client_count && started - totals.ready - totals.dead < options.together)
+      start_client(&clients[started++]);
+    serve_traffic(10);
+    if (totals.ready != last) {
+      last = totals.ready;
+      progress = now_ns();
+    }
+    if (since(progress) > options.patience) break;
+  }
+}
+
+static Client* next_publisher(void) {
+  static int turn;
+  return &clients[client_count - options.publishers + turn++ % options.publishers];
+}
+
+/* Publishes for so long, and waits for the last delivery. */
+static int publish_for(double seconds) {
+  uint64_t start = now_ns(), progress = start;
+  long batches = 0, last = totals.delivered, fan_out = 0;
+  static int channel;
+  for (int i = 0; i < options.channels; i++) fan_out += subscribers_of[i];
+  double deliveries_each = (double)fan_out / options.channels;
+  while (since(start) < seconds) {
+    if (options.rate > 0) {
+      while (batches < since(start) * options.rate) {
+        publish_batch(next_publisher(), rand() % options.channels);
+        batches++;
+      }
+      serve_traffic(1);
+    } else {
+      while (totals.expected - totals.delivered < options.window * deliveries_each)
+        if (!publish_batch(next_publisher(), channel++ % options.channels)) return 0;
+      serve_traffic(20);
+    }
+    if (totals.delivered != last) {
+      last = totals.delivered;
+      progress = now_ns();
+    }
+    if (since(progress) > options.patience) return 0;
+  }
+  return reach(&totals.delivered, &totals.expected);
+}
+
+static void part(void) {
+  uint64_t start = now_ns();
+  for (int i = 0, leaving = 0; i < client_count; i++) {
+    leave(&clients[i]);
+    if (++leaving % options.together == 0) serve_traffic(5);
+  }
+  for (int left = 1; left && since(start) < 5;) {
+    serve_traffic(10);
+    left = 0;
+    for (int i = 0; i < client_count; i++) left += clients[i].state == LEAVING;
+  }
+}
+
+static int read_options(int argc, char** argv) {
+  static struct option known[] = {{"port", 1, 0, 'p'},
+                                  {"mount", 1, 0, 'm'},
+                                  {"pids", 1, 0, 'i'},
+                                  {"clients", 1, 0, 'n'},
+                                  {"channels", 1, 0, 'c'},
+                                  {"subscriptions", 1, 0, 's'},
+                                  {"unrelated", 1, 0, 'u'},
+                                  {"publishers", 1, 0, 'k'},
+                                  {"own", 0, 0, 'o'},
+                                  {"batch", 1, 0, 'b'},
+                                  {"payload", 1, 0, 'l'},
+                                  {"window", 1, 0, 'w'},
+                                  {"transport", 1, 0, 't'},
+                                  {"warm-up", 1, 0, 'W'},
+                                  {"seconds", 1, 0, 'S'},
+                                  {"rate", 1, 0, 'r'},
+                                  {"idle", 1, 0, 'I'},
+                                  {"patience", 1, 0, 'P'},
+                                  {"prefix", 1, 0, 'x'},
+                                  {"together", 1, 0, 'T'},
+                                  {"stay", 0, 0, 'y'},
+                                  {"verbose", 0, 0, 'v'},
+                                  {0, 0, 0, 0}};
+  int option;
+  while ((option = getopt_long(argc, argv, "", known, 0)) != -1) switch (option) {
+      case 'p': port = atoi(optarg); break;
+      case 'm': mount = optarg; break;
+      case 'i': watch_processes(optarg); break;
+      case 'n': options.clients = atoi(optarg); break;
+      case 'c': options.channels = atoi(optarg); break;
+      case 's': options.subscriptions = atoi(optarg); break;
+      case 'u': options.unrelated = atoi(optarg); break;
+      case 'k': options.publishers = atoi(optarg); break;
+      case 'o': options.own = 1; break;
+      case 'b': options.batch = atoi(optarg); break;
+      case 'l': options.payload = atoi(optarg); break;
+      case 'w': options.window = atoi(optarg); break;
+      case 't': options.websocket = options.publish_websocket = !strcmp(optarg, "websocket"); break;
+      case 'W': options.warm_up = atof(optarg); break;
+      case 'S': options.seconds = atof(optarg); break;
+      case 'r': options.rate = atof(optarg); break;
+      case 'I': options.idle = atof(optarg); break;
+      case 'P': options.patience = atof(optarg); break;
+      case 'x': options.prefix = optarg; break;
+      case 'T': options.together = atoi(optarg); break;
+      case 'y': options.stay = 1; break;
+      case 'v': options.verbose = 1; break;
+      default: return 0;
+    }
+  return port > 0 && options.publishers >= 0 && options.channels >= options.subscriptions;
+}
+
+/* Publishers in the sessions' own names: over a socket as they are, else on a second connection. */
+static void add_publishers(void) {
+  if (!options.own || options.websocket) return;
+  for (int i = 0; i < options.publishers; i++) {
+    Client* client = &clients[client_count];
+    client->number = client_count++;
+    client->wire.port = port;
+    client->session_of = &clients[i];
+    join_session(client);
+  }
+}
+
+int main(int argc, char** argv) {
+  struct rlimit files;
+  if (!read_options(argc, argv)) {
+    fprintf(
+        stderr,
+        "usage: load --port PORT [--transport long-polling] [--clients N] [--pids PID,..] ...\n");
+    return 2;
+  }
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  open_poll();
+  srand(1);
+  if (options.own) options.publishers = options.clients;
+  client_count = options.clients + (options.own ? 0 : options.publishers);
+  clients = calloc(options.clients + options.publishers, sizeof *clients);
+  subscribers_of = calloc(options.channels, sizeof *subscribers_of);
+  for (int i = 0; i < client_count; i++) {
+    clients[i].number = i;
+    clients[i].subscribes = i < options.clients;
+    clients[i].wire.port = port;
+    clients[i].wire.is_websocket = options.websocket;
+  }
+
+  double cpu = server_cpu_seconds(), memory = server_memory_kib();
+  uint64_t start = now_ns();
+  start_sessions();
+  double set_up_seconds = since(start), set_up_cpu = server_cpu_seconds() - cpu;
+  int sessions = totals.ready;
+  if (sessions < client_count) {
+    fprintf(stderr, "only %d of %d sessions came up\n", sessions, client_count);
+    return 2;
+  }
+  add_publishers();
+  wait_seconds(0.2);
+  memory = (server_memory_kib() - memory) / sessions;
+  cpu = server_cpu_seconds();
+  if (options.idle > 0) wait_seconds(options.idle);
+  double idle_cpu = options.idle > 0 ? (server_cpu_seconds() - cpu) / options.idle / sessions : 0;
+
+  int ok = 1;
+  double seconds = 0, delivery_cpu = 0;
+  long delivered = 0, published = 0;
+  if (options.seconds > 0) {
+    ok = options.warm_up <= 0 || publish_for(options.warm_up);
+    totals.measuring = 1;
+    delivered = totals.delivered;
+    published = totals.published;
+    cpu = server_cpu_seconds();
+    start = now_ns();
+    ok = ok && publish_for(options.seconds);
+    seconds = since(start);
+    delivery_cpu = server_cpu_seconds() - cpu;
+    delivered = totals.delivered - delivered;
+    published = totals.published - published;
+    totals.measuring = 0;
+    wait_seconds(0.1); /* a doubled delivery would show here */
+  }
+  ok = ok && !totals.dead && !totals.refused && totals.delivered == totals.expected;
+  int dead = totals.dead;
+  if (!options.stay) part();
+  printf(
+      "{\"ok\": %s, \"expected\": %ld, \"delivered\": %ld, \"refused\": %ld, \"dead\": %d, "
+      "\"sessions\": %d, "
+      "\"set_up_seconds\": %.4f, \"set_up_us\": %.2f, \"session_kib\": %.3f, \"idle_us\": %.3f, "
+      "\"seconds\": %.4f, \"published\": %ld, \"deliveries\": %ld, \"deliveries_per_second\": "
+      "%.0f, "
+      "\"delivery_us\": %.4f, \"publish_us\": %.4f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+      "\"max_ms\": %.3f}\n",
+      ok ? "true" : "false", totals.expected, totals.delivered, totals.refused, dead, sessions,
+      set_up_seconds, set_up_cpu / sessions * 1e6, memory, idle_cpu * 1e6, seconds, published,
+      delivered, seconds > 0 ? delivered / seconds : 0,
+      delivered ? delivery_cpu / delivered * 1e6 : 0,
+      published ? delivery_cpu / published * 1e6 : 0, latency_ms(0.5), latency_ms(0.99),
+      latency_ms(1));
+  return ok ? 0 : 1;
+}

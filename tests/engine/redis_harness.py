@@ -1,0 +1,59 @@
+"""What contracts need to be run by the Redis engine: the real reactor, short times."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from tests.engine.redis_server import RedisServer
+from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.engine.redis.location import parse
+from txbayeux.limits import Limits
+from txbayeux.testing import EngineHarness
+
+
+def pause(seconds: float) -> Deferred[None]:
+    result: Deferred[None] = Deferred()
+    reactor.callLater(seconds, result.callback, None)  # type: ignore[attr-defined]
+    return result
+
+
+class RedisHarness(EngineHarness):
+    session_timeout = 1.0
+    hold = 0.7
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer) -> None:
+        self.server = redis_server
+        self.namespace = f"test-{secrets.token_hex(4)}"
+
+    def options(self) -> RedisOptions:
+        return RedisOptions(namespace=self.namespace)
+
+    def make_engine(self, *, limits: Limits, session_timeout: float) -> Any:
+        return RedisEngine(
+            reactor,
+            parse(self.server.url),
+            limits=limits,
+            session_timeout=session_timeout,
+            options=self.options(),
+        )
+
+    async def settle(self) -> None:
+        await pause(0.02)
+
+    async def advance(self, seconds: float) -> None:
+        await pause(seconds)
+        await self.settle()
+
+    def leftovers(self) -> Sequence[object]:
+        there: Any = reactor
+        return [call for call in there.getDelayedCalls() if _ours(call)]
+
+
+def _ours(call: Any) -> bool:
+    # pytest-twisted's own greenlet keeps one.
+    return "pytest" not in getattr(call.func, "__module__", "")

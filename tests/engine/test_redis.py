@@ -1,0 +1,8 @@
+"""The Redis engine keeps the engines' contract."""
+
+from tests.engine.redis_harness import RedisHarness
+from txbayeux.testing import EngineContract
+
+
+class TestRedisEngine(RedisHarness, EngineContract):
+    pass

@@ -1,0 +1,379 @@
+"""Several front-ends on one Redis are one service."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.engine.redis_harness import RedisHarness, pause
+from txbayeux.engine.redis import RedisEngine
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery
+from txbayeux.limits import Limits
+from txbayeux.message import encode
+from txbayeux.testing import RecordingObserver, RecordingStream, contract
+
+
+class TestDistributed(RedisHarness):
+    """Alice, Bob and Carol reach front-ends A, B and C as they please."""
+
+    async def fronts(
+        self, count: int, *, limits: Limits | None = None
+    ) -> list[RedisEngine]:
+        found = []
+        self.observers: list[RecordingObserver] = []
+        for _ in range(count):
+            engine = await self.start(limits=limits)
+            assert isinstance(engine, RedisEngine)
+            self.observers.append(self.observer)
+            found.append(engine)
+        for engine in found:
+            await self.until(engine.ready)
+        return found
+
+    def closed(self) -> list[tuple[str, Reason]]:
+        return [end for observer in self.observers for end in observer.closed]
+
+    async def fetch(
+        self, engine: RedisEngine, session: str, *, acknowledged: int | None = None
+    ) -> Delivery:
+        return await self.answered(
+            engine.connect(session, hold=self.hold, acknowledged=acknowledged)
+        )
+
+    @contract
+    async def test_each_operation_of_a_session_may_reach_another_front_end(
+        self,
+    ) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await a.create_session()
+        assert await b.subscribe(alice, ["/a"]) == ["/a"]
+        held = b.connect(alice, hold=self.hold)
+        await self.unanswered(held)
+        await self.publish(c, "/a", 1)
+        assert self.data((await self.answered(held)).entries) == [1]
+        assert await a.unsubscribe(alice, ["/a"]) == ["/a"]
+        await self.publish(b, "/a", 2)
+        assert await self.poll(c, alice) == []
+        await a.destroy_session(alice, Reason.CLIENT)
+        await self.refused(b.connect(alice, hold=0))
+        await self.refused(c.subscribe(alice, ["/a"]))
+        assert self.closed() == [(alice, Reason.CLIENT)]
+
+    @contract
+    async def test_a_session_hops_at_every_connect_and_gets_each_message_once(
+        self,
+    ) -> None:
+        engines = await self.fronts(3)
+        alice = await self.join(engines[0], "/a/**")
+        found: list[Any] = []
+        for n in range(60):
+            await engines[n % 2].publish("/a/b", encode({"channel": "/a/b", "data": n}))
+            if n % 3 == 0:
+                delivery = await engines[(n // 3) % 3].connect(alice, hold=0)
+                found += self.data(delivery.entries)
+        found += await self.poll(engines[1], alice)
+        assert found == list(range(60))
+
+    @contract
+    async def test_hopping_beside_a_stream_of_messages_loses_and_doubles_none(
+        self,
+    ) -> None:
+        engines = await self.fronts(3)
+        alice = await self.join(engines[0], "/a")
+        found: list[Any] = []
+        published: list[Deferred[None]] = []
+
+        # One engine, so that there is one order to check against.
+        async def publishing_in_order() -> None:
+            for n in range(300):
+                text = encode({"channel": "/a", "data": n})
+                published.append(engines[2].publish("/a", text))
+                if n % 7 == 0:
+                    await pause(0.002)
+
+        busy = Deferred.fromCoroutine(publishing_in_order())
+        turn = 0
+        while len(found) < 300:
+            turn += 1
+            delivery = await self.fetch(engines[turn % 3], alice)
+            assert not delivery.superseded
+            found += self.data(delivery.entries)
+        await busy
+        for deferred in published:
+            await deferred
+        found += await self.poll(engines[0], alice)
+        assert found == list(range(300))
+        assert turn > 3
+
+    @contract
+    async def test_all_subscribers_everywhere_see_one_order(self) -> None:
+        engines = await self.fronts(3)
+        sessions = [await self.join(engine, "/**") for engine in engines]
+        begun = [
+            engines[n % 3].publish("/a", encode({"channel": "/a", "data": n}))
+            for n in range(90)
+        ]
+        for deferred in begun:
+            await self.answered(deferred)
+        seen = [
+            await self.poll(engine, session)
+            for engine, session in zip(engines, sessions, strict=True)
+        ]
+        assert sorted(seen[0]) == list(range(90))
+        assert seen[0] == seen[1] == seen[2]
+        for front in range(3):
+            own = [n for n in seen[0] if n % 3 == front]
+            assert own == sorted(own)
+
+    @contract
+    async def test_a_connect_elsewhere_releases_the_held_one(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        first = a.connect(alice, hold=self.hold)
+        await self.unanswered(first)
+        second = b.connect(alice, hold=self.hold)
+        released = await self.answered(first)
+        assert (released.superseded, list(released.entries)) == (True, [])
+        await self.unanswered(second)
+        await self.publish(a, "/a", 1)
+        assert self.data((await self.answered(second)).entries) == [1]
+        assert a.statistics()["sessions"] == 0
+        assert b.statistics()["sessions"] == 1
+
+    @contract
+    async def test_overlapping_connects_everywhere_end_with_one_holder(self) -> None:
+        engines = await self.fronts(3)
+        alice = await self.join(engines[0], "/a")
+        held = [engines[n % 3].connect(alice, hold=self.hold * 4) for n in range(12)]
+        await self.until(lambda: sum(one.called for one in held) == 11)
+        await self.publish(engines[0], "/a", 1, 2)
+        await self.until(lambda: all(one.called for one in held))
+        deliveries = [await one for one in held]
+        data = [item for each in deliveries for item in self.data(each.entries)]
+        data += await self.poll(engines[2], alice)
+        assert data == [1, 2]
+        await self.settle()
+        assert sum(engine.statistics()["sessions"] for engine in engines) == 1
+
+    @contract
+    async def test_a_stream_elsewhere_replaces_the_stream_here(self) -> None:
+        a, b = await self.fronts(2)
+        first, second = RecordingStream(), RecordingStream()
+        alice = await self.join(a, "/a")
+        await a.attach(alice, first)
+        await self.publish(a, "/a", 1)
+        await self.until(lambda: first.data == [1])
+        await b.attach(alice, second)
+        await self.until(lambda: first.replacements == 1)
+        await self.publish(a, "/a", 2)
+        await self.until(lambda: second.data == [2])
+        assert (first.data, first.closed) == ([1], [])
+
+    @contract
+    async def test_a_socket_hops_beside_messages_without_a_double(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        streams: list[RecordingStream] = []
+        for n in range(60):
+            if n % 6 == 0:
+                streams.append(RecordingStream())
+                engine = (a, b)[len(streams) % 2]
+                await engine.connect(alice, hold=0, stream=streams[-1])
+            await self.publish(b, "/a", n)
+        await self.until(lambda: sum(len(one.data) for one in streams) >= 60)
+        await self.settle()
+        assert [n for stream in streams for n in stream.data] == list(range(60))
+
+    @contract
+    async def test_a_poll_elsewhere_leaves_messages_to_an_event_stream(self) -> None:
+        a, b = await self.fronts(2)
+        stream = RecordingStream(yields_to_polls=False)
+        alice = await self.join(a, "/a")
+        await a.attach(alice, stream)
+        held = b.connect(alice, hold=self.hold)
+        await self.unanswered(held)
+        await self.publish(b, "/a", 1)
+        await self.until(lambda: stream.data == [1])
+        assert stream.replacements == 0
+        assert not (await b.connect(alice, hold=0)).entries
+        await self.advance(self.hold)
+        assert not (await self.answered(held)).entries
+
+    @contract
+    async def test_a_poll_elsewhere_gets_messages_when_the_event_stream_is_gone(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        stream = RecordingStream(yields_to_polls=False)
+        alice = await self.join(a, "/a")
+        await a.attach(alice, stream)
+        await self.publish(a, "/a", 1)
+        await self.until(lambda: stream.data == [1])
+        a.detach(stream)
+        await self.publish(a, "/a", 2)
+        await self.advance(0.7)
+        assert await self.poll(b, alice) == [2]
+
+    @contract
+    async def test_what_a_dead_connection_gives_back_reaches_the_new_holder(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1, 2)
+        lost = await self.connect(a, alice)
+        assert self.data(lost.entries) == [1, 2]
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: a.statistics()["sessions"] == 0)
+        lost.give_back()
+        assert self.data((await self.answered(held)).entries) == [1, 2]
+        assert await self.poll(b, alice) == []
+
+    @contract
+    async def test_what_a_dead_stream_could_not_write_reaches_the_new_holder(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        first, second = RecordingStream(), RecordingStream()
+        alice = await self.join(a, "/a")
+        await a.attach(alice, first)
+        await self.publish(a, "/a", 1, 2)
+        await self.until(lambda: first.data == [1, 2])
+        await b.attach(alice, second)
+        a.detach(first, first.entries[1:])
+        await self.until(lambda: second.data)
+        assert second.data == [2]
+
+    @contract
+    async def test_what_waits_comes_along_with_the_session(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a", "/b")
+        await self.publish(a, "/a", 1)
+        await self.publish(b, "/b", 2)
+        await a.unsubscribe(alice, ["/b"])
+        await a.deliver(alice, "/s", encode({"channel": "/s", "data": 3}))
+        await self.publish(b, "/b", 4)
+        await self.publish(b, "/a", 5)
+        assert await self.poll(b, alice) == [1, 2, 3, 5]
+
+    @contract
+    async def test_a_subscription_counts_from_its_place_in_the_log(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a)
+        held = a.connect(alice, hold=self.hold * 3)
+        await self.publish(b, "/a", 1)
+        begun = [
+            b.publish("/a", encode({"channel": "/a", "data": 2})),
+            b.subscribe(alice, ["/a"]),
+            b.publish("/a", encode({"channel": "/a", "data": 3})),
+            b.unsubscribe(alice, ["/a"]),
+            b.publish("/a", encode({"channel": "/a", "data": 4})),
+        ]
+        for deferred in begun:
+            await self.answered(deferred)
+        found = self.data((await self.answered(held)).entries)
+        assert found + await self.poll(a, alice) == [3]
+
+    @contract
+    async def test_limits_hold_whichever_front_end_is_asked(self) -> None:
+        a, b = await self.fronts(2, limits=Limits(session_subscriptions=2))
+        alice = await self.join(a, "/a")
+        assert await b.subscribe(alice, ["/a", "/b"]) == ["/b"]
+        with pytest.raises(Exception, match="More than 2"):
+            await a.subscribe(alice, ["/c"])
+
+    @contract
+    async def test_a_message_with_a_session_is_refused_everywhere_after_its_end(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a)
+        text = encode({"channel": "/a", "data": 1})
+        await b.publish("/a", text, alice)
+        await a.destroy_session(alice, Reason.KICKED, "You know why")
+        assert (await self.refused(b.connect(alice, hold=0))).text == "You know why"
+        await self.refused(b.publish("/a", text, alice))
+
+    @contract
+    async def test_expiry_is_seen_by_all_and_told_once(self) -> None:
+        engines = await self.fronts(3)
+        sessions = [await self.join(engine, "/a") for engine in engines]
+        held = engines[1].connect(sessions[0], hold=0.1)
+        await self.advance(self.session_timeout * 1.5 + 0.5)
+        assert not (await self.answered(held)).entries
+        await self.until(lambda: len(self.closed()) >= 3)
+        assert sorted(self.closed()) == sorted(
+            (session, Reason.TIMEOUT) for session in sessions
+        )
+        for engine in engines:
+            await self.refused(engine.connect(sessions[0], hold=0))
+            assert engine.statistics()["sessions"] == 0
+
+    @contract
+    async def test_a_listener_hears_what_is_published_anywhere(self) -> None:
+        a, b = await self.fronts(2)
+        heard: list[Any] = []
+        a.listen("/a/**", lambda entry: heard.append(entry.message()["data"]))
+        await self.publish(b, "/a/b", 1)
+        await self.publish(a, "/a/c", 2)
+        await self.until(lambda: len(heard) == 2)
+        assert heard == [1, 2]
+
+    @contract
+    async def test_a_front_end_that_stops_leaves_its_sessions_to_the_others(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        held = a.connect(alice, hold=self.hold)
+        await self.unanswered(held)
+        await self.publish(a, "/a", 1)
+        await self.stop(a)
+        assert self.data((await self.answered(held)).entries) == [1]
+        await self.publish(b, "/a", 2)
+        assert await self.poll(b, alice) == [2]
+        assert self.closed() == []
+
+    @contract
+    async def test_acknowledgement_goes_on_at_another_front_end(self) -> None:
+        engines = await self.fronts(3)
+        alice = await self.join(engines[0], "/a", acknowledges=True)
+        delivery = await engines[0].connect(alice, hold=0, acknowledged=-1)
+        found: list[Any] = []
+        for n in range(30):
+            await self.publish(engines[n % 2], "/a", n)
+            position = delivery.acknowledgement
+            delivery = await self.fetch(engines[n % 3], alice, acknowledged=position)
+            # As if the answer was lost: the next front-end is told the old position.
+            if n % 4 == 0:
+                lost = self.data(delivery.entries)
+                delivery = await self.fetch(
+                    engines[(n + 1) % 3], alice, acknowledged=position
+                )
+                assert self.data(delivery.entries)[: len(lost)] == lost
+            found += self.data(delivery.entries)
+        assert found == list(range(30))
+
+    @contract
+    async def test_a_client_that_hops_and_acknowledges_nothing_is_cut_off(self) -> None:
+        engines = await self.fronts(2)
+        alice = await self.join(engines[0], "/a", acknowledges=True)
+        await self.publish(engines[0], "/a", 1)
+        for n in range(400):
+            delivery = await engines[n % 2].connect(alice, hold=0, acknowledged=-1)
+            if delivery.ended:
+                break
+        assert delivery.ended is Reason.KICKED
+        assert n < 150
+        await self.refused(engines[0].connect(alice, hold=0))
+
+    @contract
+    async def test_namespaces_keep_services_apart(self) -> None:
+        (a,) = await self.fronts(1)
+        alice = await self.join(a, "/a")
+        self.namespace += "-other"
+        (b,) = await self.fronts(1)
+        await self.refused(b.connect(alice, hold=0))
+        await self.publish(b, "/a", 1)
+        assert await self.poll(a, alice) == []

@@ -1,0 +1,308 @@
+"""The fast door of our own ports: polls and upgrades without ``twisted.web``.
+
+Nearly all requests that a busy service gets are small plain POSTs to its mount.
+This protocol serves those, and upgrades to WebSocket, with the same resource;
+at the first request that is anything else it hands the connection to
+``twisted.web``, with every byte since that request's beginning.  What is
+malformed is anything else too: whom to refuse, and how, is decided in one place.
+
+A poll costs 25 µs here where it costs 90 in ``twisted.web``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocolNegotiationFactory,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from txbayeux.adapter.exchange import refuse
+from txbayeux.adapter.head import Head, could_become_ours, read_head
+from txbayeux.adapter.poll import Poll
+from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.upgrade import put_in_place
+from txbayeux.interfaces import Clock
+
+__all__ = ["Front", "FrontFactory"]
+
+_EAGER: Final = 0x4000
+"""Bytes that are read while a request waits for its answer: twisted.web's figure."""
+
+_SWEEPS: Final = 4  # in the time that a connection may be idle
+
+_log: Final = Logger()
+
+
+@implementer(IPushProducer)
+class Front(Protocol):
+    """One connection, as long as it asks for nothing but polls."""
+
+    factory: FrontFactory
+    transport: Any
+    persistent = True
+    """Whether the connection goes on after the present answer."""
+    secure = False
+    address: IAddress
+
+    _poll: Poll | None = None
+    _head: Head | None = None
+    _answering = False
+    _parting = False
+    _stuck = False  # the peer does not read what is written to it
+    _heard = 0.0  # when something went on here the last time
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def connectionMade(self) -> None:
+        """Hear that the connection is there."""
+        transport = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self.secure = ISSLTransport(transport, None) is not None
+        self.address = transport.getPeer()
+        transport.registerProducer(self, True)
+        self._heard = self.factory.seconds()
+        self.factory.opened(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read what the client sent."""
+        if self._parting:
+            return
+        self._heard = self.factory.seconds()
+        self._parts.append(data)
+        self._size += len(data)
+        if self._poll is not None:
+            if self._size > _EAGER:
+                self.transport.pauseProducing()
+        elif self._head is None or self._size >= self._head.size + self._head.body:
+            self._answer()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Hear that it is gone."""
+        poll = self._leave()
+        if poll is not None:
+            poll.lost(reason)
+
+    def _answer(self) -> None:
+        """Answer what can be, one request after the other."""
+        if self._answering:
+            return
+        self._answering = True
+        while self._size and self._poll is None and not self._waits():
+            data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts, self._size = [data], len(data)
+            head = self._head or self._next(data)
+            if head is None:
+                break
+            end = head.size + head.body
+            if len(data) < end:
+                self._head = head
+                break
+            self._head = None
+            self._parts, self._size = (
+                ([], 0)
+                if len(data) == end
+                else (
+                    [data[end:]],
+                    len(data) - end,
+                )
+            )
+            self._render(head, data[head.size : end])
+        self._answering = False
+
+    def _waits(self) -> bool:
+        return self._stuck or self._parting
+
+    def _next(self, data: bytes) -> Head | None:
+        """Read the next request's head, if it is there and ours."""
+        if b"\r\n\r\n" not in data and could_become_ours(data):
+            return None
+        head = read_head(data)
+        if head is not None and self.factory.takes(head):
+            return head
+        self._hand_over(data)
+        return None
+
+    def _render(self, head: Head, body: bytes) -> None:
+        poll = self._poll = Poll(self, head, body, self.factory.mount)
+        request: Any = poll
+        try:
+            answer = self.factory.resource.render(request)
+        except Exception:
+            _log.failure("Answering a request failed")
+            if poll.finished or self.transport is None:
+                return
+            self.persistent = False
+            answer = refuse(request, 500, "Internal server error")
+        if isinstance(answer, bytes):
+            poll.write(answer)
+            poll.finish()
+
+    def done(self) -> None:
+        """Hear that a request has been answered."""
+        self._poll = None
+        self._heard = self.factory.seconds()
+        if not self.persistent:
+            self._part()
+        elif self._size:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._waits():
+            self.transport.resumeProducing()
+            self._answer()
+
+    # The transport's word on the peer, who may ask and never read the answers
+
+    def pauseProducing(self) -> None:
+        """Hear that it does not keep up; ask it for nothing more meanwhile."""
+        self._stuck = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Hear that it has read all that was written."""
+        self._stuck = False
+        if self.transport is None:
+            return
+        self._heard = self.factory.seconds()
+        if self._poll is None:
+            self._read_on()
+        elif self._size <= _EAGER:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Hear that the connection closes; its loss is told separately."""
+
+    # The end
+
+    def sweep(self, earliest: float) -> None:
+        """End the connection if nothing has gone on here since ``earliest``."""
+        if self._parting:
+            self.transport.abortConnection()
+        elif self._poll is None and self._heard <= earliest:
+            self._part()
+
+    def release(self, successor: Any) -> Any:
+        """Give the connection, and what comes on it, to another protocol."""
+        transport = self.transport
+        self._leave()
+        transport.unregisterProducer()
+        put_in_place(transport, successor)
+        return transport
+
+    def rest(self) -> bytes:
+        """Give what has been read and not been looked at."""
+        data, self._parts, self._size = b"".join(self._parts), [], 0
+        return data
+
+    def _part(self) -> None:
+        self._parting = True
+        self.transport.unregisterProducer()  # it would be waited for
+        self.transport.loseConnection()
+
+    def _leave(self) -> Poll | None:
+        self._parting = True
+        poll, self._poll = self._poll, None
+        self._head = None
+        self.transport = None
+        self.factory.closed(self)
+        return poll
+
+    def _hand_over(self, data: bytes) -> None:
+        channel = self.factory.site.buildProtocol(self.address)
+        transport = self.release(channel)
+        self._parts, self._size = [], 0
+        channel.makeConnection(transport)
+        channel.dataReceived(data)
+
+
+@implementer(IProtocolNegotiationFactory)
+class FrontFactory(Factory):
+    """Listens in the place of a site that has the resource at ``mount``.
+
+    :param timeout: seconds that a connection may be idle, as the site's own.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        site: Site,
+        resource: BayeuxResource,
+        reactor: Clock,
+        *,
+        mount: str,
+        most: int,
+        timeout: float = 60.0,
+    ) -> None:
+        self.site = site
+        self.resource = resource
+        self.mount = mount.strip("/").encode("ascii")
+        self._most = most
+        path = b"/" + self.mount
+        self._exact = (path, path + b"/")
+        self._below = (path + b"?", path if path == b"/" else path + b"/")
+        self._open: set[Front] = set()
+        self._timeout = timeout
+        self.seconds = reactor.seconds
+        # One timer for all, which runs while there are any.
+        self._alarm = LoopingCall(self._sweep)
+        clock: Any = reactor
+        self._alarm.clock = clock
+
+    def startFactory(self) -> None:
+        """Hear that somebody listens."""
+        self.site.doStart()
+
+    def stopFactory(self) -> None:
+        """Hear that nobody does any more."""
+        self.site.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Make the protocol of a new connection."""
+        front = Front()
+        front.factory = self
+        return front
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Give what may be agreed upon in a TLS handshake."""
+        protocols: list[bytes] = self.site.acceptableProtocols()
+        return protocols
+
+    def takes(self, head: Head) -> bool:
+        """Tell whether a request is for the resource, and not too large."""
+        if head.method == b"GET":
+            return head.target.partition(b"?")[0] in self._exact
+        return head.body <= self._most and (
+            head.target in self._exact or head.target.startswith(self._below)
+        )
+
+    def opened(self, front: Front) -> None:
+        """Hear of a new connection."""
+        self._open.add(front)
+        if not self._alarm.running:
+            self._alarm.start(self._timeout / _SWEEPS, now=False)
+
+    def closed(self, front: Front) -> None:
+        """Hear that one is gone, or somebody else's now."""
+        self._open.discard(front)
+        if not self._open and self._alarm.running:
+            self._alarm.stop()
+
+    def _sweep(self) -> None:
+        earliest = self.seconds() - self._timeout
+        for front in tuple(self._open):
+            front.sweep(earliest)

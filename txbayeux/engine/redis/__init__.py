@@ -1,0 +1,9 @@
+"""Many front-ends, one service: sessions and the log in Redis.
+
+Nothing here is imported unless it is asked for: it needs ``hiredis``.
+"""
+
+from txbayeux.engine.redis.engine import RedisEngine
+from txbayeux.engine.redis.options import RedisOptions
+
+__all__ = ["RedisEngine", "RedisOptions"]

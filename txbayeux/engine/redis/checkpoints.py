@@ -1,0 +1,138 @@
+"""Writing down how far sessions came, for the case that this front-end dies.
+
+One position stands for all sessions that have been handed everything up to it:
+that costs the same for ten sessions and for ten thousand.  Only those that lag
+behind are written one by one.  What is written is what was true one checkpoint
+before: by then the sockets have been written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from txbayeux.engine.hub import Hub
+from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.handover import Holding
+from txbayeux.engine.redis.wire import Argument
+from txbayeux.engine.session import Session
+from txbayeux.interfaces import Clock
+
+__all__ = ["Checkpoints"]
+
+_PART: Final = 500
+"""Sessions in one call."""
+
+
+class Checkpoints:
+    """What is to be written at the next checkpoint.
+
+    :param lifetime: milliseconds that what is written is kept.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        hub: Hub,
+        commands: Commands,
+        holdings: Mapping[str, Holding],
+        *,
+        lifetime: int,
+    ) -> None:
+        self._clock = clock
+        self._hub = hub
+        self._lagging: set[Session] = set()
+        hub.lagging = self._lagging
+        self._commands = commands
+        self._holdings = holdings
+        self._lifetime = lifetime
+        self._connected: dict[str, Session] = {}
+        self._due: tuple[int, list[Argument]] | None = None
+        self._position = -1
+
+    def connected(self, session: Session) -> None:
+        """Hear that a session has longer to live."""
+        self._connected[session.id] = session
+
+    def doubt(self, holding: Holding) -> None:
+        """Write all there is to write of a session: Redis may not have it."""
+        holding.written = (-1, "")
+        self._lagging.add(holding.session)
+        self._connected[holding.session.id] = holding.session
+
+    def forget(self) -> None:
+        """Begin anew: what was written is of another epoch."""
+        self._due = None
+        self._position = -1
+        self._connected.clear()
+
+    def write(self) -> None:
+        """Write what was true at the last call, and see what is true now."""
+        if not self._commands.live:
+            return
+        due, self._due = self._due, self._snapshot()
+        listed: list[Argument] = due[1] if due is not None else []
+        position = str(due[0]) if due is not None and due[0] != self._position else ""
+        if due is not None:
+            self._position = due[0]
+        lives = self._lives()
+        # Those that lag come first: the position counts for all that are not listed.
+        parts = [listed[n : n + 4 * _PART] for n in range(0, len(listed), 4 * _PART)]
+        for part in parts:
+            self._write("", part, ())
+        while (live := tuple(islice(lives, 2 * _PART))) or position:
+            self._write(position, (), live)
+            position = ""
+
+    def position(self) -> Deferred[int]:
+        """Ask for the log's position."""
+        return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
+
+    def write_now(self, holding: Holding) -> Deferred[None]:
+        """Write what is true of one session; fires when others can know it."""
+        return self._write("", self._listed(holding, holding.written[0]), ())
+
+    def _write(
+        self,
+        position: str,
+        listed: list[Argument] | tuple[()],
+        lives: tuple[Argument, ...],
+    ) -> Deferred[None]:
+        return self._commands.run(
+            "checkpoint", position, self._lifetime, len(listed) // 4, *listed, *lives
+        ).addCallbacks(lambda _: None, _ignore)
+
+    def _snapshot(self) -> tuple[int, list[Argument]]:
+        self._hub.flush()
+        listed: list[Argument] = []
+        for session in tuple(self._lagging):
+            holding = self._holdings.get(session.id)
+            if holding is None or holding.session is not session:
+                self._lagging.discard(session)
+                continue
+            current = holding.current()
+            if current[0] == "":
+                self._lagging.discard(session)
+            if current != holding.written:
+                listed += self._listed(holding, current[0])
+        return self._hub.position, listed
+
+    def _listed(self, holding: Holding, cursor: int | str) -> list[Argument]:
+        holding.written = (cursor, holding.current()[1])
+        return [holding.session.id, holding.generation, *holding.written]
+
+    def _lives(self) -> Iterator[Argument]:
+        connected, self._connected = self._connected, {}
+        now = self._clock.seconds()
+        for session in connected.values():
+            if session.ended is None and not session.moved:
+                yield session.id
+                yield max(0, round((session.deadline - now) * 1000))
+
+
+def _ignore(failure: Failure) -> None:
+    """Redis is away; all is written again when it is back."""

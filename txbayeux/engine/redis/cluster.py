@@ -1,0 +1,371 @@
+"""One front-end among several: its connections, the epoch, its pulse.
+
+It owns the parts of a Redis engine and keeps them in step with Redis: when a
+connection is made it says hello, learns the epoch, and checks that the log is
+still the one that was read; some times a second it writes checkpoints, once a
+second it says that it lives, and sweeps what has expired.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux.engine.hub import Hub
+from txbayeux.engine.redis.checkpoints import Checkpoints
+from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.endings import GAP, Endings
+from txbayeux.engine.redis.entries import Addressed, Change, Logged, Tail
+from txbayeux.engine.redis.holder import Holder
+from txbayeux.engine.redis.link import Link
+from txbayeux.engine.redis.location import Location
+from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.reader import Reader
+from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.wire import Argument, Lost, Redis
+from txbayeux.errors import UnknownSession
+from txbayeux.events import Reason
+from txbayeux.interfaces import DelayedCall
+
+__all__ = ["Cluster"]
+
+_TICK: Final = 0.2
+"""Seconds between checkpoints: so much comes twice after a crash."""
+
+_BEAT: Final = 1.0
+"""Seconds between signs of life, and between sweeps."""
+
+_SWEEP: Final = 200
+"""Most sessions that one sweep ends: it stops all of Redis."""
+
+_AWAY: Final = 5.0
+"""Seconds without any sweep after which sessions get as long again to come back."""
+
+_LIFETIME: Final = 60.0
+"""Least seconds that keys outlive the last front-end."""
+
+_VERIFY: Final = 1000
+
+_log: Final = Logger()
+
+
+class Cluster:
+    """The parts of one front-end, in step with Redis.
+
+    :param closed: is told, once among all front-ends, of a session that ended.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        location: Location,
+        options: RedisOptions,
+        hub: Hub,
+        *,
+        session_timeout: float,
+        closed: Callable[[str, Reason], None],
+    ) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._hub = hub
+        self._closed = closed
+        self._retained_seconds = options.retained_seconds
+        self._all = f"{{{options.namespace}}}:"
+        self._lifetime = round(
+            1000 * (max(options.retained_seconds, session_timeout) + _LIFETIME)
+        )
+        self._beat_every = min(_BEAT, session_timeout / 4)
+        self.front = secrets.token_hex(8)
+        self.commands = Commands(
+            reactor,
+            options,
+            front=self.front,
+            key=f"{self._all}epoch",
+            stale=self._greet,
+        )
+        self.reader = Reader(
+            logged=self._logged, noticed=self._noticed, hole=self._hole
+        )
+        self._tail = Tail(options.tail_messages, options.tail_bytes)
+        self.holder = Holder(
+            reactor,
+            options,
+            hub=hub,
+            commands=self.commands,
+            reader=self.reader,
+            tail=self._tail,
+            session_timeout=session_timeout,
+            lost=self._lost,
+        )
+        self.endings = Endings(self.commands, self.holder.ended, closed)
+        self.checkpoints = Checkpoints(
+            reactor,
+            hub,
+            self.commands,
+            self.holder.holdings,
+            lifetime=self._lifetime,
+        )
+        timeout = options.reply_timeout
+        self._links = (
+            Link(
+                reactor,
+                location,
+                "commands",
+                timeout=timeout,
+                up=self._main_up,
+                down=self._main_down,
+            ),
+            Link(
+                reactor,
+                location,
+                "the log",
+                timeout=timeout,
+                up=self._second_up,
+                down=self._second_down,
+            ),
+        )
+        self._main: Redis | None = None
+        self._second: Redis | None = None
+        self._following = False
+        self._greeting = False
+        self._epoch = ""
+        self._token = 0
+        self._tick_call: DelayedCall | None = None
+        self._next_beat = 0.0
+        self._last_beat = 0.0
+        self._samples: deque[tuple[float, int]] = deque()
+        self._epochs = 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds an operation waits for a Redis that is away."""
+        return self._options.patience
+
+    @property
+    def ready(self) -> bool:
+        """Whether publishes are accepted and messages arrive."""
+        return self.commands.live and self._following
+
+    def statistics(self) -> dict[str, int]:
+        """Count what went wrong, and what waits for Redis."""
+        return {
+            "gaps_total": self.endings.gaps,
+            "epochs_total": self._epochs,
+            "pending": self.commands.outstanding,
+        }
+
+    def start(self) -> None:
+        """Begin to connect."""
+        for link in self._links:
+            link.start()
+        self._tick_call = self._reactor.callLater(_TICK, self._tick)
+
+    def stop(self) -> Deferred[Any]:
+        """Leave nothing in the reactor."""
+        if self._tick_call is not None:
+            self._tick_call.cancel()
+        self.holder.abandon()
+        self.commands.stop()
+        self.reader.abandon()
+        return gatherResults([link.stop() for link in self._links])
+
+    def sweep_soon(self) -> None:
+        """Sweep at the next tick: something here seems to have expired."""
+        self._next_beat = 0.0
+
+    # Connections
+
+    def _main_up(self, redis: Redis) -> None:
+        self._main = redis
+        # Entries that are made on this connection can be told from all others.
+        self._token = secrets.randbits(31)
+        self._greet()
+
+    def _main_down(self) -> None:
+        self._main = None
+        self.commands.down()
+
+    def _second_up(self, redis: Redis) -> None:
+        self._second = redis
+        self._greet()
+
+    def _second_down(self) -> None:
+        self._second = None
+        self._following = False
+        self.reader.down()
+
+    def _greet(self) -> None:
+        """Say hello, unless that is being done; see ``hello.lua``."""
+        if self._main is not None and not self._greeting:
+            self._greeting = True
+            Deferred.fromCoroutine(self._hello(self._main)).addErrback(
+                self._not_greeted, self._main
+            )
+
+    async def _hello(self, main: Redis) -> None:
+        second, fresh = self._second, secrets.token_hex(4)
+        seen: list[Argument] = []
+        for pair in (self.reader.seen, self.commands.published):
+            if pair is not None:
+                seen += pair
+        reply = await main.call(
+            "EVAL",
+            load("hello").source,
+            1,
+            f"{self._all}epoch",
+            self._all,
+            fresh,
+            self.front,
+            self._lifetime,
+            self._epoch,
+            *seen,
+        )
+        self._greeting = False
+        if main is not self._main:
+            self._greet()
+            return
+        epoch, position, verdict = reply[0].decode(), int(reply[1]), reply[2]
+        if verdict == b"new":
+            self._enter(epoch, position)
+        if not self.commands.live:
+            prefix = f"{self._all}{epoch}:"
+            self.commands.up(main, epoch, prefix, self._token)
+            self._links[0].confirm()
+            self._refresh()
+        if self._second is not None and not self._following:
+            if self._second is not second:
+                self._greet()
+                return
+            self._following = True
+            self._links[1].confirm()
+            self.reader.follow(self._second)
+            _log.info("Redis is there: epoch {epoch}", epoch=epoch)
+
+    def _not_greeted(self, failure: Failure, main: Redis) -> None:
+        self._greeting = False
+        if not isinstance(failure.value, Lost):
+            _log.error("Redis refuses to say hello: {error}", error=failure.value)
+        main.abort()
+
+    def _enter(self, epoch: str, position: int) -> None:
+        if self._epoch:
+            self._epochs += 1
+            _log.error(
+                "The log in Redis is another one than before (it was emptied, went "
+                "back, or failed over): {count} sessions are told to handshake anew",
+                count=len(self.holder.holdings),
+            )
+        self._epoch = epoch
+        sessions = tuple(self.holder.holdings)
+        self._tail.clear()
+        self._samples.clear()
+        self.checkpoints.forget()
+        self.commands.published = None
+        prefix = f"{self._all}{epoch}:"
+        self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.front}", position)
+        self._hub.position = position
+        self.holder.abandon(taken=True)
+        for session_id in sessions:
+            self.holder.ended(session_id, Reason.KICKED, GAP)
+            self._closed(session_id, Reason.KICKED)
+        self.endings.all_gone()
+
+    def _refresh(self) -> None:
+        """Make sure of everything after having been away."""
+        self.checkpoints.forget()
+        self._last_beat = 0.0
+        self._next_beat = 0.0
+        self.endings.again()
+        for holding in self.holder.holdings.values():
+            self.checkpoints.doubt(holding)
+        self.checkpoints.write()
+
+    # The log
+
+    def _logged(self, item: Logged) -> None:
+        self._tail.append(item)
+        if isinstance(item, Change):
+            self._hub.position = item.position
+            self.holder.changed(item)
+        elif isinstance(item, Addressed):
+            self._hub.position = item.position
+            session = self.holder.session(item.session_id)
+            if session is not None:
+                self._hub.deliver(session, item)
+        else:
+            self._hub.dispatch(item)
+
+    def _noticed(self, notice: Mapping[str, str]) -> None:
+        self.holder.noticed(notice)
+
+    def _lost(self, session_id: str) -> UnknownSession:
+        return self.endings.lost(session_id)
+
+    def _hole(self) -> None:
+        """Hear that entries were forgotten before they were read here."""
+        self._tail.clear()
+        self._hub.position = self.reader.position
+        for session_id in tuple(self.holder.holdings):
+            self.endings.lost(session_id)
+
+    # The pulse
+
+    def _tick(self) -> None:
+        self._tick_call = self._reactor.callLater(_TICK, self._tick)
+        for link in self._links:
+            link.check()
+        self.commands.expire()
+        self.checkpoints.write()
+        now = self._reactor.seconds()
+        if now >= self._next_beat and self.commands.live:
+            self._next_beat = now + self._beat_every
+            self._beat(now)
+
+    def _beat(self, now: float) -> None:
+        forget = ""
+        while self._samples and self._samples[0][0] < now - self._retained_seconds:
+            forget = str(self._samples.popleft()[1] + 1)
+        late = 0 < self._last_beat < now - self._options.dead_after
+        self._last_beat = now
+        self.commands.run(
+            "beat",
+            self._lifetime,
+            forget,
+            _SWEEP,
+            round(_AWAY * 1000),
+            round(_AWAY * 1000),
+        ).addCallbacks(self._beaten, _ignore, callbackArgs=(now, late))
+
+    def _beaten(self, reply: Sequence[Any], now: float, late: bool) -> None:
+        self._samples.append((now, int(reply[0])))
+        for identity in reply[2:]:
+            session_id = identity.decode()
+            self.holder.ended(session_id, Reason.TIMEOUT, None)
+            self._closed(session_id, Reason.TIMEOUT)
+        if len(reply) - 2 == _SWEEP:
+            self.sweep_soon()
+        if late or not reply[1]:
+            self._verify()
+
+    def _verify(self) -> None:
+        """Find out whether others took sessions over while nothing was heard here."""
+        holdings = tuple(self.holder.holdings.items())
+        for start in range(0, len(holdings), _VERIFY):
+            believed: list[Argument] = []
+            for session_id, holding in holdings[start : start + _VERIFY]:
+                believed += (session_id, holding.generation)
+            self.commands.run("verify", *believed).addCallbacks(self._verified, _ignore)
+
+    def _verified(self, lost: Sequence[bytes]) -> None:
+        for session_id in lost:
+            self.holder.moved(session_id.decode())
+
+
+def _ignore(failure: Failure) -> None:
+    """Redis is away: all is done again when it is back."""

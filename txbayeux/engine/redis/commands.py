@@ -1,0 +1,309 @@
+"""Operations on their way to Redis: gathered, in order, held while it is away."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.wire import Argument, Lost, Redis, RedisError
+from txbayeux.errors import (
+    BayeuxError,
+    TooManySubscriptions,
+    UnknownSession,
+    unavailable,
+)
+from txbayeux.interfaces import Clock, DelayedCall
+
+__all__ = ["Commands"]
+
+_BATCH_MESSAGES: Final = 500
+_BATCH_BYTES: Final = 1024 * 1024
+"""Most messages and bytes that one script call appends: it stops all of Redis."""
+
+_NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
+"""Codes of a server that one had better not stay connected to."""
+
+_log: Final = Logger()
+
+
+class _Call:
+    """A script to run; ``arguments`` follow those that every script gets."""
+
+    __slots__ = ("arguments", "deadline", "number", "result", "script", "size")
+
+    def __init__(
+        self,
+        number: int,
+        script: str,
+        arguments: Sequence[Argument],
+        deadline: float,
+        size: int,
+    ) -> None:
+        self.number = number
+        self.script = script
+        self.arguments = arguments
+        self.deadline = deadline
+        self.size = size
+        self.result: Deferred[Any] = Deferred()
+
+
+class Commands:
+    """Runs scripts in the order of the calls.
+
+    Messages published in one reactor turn go in one call.  What is issued while
+    Redis is away waits for a time and within a bound; what was on its way when a
+    connection broke fails, since nobody knows whether it was carried out.  What
+    another epoch refused has had no effect, and is issued again in the new one.
+
+    :param front: this front-end's id.
+    :param key: where the epoch stands in Redis.
+    :param stale: is told once when Redis says that the epoch is another one.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        options: RedisOptions,
+        *,
+        front: str,
+        key: str,
+        stale: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._options = options
+        self._front = front
+        self._key = key
+        self._stale = stale
+        self._redis: Redis | None = None
+        self._common: tuple[Argument, ...] = ()
+        self._number = 0
+        self._outstanding = 0
+        self._octets = 0
+        self._held: deque[_Call] = deque()
+        self._gathered: list[_Call] = []
+        self._flush_call: DelayedCall | None = None
+        self._complained: dict[str, float] = {}
+        self._closed = False
+        self.published: tuple[int, int] | None = None
+        """Position and token of the last message that Redis accepted from here."""
+
+    @property
+    def live(self) -> bool:
+        """Whether what is issued now is sent now."""
+        return self._redis is not None
+
+    @property
+    def outstanding(self) -> int:
+        """Count the operations that have not been answered."""
+        return self._outstanding
+
+    # The connection
+
+    def up(self, redis: Redis, epoch: str, prefix: str, token: int) -> None:
+        """Use this connection, and send what was held."""
+        self._redis = redis
+        self._common = (epoch, prefix, token, self._front)
+        held, self._held = sorted(self._held, key=lambda call: call.number), deque()
+        for call in held:
+            self._issue(call)
+
+    def down(self) -> None:
+        """Hold what comes from now on, and what was not sent yet."""
+        self._redis = None
+        self._held.extend(self._gathered)
+        self._gathered = []
+
+    def stop(self) -> None:
+        """Fail what is held; leave nothing in the reactor."""
+        self._closed = True
+        self.down()
+        if self._flush_call is not None and self._flush_call.active():
+            self._flush_call.cancel()
+        self._flush_call = None
+        self._fail_held(lambda call: True)
+
+    def expire(self) -> None:
+        """Fail what has been held for too long."""
+        now = self._clock.seconds()
+        self._fail_held(lambda call: call.deadline <= now)
+
+    # Operations
+
+    def run(
+        self,
+        script: str,
+        *arguments: Argument,
+        patience: float | None = None,
+        size: int = 0,
+    ) -> Deferred[Any]:
+        """Run a script; fires with its reply.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`,
+        :class:`~txbayeux.errors.TooManySubscriptions`, or BayeuxError 503 in
+        every other case.
+
+        :param patience: seconds to wait for a Redis that is away.
+        :param size: bytes to count against the bound of what waits.
+        """
+        if patience is None:
+            patience = self._options.patience
+        return self._accept(script, arguments, patience, size)
+
+    def publish(self, channel: str, json: bytes, session: str) -> Deferred[int]:
+        """Append a message, together with those of this reactor turn.
+
+        Fires with its position, or the last of those that went with it.
+        """
+        return self._accept(
+            "publish", (session, channel, json), self._options.patience, len(json)
+        )
+
+    def _accept(
+        self, script: str, arguments: Sequence[Argument], patience: float, size: int
+    ) -> Deferred[Any]:
+        options = self._options
+        if (
+            self._closed
+            or self._outstanding >= options.pending_messages
+            or self._octets + size > options.pending_bytes
+        ):
+            return fail(unavailable())
+        self._number += 1
+        deadline = self._clock.seconds() + patience
+        call = _Call(self._number, script, arguments, deadline, size)
+        self._outstanding += 1
+        self._octets += size
+        if self._redis is None:
+            self._held.append(call)
+        else:
+            self._issue(call)
+        return call.result
+
+    def _issue(self, call: _Call) -> None:
+        if call.script != "publish":
+            self._flush()
+            self._send(call.script, call.arguments, [call])
+            return
+        self._gathered.append(call)
+        if self._flush_call is None:
+            self._flush_call = self._clock.callLater(0, self._flush_later)
+
+    def _flush_later(self) -> None:
+        self._flush_call = None
+        self._flush()
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        limit = str(self._options.retained_messages)
+        start = 0
+        while start < len(gathered):
+            arguments: list[Argument] = [limit]
+            end, octets = start, 0
+            while end < len(gathered) and end - start < _BATCH_MESSAGES:
+                call = gathered[end]
+                octets += call.size
+                if octets > _BATCH_BYTES and end > start:
+                    break
+                arguments += call.arguments
+                end += 1
+            self._send("publish", arguments, gathered[start:end])
+            start = end
+
+    def _send(
+        self, name: str, arguments: Sequence[Argument], calls: list[_Call]
+    ) -> None:
+        if self._redis is None:
+            self._held.extend(calls)
+            return
+        script = load(name)
+        everything = (1, self._key, *self._common, *arguments)
+        self._redis.call("EVALSHA", script.sha, *everything).addErrback(
+            self._unloaded, self._redis, script.source, everything
+        ).addCallbacks(
+            partial(self._replied, name, calls), partial(self._refused, name, calls)
+        )
+
+    def _unloaded(
+        self, failure: Failure, redis: Redis, source: bytes, everything: Any
+    ) -> Any:
+        # Redis forgets scripts when it restarts, or is told to.
+        error = failure.value
+        if isinstance(error, RedisError) and error.code == "NOSCRIPT":
+            return redis.call("EVAL", source, *everything)
+        return failure
+
+    # Replies
+
+    def _replied(self, name: str, calls: list[_Call], reply: Any) -> None:
+        if name != "publish":
+            self._done(calls[0]).callback(reply)
+            return
+        position = int(reply[0])
+        refused = set(reply[1:])
+        if len(refused) < len(calls) and self._redis is not None:
+            self.published = (position, int(self._common[2]))
+        for index, call in enumerate(calls):
+            if index in refused:
+                session = str(call.arguments[0])
+                self._done(call).errback(UnknownSession(session))
+            else:
+                self._done(call).callback(position)
+
+    def _refused(self, name: str, calls: list[_Call], failure: Failure) -> None:
+        error = failure.value
+        refusal = _refusal(calls[0], error) if isinstance(error, RedisError) else None
+        code = error.code if isinstance(error, RedisError) else ""
+        if code == "EPOCH":
+            self._held.extend(calls)
+            if self._redis is not None:
+                self.down()
+                self._stale()
+            return
+        answer = refusal or unavailable()
+        if refusal is None:
+            if not isinstance(error, Lost):
+                self._complain(name, code, failure)
+            if code in _NO_MASTER and self._redis is not None:
+                self._redis.abort()
+        for call in calls:
+            self._done(call).errback(answer)
+
+    def _done(self, call: _Call) -> Deferred[Any]:
+        self._outstanding -= 1
+        self._octets -= call.size
+        return call.result
+
+    def _complain(self, name: str, code: str, failure: Failure) -> None:
+        now = self._clock.seconds()
+        if now - self._complained.get(code, -60.0) >= 60:
+            self._complained[code] = now
+            _log.error(
+                "Redis refuses to {name}: {error}", name=name, error=failure.value
+            )
+
+    def _fail_held(self, chosen: Callable[[_Call], bool]) -> None:
+        held, self._held = self._held, deque()
+        for call in held:
+            if chosen(call):
+                self._done(call).errback(unavailable())
+            else:
+                self._held.append(call)
+
+
+def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:
+    """Read what a script of ours refuses with; None for an error of Redis's own."""
+    if error.code == "UNKNOWN":
+        session = str(call.arguments[0])
+        known = (error.text,) if error.text else ()
+        return UnknownSession(session, *known)
+    if error.code == "LIMIT":
+        return TooManySubscriptions(int(call.arguments[2]))
+    return None

@@ -1,0 +1,165 @@
+"""Connects and streams of sessions, wherever those are held when they come."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux.engine.hub import Hub
+from txbayeux.engine.redis.cluster import Cluster
+from txbayeux.engine.redis.handover import Superseded
+from txbayeux.engine.session import Answer, Session
+from txbayeux.errors import BayeuxError
+from txbayeux.interfaces import Delivery, Stream
+
+__all__ = ["Connections"]
+
+_ELSEWHERE: Final = 2.0
+"""Seconds after which a connect looks again whether its session is elsewhere still."""
+
+_log: Final = Logger()
+
+
+class Connections:
+    """Brings a session here for the connection that came here."""
+
+    def __init__(self, reactor: Any, hub: Hub, cluster: Cluster) -> None:
+        self._reactor = reactor
+        self._hub = hub
+        self._cluster = cluster
+        self._elsewhere: dict[str, Deferred[None]] = {}
+        self.known = 0
+        """The last position that this process was told of."""
+
+    def stop(self) -> None:
+        """Let those go whose session is elsewhere."""
+        for waiting in tuple(self._elsewhere.values()):
+            waiting.callback(None)
+
+    def connect(
+        self,
+        session_id: str,
+        *,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Deferred[Delivery]:
+        """See :meth:`txbayeux.interfaces.Engine.connect`."""
+        session = self._cluster.holder.session(session_id)
+        if session is None or (hold <= 0 and self._behind()):
+            return Deferred.fromCoroutine(
+                self._connect_later(session_id, hold, stream, acknowledged)
+            )
+        return self._connect(session, hold, stream, acknowledged)
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.attach`."""
+
+        def attached(session: Session | None) -> Deferred[None]:
+            if session is None:
+                return succeed(None)
+            self._hub.attach(session, stream)
+            holding = self._cluster.holder.holdings.get(session_id)
+            if holding is None or stream.yields_to_polls:
+                return succeed(None)
+            # A poll that comes next may come to another front-end.
+            return self._cluster.checkpoints.write_now(holding)
+
+        def failed(failure: Failure) -> None:
+            failure.trap(Superseded)
+            stream.replaced()
+
+        wanted = self._cluster.holder.want(
+            session_id, hold=0.0, patience=self._cluster.patience, leave=False
+        )
+        return wanted.addCallback(attached).addErrback(failed)
+
+    def _connect(
+        self,
+        session: Session,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Deferred[Delivery]:
+        connected = self._hub.connect(
+            session, hold=hold, stream=stream, acknowledged=acknowledged
+        )
+        self._cluster.checkpoints.connected(session)
+        return connected
+
+    async def _connect_later(
+        self,
+        session_id: str,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Delivery:
+        until = self._reactor.seconds() + hold
+        try:
+            session = await self._wanted(session_id, until, stream)
+        except Superseded:
+            return _empty(superseded=True)
+        if session is None:
+            return _empty(superseded=False)
+        if hold <= 0 and self._behind():
+            await self._caught_up()
+            return await self.connect(
+                session_id, hold=hold, stream=stream, acknowledged=acknowledged
+            )
+        left = max(0.0, until - self._reactor.seconds())
+        return await self._connect(session, left, stream, acknowledged)
+
+    async def _wanted(
+        self, session_id: str, until: float, stream: Stream | None
+    ) -> Session | None:
+        """Have the session here, unless it is better left where it is until then."""
+        while True:
+            left = max(0.0, until - self._reactor.seconds())
+            session = await self._cluster.holder.want(
+                session_id,
+                hold=left,
+                patience=max(left, self._cluster.patience),
+                leave=stream is None,
+            )
+            if session is not None or left <= 0:
+                return session
+            await self._look_again(session_id, min(left, _ELSEWHERE))
+
+    async def _look_again(self, session_id: str, seconds: float) -> None:
+        """Wait; a further connect of the session releases this one."""
+        former = self._elsewhere.get(session_id)
+        waiting: Deferred[None] = Deferred()
+        self._elsewhere[session_id] = waiting
+        if former is not None:
+            former.errback(Superseded())
+        call = self._reactor.callLater(seconds, waiting.callback, None)
+        try:
+            await waiting
+        finally:
+            if call.active():
+                call.cancel()
+            if self._elsewhere.get(session_id) is waiting:
+                del self._elsewhere[session_id]
+
+    def _behind(self) -> bool:
+        return self._cluster.ready and self._cluster.reader.position < self.known
+
+    async def _caught_up(self) -> None:
+        try:
+            await self._cluster.reader.reached(self.known)
+        except BayeuxError:
+            _log.debug("Redis went away while a connect waited for the log")
+
+
+def _empty(*, superseded: bool) -> Delivery:
+    return Answer(
+        entries=(),
+        acknowledgement=None,
+        superseded=superseded,
+        ended=None,
+        why=None,
+        returned=None,
+    )

@@ -1,0 +1,320 @@
+"""The Redis engine: any number of front-ends are one service."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
+
+from txbayeux.engine.hub import Hub
+from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
+from txbayeux.engine.redis.cluster import Cluster
+from txbayeux.engine.redis.connections import Connections
+from txbayeux.engine.redis.location import Location, parse
+from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.session import Session
+from txbayeux.errors import BayeuxError, TooManySessions, UnknownSession
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+
+__all__ = ["RedisEngine"]
+
+_ID: Final = re.compile(r"[0-9a-f]{32}\Z")
+"""The session ids that are made here: nothing else is asked of Redis."""
+
+_LAST_WORD: Final = 2.0
+"""Seconds that stopping waits for Redis."""
+
+_log: Final = Logger()
+
+
+class RedisEngine:
+    """An :class:`~txbayeux.interfaces.Engine` that shares Redis with others.
+
+    :param reactor: Twisted's.
+    :param location: where Redis is; see :func:`~txbayeux.engine.redis.location.parse`.
+    :param session_timeout: seconds a session lives after its connect's hold.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        location: Location,
+        *,
+        limits: Limits | None = None,
+        session_timeout: float = DEFAULT_SESSION_TIMEOUT,
+        options: RedisOptions | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._limits = limits or Limits()
+        self._session_timeout = session_timeout
+        self._observer: SessionObserver | None = None
+        self._hub = Hub(
+            reactor,
+            limits=self._limits,
+            session_timeout=session_timeout,
+            expired=self._expired,
+            overflowed=self._overflowed,
+            returned=self._returned,
+        )
+        self._cluster = Cluster(
+            reactor,
+            location,
+            options or RedisOptions(),
+            self._hub,
+            session_timeout=session_timeout,
+            closed=self._closed,
+        )
+        self._commands = self._cluster.commands
+        self._holder = self._cluster.holder
+        self._endings = self._cluster.endings
+        self._connections = Connections(reactor, self._hub, self._cluster)
+
+    @classmethod
+    def from_url(
+        cls,
+        reactor: Any,
+        url: str,
+        *,
+        limits: Limits | None = None,
+        session_timeout: float = DEFAULT_SESSION_TIMEOUT,
+        namespace: str = "txbayeux",
+    ) -> RedisEngine:
+        """Make an engine for the Redis at ``url``.
+
+        :raises ValueError: if the URL or the namespace makes no sense.
+        """
+        return cls(
+            reactor,
+            parse(url),
+            limits=limits,
+            session_timeout=session_timeout,
+            options=RedisOptions(namespace=namespace),
+        )
+
+    # The process
+
+    def start(self, observer: SessionObserver) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.start`; does not wait for Redis."""
+        self._observer = observer
+        self._cluster.start()
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.stop`.
+
+        Sessions live on in Redis, for the other front-ends.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        cluster = self._cluster
+        if cluster.ready:
+            last = cluster.checkpoints.position()
+            await self._wait(last.addCallback(cluster.reader.reached))
+        self._hub.flush()
+        self._connections.stop()
+        words = self._holder.leave()
+        if self._commands.live:
+            for start in range(0, len(words), 6 * 500):
+                part = words[start : start + 6 * 500]
+                await self._wait(self._commands.run("yield", *part))
+        await cluster.stop()
+        self._hub.stop()
+        self._observer = None
+
+    async def _wait(self, deferred: Deferred[Any]) -> None:
+        try:
+            await deferred.addTimeout(_LAST_WORD, self._reactor)
+        except (DeferredTimeout, BayeuxError):
+            _log.warn("Redis did not answer in time while stopping")
+
+    def release_all(self) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.release_all`."""
+        self._hub.release_all(self._holder.sessions())
+
+    def statistics(self) -> Mapping[str, int]:
+        """See :meth:`txbayeux.interfaces.Engine.statistics`: this process's part."""
+        return {
+            **self._hub.statistics(self._holder.sessions()),
+            **self._cluster.statistics(),
+        }
+
+    def ready(self) -> bool:
+        """See :meth:`txbayeux.interfaces.Engine.ready`."""
+        return self._observer is not None and self._cluster.ready
+
+    # Sessions
+
+    def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
+        """See :meth:`txbayeux.interfaces.Engine.create_session`."""
+        if not self._hub.has_room(len(self._holder.holdings)):
+            return fail(TooManySessions())
+        session_id = secrets.token_hex(16)
+
+        def created(position: bytes) -> str:
+            session = Session(
+                session_id, acknowledges=acknowledges, position=int(position)
+            )
+            self._holder.made(session)
+            return session_id
+
+        milliseconds = round(self._session_timeout * 1000)
+        return self._run(
+            session_id, "create", "1" if acknowledges else "", milliseconds
+        ).addCallback(created)
+
+    def destroy_session(
+        self, session_id: str, reason: Reason, why: str | None = None
+    ) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.destroy_session`."""
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+
+        def destroyed(_: Any) -> None:
+            self._holder.ended(session_id, reason, why)
+            self._closed(session_id, reason)
+
+        ended = self._endings.destroy(session_id, reason, why or "")
+        return ended.addCallback(destroyed)
+
+    def subscribe(
+        self, session_id: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        """See :meth:`txbayeux.interfaces.Engine.subscribe`."""
+        return self._change(session_id, "+", channels)
+
+    def unsubscribe(
+        self, session_id: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        """See :meth:`txbayeux.interfaces.Engine.unsubscribe`."""
+        return self._change(session_id, "-", channels)
+
+    def _change(
+        self, session_id: str, sign: str, channels: Sequence[str]
+    ) -> Deferred[Sequence[str]]:
+        def changed(reply: Sequence[bytes]) -> Sequence[str]:
+            self._learn(reply[0])
+            return [channel.decode() for channel in reply[1:]]
+
+        limit = self._limits.session_subscriptions
+        return self._run(session_id, "change", sign, limit, *channels).addCallback(
+            changed
+        )
+
+    # Messages
+
+    def publish(
+        self, channel: str, json: bytes, session_id: str | None = None
+    ) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.publish`.
+
+        Fires when Redis has the message.  After a 503 nobody knows whether it has.
+        """
+        if session_id is not None:
+            unknown = self._unknown(session_id)
+            if unknown is not None:
+                return fail(unknown)
+        published = self._commands.publish(channel, json, session_id or "")
+        return published.addCallback(self._learn)
+
+    def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.deliver`."""
+        return self._run(session_id, "deliver", channel, json).addCallback(self._learn)
+
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.listen`."""
+        self._hub.listeners.add(pattern, listener)
+
+    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.unlisten`."""
+        self._hub.listeners.remove(pattern, listener)
+
+    # Connections
+
+    def connect(
+        self,
+        session_id: str,
+        *,
+        hold: float,
+        stream: Stream | None = None,
+        acknowledged: int | None = None,
+    ) -> Deferred[Delivery]:
+        """See :meth:`txbayeux.interfaces.Engine.connect`.
+
+        One that is not to be held gets all that this process knows to be accepted.
+        """
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+        return self._connections.connect(
+            session_id, hold=hold, stream=stream, acknowledged=acknowledged
+        )
+
+    def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.attach`."""
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+
+        return self._connections.attach(session_id, stream)
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.detach`."""
+        self._hub.detach(stream, unsent)
+
+    def resume(self, stream: Stream) -> None:
+        """See :meth:`txbayeux.interfaces.Engine.resume`."""
+        self._hub.resume(stream)
+
+    # What Redis says
+
+    def _run(self, session_id: str, script: str, *arguments: Any) -> Deferred[Any]:
+        unknown = self._unknown(session_id)
+        if unknown is not None:
+            return fail(unknown)
+        size = sum(len(item) for item in arguments if isinstance(item, bytes))
+        return self._commands.run(script, session_id, *arguments, size=size)
+
+    def _unknown(self, session_id: str) -> UnknownSession | None:
+        if not _ID.match(session_id):
+            return UnknownSession(session_id)
+        return self._endings.condemned(session_id)
+
+    def _learn(self, position: int | bytes) -> None:
+        self._connections.known = max(self._connections.known, int(position))
+
+    # What the hub says
+
+    def _expired(self, session: Session) -> None:
+        # Redis decides; the sweep finds it.
+        self._cluster.sweep_soon()
+
+    def _overflowed(self, session: Session) -> None:
+        _log.warn(
+            "{session} is closed: {messages} messages, {octets} bytes wait for it",
+            session=session,
+            messages=len(session.queue),
+            octets=session.queued_bytes,
+        )
+        self._endings.condemn(
+            session.id, Reason.KICKED, "Session closed - too many messages waited"
+        )
+
+    def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
+        self._holder.hand_back(session, entries)
+
+    def _closed(self, session_id: str, reason: Reason) -> None:
+        if self._observer is not None:
+            self._observer.session_closed(session_id, reason)
+
+
+_: type[Engine] = RedisEngine

@@ -1,0 +1,147 @@
+"""What stands in the log and in inboxes, and the newest part of the log at hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeAlias
+
+from txbayeux.channel import expand
+from txbayeux.message import Entry
+
+__all__ = ["Addressed", "Change", "Logged", "Tail", "catch_up", "notice", "parse"]
+
+
+class Addressed(Entry):
+    """A message for one session, whatever it is subscribed to."""
+
+    __slots__ = ("session_id",)
+
+    def __init__(
+        self, position: int, channel: str, json: bytes, session_id: str
+    ) -> None:
+        super().__init__(position, channel, json)
+        self.session_id = session_id
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Subscriptions that a session got or lost, in their place among the messages."""
+
+    position: int
+    session_id: str
+    added: bool
+    channels: tuple[str, ...]
+
+
+Logged: TypeAlias = Entry | Change
+
+
+def parse(identity: bytes, fields: Sequence[bytes]) -> Logged:
+    """Read an entry of the stream, as the scripts write them."""
+    position = int(identity.partition(b"-")[0])
+    if len(fields) == 4 and fields[0] == b"c":
+        return Entry(position, fields[1].decode(), fields[3])
+    if fields[0] == b"c":
+        return Addressed(position, fields[1].decode(), fields[3], fields[5].decode())
+    channels = tuple(fields[3].decode().split(" "))
+    return Change(position, fields[1].decode(), fields[2] == b"+", channels)
+
+
+def notice(fields: Sequence[bytes]) -> Mapping[str, str]:
+    """Read an entry of an inbox."""
+    texts = [field.decode() for field in fields]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+class Tail:
+    """The newest part of the log, without a hole.
+
+    :param messages: most entries to keep.
+    :param octets: most bytes of JSON to keep.
+    """
+
+    def __init__(self, messages: int, octets: int) -> None:
+        self._messages = messages
+        self._octets = octets
+        self._items: deque[Logged] = deque()
+        self._held = 0
+
+    @property
+    def first(self) -> int | None:
+        """Position of the oldest entry at hand."""
+        return self._items[0].position if self._items else None
+
+    def append(self, item: Logged) -> None:
+        """Add the next entry."""
+        self._items.append(item)
+        if isinstance(item, Entry):
+            self._held += len(item.json)
+        while len(self._items) > self._messages or self._held > self._octets:
+            oldest = self._items.popleft()
+            if isinstance(oldest, Entry):
+                self._held -= len(oldest.json)
+
+    def clear(self) -> None:
+        """Forget all: what comes next does not follow on it."""
+        self._items.clear()
+        self._held = 0
+
+    def after(self, position: int) -> Iterator[Logged]:
+        """Give what stands behind ``position``; there must be no hole before it."""
+        if not self._items:
+            return iter(())
+        start = max(0, position + 1 - self._items[0].position)
+        if start * 2 < len(self._items):
+            return islice(self._items, start, None)
+        # From the right it is nearer: a deque is a chain.
+        count = len(self._items) - start
+        return reversed(list(islice(reversed(self._items), max(0, count))))
+
+
+def catch_up(
+    items: Iterator[Logged] | Sequence[Logged],
+    session_id: str,
+    subscriptions: dict[str, int],
+    *,
+    cursor: int,
+    known: int,
+    behind: frozenset[int],
+) -> list[Entry]:
+    """Choose what a session gets that was held elsewhere.
+
+    :param subscriptions: each with the position from which it counts, as they were at
+        position ``known``; changes after that are made in them.
+    :param cursor: what comes up to there has been dealt with, but for ``behind``.
+    """
+    chosen: list[Entry] = []
+    for item in items:
+        if isinstance(item, Change):
+            if item.session_id == session_id and item.position > known:
+                _apply(item, subscriptions)
+        elif item.position <= cursor:
+            if item.position in behind:
+                chosen.append(item)
+        elif _reaches(item, session_id, subscriptions):
+            chosen.append(item)
+    return chosen
+
+
+def _apply(change: Change, subscriptions: dict[str, int]) -> None:
+    for channel in change.channels:
+        if change.added:
+            subscriptions.setdefault(channel, change.position)
+        else:
+            subscriptions.pop(channel, None)
+
+
+def _reaches(entry: Entry, session_id: str, subscriptions: Mapping[str, int]) -> bool:
+    if isinstance(entry, Addressed):
+        return entry.session_id == session_id
+    position = entry.position
+    return any(
+        subscriptions.get(pattern, position) < position
+        for pattern in expand(entry.channel)
+    )

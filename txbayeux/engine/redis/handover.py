@@ -1,0 +1,107 @@
+"""Sessions from front-end to front-end: what is said, and what is made of it.
+
+The holder's memory is the truth while it lives.  It writes down how far its
+sessions came a few times a second (see :mod:`checkpoints`), for the case that it
+dies; a front-end that takes a session over asks it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.engine.redis.wire import Argument
+from txbayeux.engine.session import Session
+
+__all__ = ["Holding", "Opening", "State", "Superseded", "state_of"]
+
+
+class Superseded(Exception):
+    """The session was taken over by another front-end while it was waited for."""
+
+
+@dataclass(eq=False, slots=True)
+class Holding:
+    """A session that is held here.
+
+    ``generation`` counts its holders; a later one fences off the earlier.
+    ``written`` is what Redis has for the case that this front-end dies: the cursor,
+    '' where it is the position that all sessions of this front-end have reached,
+    and whether an event stream is open.
+    """
+
+    session: Session
+    generation: int
+    written: tuple[int | str, str]
+
+    def current(self) -> tuple[int | str, str]:
+        """Give what should be written."""
+        session = self.session
+        stream = session.stream
+        steady = stream is not None and not stream.yields_to_polls
+        cursor: int | str = session.queue[0].position - 1 if session.queue else ""
+        return cursor, "1" if steady else ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a session came.
+
+    All up to ``cursor`` has been dealt with, but for the positions in ``behind``.
+    ``seen`` is what an acknowledging client was told last, None if that is not
+    known; ``repeats`` how often it was told in vain.
+    """
+
+    cursor: int | None
+    behind: tuple[int, ...]
+    seen: int | None
+    repeats: int
+
+    @classmethod
+    def read(cls, cursor: str, behind: str, seen: str, repeats: str) -> State:
+        """Read what the scripts keep."""
+        return cls(
+            int(cursor) if cursor else None,
+            tuple(int(position) for position in behind.split()),
+            int(seen) if seen else None,
+            int(repeats),
+        )
+
+    @property
+    def first(self) -> int:
+        """Position of the first entry that is needed to go on."""
+        return min(self.behind, default=(self.cursor or 0) + 1)
+
+
+def state_of(session: Session, position: int) -> Sequence[Argument]:
+    """Say how far a session came, as ``yield.lua`` wants it.
+
+    :param position: what was dispatched last.
+    """
+    behind = " ".join(str(entry.position) for entry in session.queue)
+    return (position, behind, session.seen, session.repeats)
+
+
+@dataclass(eq=False, slots=True)
+class Opening:
+    """A session on its way here, and those who wait for it, in order."""
+
+    session_id: str
+    waiters: list[Deferred[Session | None]] = field(default_factory=list)
+    task: Deferred[Session | None] | None = None
+    word: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
+    """Fires with the former holder's word."""
+    generation: int | None = None
+    fenced: int = 0
+    """Highest generation that was heard of."""
+    returned: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Go on only while nobody else has taken the session.
+
+        :raises Superseded: if somebody has.
+        """
+        if self.generation is not None and self.fenced > self.generation:
+            raise Superseded

@@ -1,0 +1,164 @@
+"""The reader: the log and this front-end's inbox, on a connection of their own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux.engine.redis.entries import Logged, notice, parse
+from txbayeux.engine.redis.wire import Lost, Redis
+from txbayeux.errors import unavailable
+
+__all__ = ["Reader"]
+
+_COUNT: Final = 100
+"""Entries in one reply: with a thousand subscribers each, a turn of some 100 ms."""
+
+_BLOCK: Final = 1000
+"""Milliseconds that Redis waits for entries: it shows that the connection lives."""
+
+_LAST: Final = 2**64 - 1
+
+_log: Final = Logger()
+
+
+class Reader:
+    """Follows the log; whoever waits for a position is told when it is reached.
+
+    :param logged: is given each entry, in order, without a hole.
+    :param noticed: is given each notice of the inbox.
+    :param hole: is told that entries were forgotten before they were read.
+    """
+
+    def __init__(
+        self,
+        *,
+        logged: Callable[[Logged], None],
+        noticed: Callable[[Mapping[str, str]], None],
+        hole: Callable[[], None],
+    ) -> None:
+        self._logged = logged
+        self._noticed = noticed
+        self._hole = hole
+        self._redis: Redis | None = None
+        self._log_key = self._inbox_key = b""
+        self._log_id = self._inbox_id = b"0-0"
+        self._waiting: deque[tuple[int, Deferred[None]]] = deque()
+        self.position = 0
+
+    @property
+    def seen(self) -> tuple[int, int] | None:
+        """Position and token of the last entry that was read; None before the first."""
+        position, _, token = self._log_id.partition(b"-")
+        if int(position) == 0 or int(token) == _LAST:
+            return None
+        return int(position), int(token)
+
+    def begin(self, log: str, inbox: str, position: int) -> None:
+        """Follow another log; who waits for a position of the old one fails."""
+        self.abandon()
+        self._log_key, self._inbox_key = log.encode(), inbox.encode()
+        self._inbox_id = b"0-0"
+        self.skip_to(position)
+
+    def skip_to(self, position: int) -> None:
+        """Go on behind ``position``."""
+        self.position = position
+        self._log_id = b"%d-%d" % (position, _LAST)
+
+    def follow(self, redis: Redis) -> None:
+        """Read from here on by this connection."""
+        self._redis = redis
+        self._read()
+
+    def down(self) -> None:
+        """Hear that the connection is lost."""
+        self._redis = None
+
+    def reached(self, position: int) -> Deferred[None]:
+        """Fire when what stands at ``position`` has been handed on.
+
+        Fails with :class:`~txbayeux.errors.BayeuxError` 503 if that will not be.
+        """
+        if self.position >= position:
+            return succeed(None)
+        if self._log_key == b"":
+            return fail(unavailable())
+        result: Deferred[None] = Deferred()
+        self._waiting.append((position, result))
+        return result
+
+    def abandon(self) -> None:
+        """Fail those who wait for a position."""
+        waiting, self._waiting = self._waiting, deque()
+        for _, result in waiting:
+            if not result.called:
+                result.errback(unavailable())
+
+    def _read(self) -> None:
+        redis = self._redis
+        if redis is None:
+            return
+        streams = (self._log_key, self._inbox_key, self._log_id, self._inbox_id)
+        redis.call(
+            "XREAD", "COUNT", _COUNT, "BLOCK", _BLOCK, "STREAMS", *streams
+        ).addCallbacks(
+            self._replied, self._failed, callbackArgs=(redis,), errbackArgs=(redis,)
+        ).addErrback(self._broken, redis)
+
+    def _replied(self, reply: Any, redis: Redis) -> None:
+        if redis is not self._redis:
+            return
+        streams = dict(reply or ())
+        entries = streams.get(self._log_key, ())
+        notices = streams.get(self._inbox_key, ())
+        if entries:
+            first = int(entries[0][0].partition(b"-")[0])
+            self._log_id = entries[-1][0]
+            if first != self.position + 1:
+                self.position = first - 1
+                self._hole()
+        if notices:
+            self._inbox_id = notices[-1][0]
+        # Redis looks for more while this is handed on.
+        self._read()
+        for identity, fields in entries:
+            self._hand_on(identity, fields)
+        for identity, fields in notices:
+            try:
+                self._noticed(notice(fields))
+            except Exception:
+                _log.failure("Acting on notice {identity} failed", identity=identity)
+        if self._waiting:
+            self._tell()
+
+    def _hand_on(self, identity: bytes, fields: Sequence[bytes]) -> None:
+        try:
+            item = parse(identity, fields)
+            self.position = item.position
+            self._logged(item)
+        except Exception:
+            _log.failure("Handing on entry {identity} failed", identity=identity)
+            self.position = int(identity.partition(b"-")[0])
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for position, result in waiting:
+            if self.position < position:
+                self._waiting.append((position, result))
+            elif not result.called:
+                result.callback(None)
+
+    def _failed(self, failure: Failure, redis: Redis) -> None:
+        if not isinstance(failure.value, Lost):
+            _log.error("Reading the log failed: {error}", error=failure.value)
+            redis.abort()
+
+    def _broken(self, failure: Failure, redis: Redis) -> None:
+        _log.failure("Handing on what the log brought failed", failure)
+        redis.abort()

@@ -1,0 +1,46 @@
+"""The Lua scripts, by name."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+__all__ = ["NAMES", "Script", "load"]
+
+NAMES: Final = (
+    "beat",
+    "change",
+    "checkpoint",
+    "create",
+    "deliver",
+    "destroy",
+    "give_back",
+    "publish",
+    "read",
+    "settle",
+    "take",
+    "verify",
+    "yield",
+)
+"""Those that work within an epoch, and begin with ``head.lua``; not ``hello``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script, and the hash that Redis knows it by once it has seen it."""
+
+    source: bytes
+    sha: str
+
+
+@cache
+def load(name: str) -> Script:
+    """Read a script from the package's ``engine/scripts``."""
+    folder = files("txbayeux.engine") / "scripts"
+    source = (folder / f"{name}.lua").read_bytes()
+    if name in NAMES:
+        source = (folder / "head.lua").read_bytes() + source
+    return Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324  # Redis's

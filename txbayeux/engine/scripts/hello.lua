@@ -1,0 +1,48 @@
+-- Learn the epoch, or begin one, and check that the log is still the one that was read.
+-- KEYS[1]: the epoch.  ARGV: how all keys begin; the epoch to begin; the front-end;
+-- milliseconds that keys outlive the last front-end; the epoch known, '' for none;
+-- pairs of position and token that were seen in it.
+-- Gives epoch, position, and whether the log is the 'same' or a 'new' one.
+local all, fresh, front, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local epoch = redis.call('GET', KEYS[1])
+local state = epoch and all .. epoch .. ':state'
+local position = epoch and tonumber(redis.call('HGET', state, 'position'))
+local verdict = 'same'
+if not position then
+  epoch = nil
+elseif known ~= epoch then
+  verdict = 'new'
+else
+  local log = all .. epoch .. ':log'
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  first = first and tonumber(string.match(first[1], '^%d+')) or position + 1
+  for i = 6, #ARGV, 2 do
+    local seen = tonumber(ARGV[i])
+    local id = ARGV[i] .. '-' .. ARGV[i + 1]
+    if seen > position then
+      epoch = nil
+    elseif seen >= first and #redis.call('XRANGE', log, id, id) == 0 then
+      epoch = nil
+    end
+  end
+end
+if not epoch then
+  epoch, position, verdict = fresh, 0, 'new'
+  redis.call('SET', KEYS[1], epoch)
+  redis.call('HSET', all .. epoch .. ':state', 'position', 0)
+end
+redis.call('PEXPIRE', KEYS[1], lifetime)
+redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
+-- From now on others can count on this front-end: it lives, and reads its inbox.
+local time = redis.call('TIME')
+local beat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local own = all .. epoch .. ':front:' .. front
+redis.call('HSET', own, 'beat', beat)
+redis.call('HSETNX', own, 'position', string.format('%.0f', position))
+redis.call('PEXPIRE', own, lifetime)
+local inbox = all .. epoch .. ':inbox:' .. front
+if redis.call('EXISTS', inbox) == 0 then
+  redis.call('XADD', inbox, '*', 'k', 'hello')
+end
+redis.call('PEXPIRE', inbox, lifetime)
+return {epoch, string.format('%.0f', position), verdict}

@@ -1,0 +1,22 @@
+-- Append messages to the log.  ARGV: most entries to keep; then for each message
+-- the session that must exist or '', channel, JSON.  Gives the last position, and the
+-- numbers of those refused.
+local position = last_position()
+if not position then return redis.error_reply('EPOCH the state is gone') end
+local before, result = position, {0}
+for i = 6, #ARGV, 3 do
+  local session = ARGV[i]
+  if session ~= '' and redis.call('EXISTS', session_key(session)) == 0 then
+    result[#result + 1] = (i - 6) / 3
+  else
+    position = position + 1
+    redis.call('XADD', log, whole(position) .. '-' .. token, 'c', ARGV[i + 1], 'j', ARGV[i + 2])
+  end
+end
+if position > before then
+  redis.call('HSET', state, 'position', whole(position))
+  redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[5])
+  if before == 0 then redis.call('PEXPIRE', log, 3600000) end
+end
+result[1] = whole(position)
+return result
