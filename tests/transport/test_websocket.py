@@ -4,7 +4,7 @@ import struct
 import zlib
 
 import pytest
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet import error as twisted_error
 
 from txbayeux.message import encode_list
 from txbayeux.transport.cookies import cookie_header
@@ -86,7 +86,7 @@ def test_a_gateway_s_trouble_says_nothing_of_sockets(status: int) -> None:
 
 def test_no_connection_is_no_fault_of_sockets() -> None:
     stage = Stage()
-    stage.network.refusal = ConnectionRefusedError()
+    stage.network.refusal = twisted_error.ConnectionRefusedError()
     [error] = stage.send()
     assert isinstance(error, Unreachable)
     assert stage.receiver.errors == [error]
