@@ -28,6 +28,9 @@ _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 """Most messages and bytes that one script call appends: it stops all of Redis."""
 
+_REPEATABLE: Final = frozenset({"create", "read", "take"})
+"""Scripts that may run twice."""
+
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
 
@@ -59,8 +62,10 @@ class Commands:
     """Runs scripts in the order of the calls.
 
     Messages published in one reactor turn go in one call.  What is issued while
-    Redis is away waits for a time and within a bound; what was on its way when a
-    connection broke fails, since nobody knows whether it was carried out.  What
+    Redis is away waits for a time and within a bound.  What was on its way when a
+    connection broke may have been carried out, or not: messages are issued again
+    under the number that they had, so that they are appended once; what changes
+    nothing when it is done twice is issued again, too; the rest fails.  What
     another epoch refused has had no effect, and is issued again in the new one.
 
     :param front: this front-end's id.
@@ -88,6 +93,7 @@ class Commands:
         self._outstanding = 0
         self._octets = 0
         self._held: deque[_Call] = deque()
+        self._unsure: deque[list[_Call]] = deque()
         self._gathered: list[_Call] = []
         self._flush_call: DelayedCall | None = None
         self._complained: dict[str, float] = {}
@@ -111,9 +117,16 @@ class Commands:
         """Use this connection, and send what was held."""
         self._redis = redis
         self._common = (epoch, prefix, token, self._front)
-        held, self._held = sorted(self._held, key=lambda call: call.number), deque()
-        for call in held:
-            self._issue(call)
+        again = [(calls[0].number, calls, True) for calls in self._unsure]
+        again += [(call.number, [call], False) for call in self._held]
+        self._unsure.clear()
+        self._held.clear()
+        for _, calls, unsure in sorted(again, key=lambda item: item[0]):
+            if unsure:
+                self._flush()
+                self._publish(calls, again="1")
+            else:
+                self._issue(calls[0])
 
     def down(self) -> None:
         """Hold what comes from now on, and what was not sent yet."""
@@ -202,20 +215,24 @@ class Commands:
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, []
-        limit = str(self._options.retained_messages)
         start = 0
         while start < len(gathered):
-            arguments: list[Argument] = [limit]
             end, octets = start, 0
             while end < len(gathered) and end - start < _BATCH_MESSAGES:
-                call = gathered[end]
-                octets += call.size
+                octets += gathered[end].size
                 if octets > _BATCH_BYTES and end > start:
                     break
-                arguments += call.arguments
                 end += 1
-            self._send("publish", arguments, gathered[start:end])
+            self._publish(gathered[start:end])
             start = end
+
+    def _publish(self, calls: list[_Call], again: str = "") -> None:
+        # A batch that may have been carried out comes again with the same number.
+        retained = self._options.retained_messages
+        arguments: list[Argument] = [retained, calls[0].number, again]
+        for call in calls:
+            arguments += call.arguments
+        self._send("publish", arguments, calls)
 
     def _send(
         self, name: str, arguments: Sequence[Argument], calls: list[_Call]
@@ -261,6 +278,8 @@ class Commands:
         error = failure.value
         refusal = _refusal(calls[0], error) if isinstance(error, RedisError) else None
         code = error.code if isinstance(error, RedisError) else ""
+        if isinstance(error, Lost) and self._comes_again(name, calls):
+            return
         if code == "EPOCH":
             self._held.extend(calls)
             if self._redis is not None:
@@ -276,6 +295,18 @@ class Commands:
         for call in calls:
             self._done(call).errback(answer)
 
+    def _comes_again(self, name: str, calls: list[_Call]) -> bool:
+        """Keep what can be issued again although it may have been carried out."""
+        if self._closed:
+            return False
+        if name == "publish" and not any(call.arguments[0] for call in calls):
+            self._unsure.append(calls)
+            return True
+        if name in _REPEATABLE:
+            self._held.extend(calls)
+            return True
+        return False
+
     def _done(self, call: _Call) -> Deferred[Any]:
         self._outstanding -= 1
         self._octets -= call.size
@@ -290,12 +321,14 @@ class Commands:
             )
 
     def _fail_held(self, chosen: Callable[[_Call], bool]) -> None:
-        held, self._held = self._held, deque()
-        for call in held:
-            if chosen(call):
-                self._done(call).errback(unavailable())
-            else:
-                self._held.append(call)
+        failed = [call for call in self._held if chosen(call)]
+        self._held = deque(call for call in self._held if not chosen(call))
+        for calls in self._unsure:
+            if chosen(calls[0]):
+                failed += calls
+        self._unsure = deque(calls for calls in self._unsure if not chosen(calls[0]))
+        for call in failed:
+            self._done(call).errback(unavailable())
 
 
 def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:

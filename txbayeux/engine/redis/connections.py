@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -31,8 +32,6 @@ class Connections:
         self._hub = hub
         self._cluster = cluster
         self._elsewhere: dict[str, Deferred[None]] = {}
-        self.known = 0
-        """The last position that this process was told of."""
 
     def stop(self) -> None:
         """Let those go whose session is elsewhere."""
@@ -145,12 +144,13 @@ class Connections:
                 del self._elsewhere[session_id]
 
     def _behind(self) -> bool:
-        return self._cluster.ready and self._cluster.reader.position < self.known
+        return self._cluster.ready and self._cluster.reader.behind
 
     async def _caught_up(self) -> None:
         try:
-            await self._cluster.reader.reached(self.known)
-        except BayeuxError:
+            reached = self._cluster.reader.caught_up()
+            await reached.addTimeout(_ELSEWHERE, self._reactor)
+        except (BayeuxError, DeferredTimeout):
             _log.debug("Redis went away while a connect waited for the log")
 
 

@@ -290,7 +290,7 @@ class RedisEngine:
         return self._endings.condemned(session_id)
 
     def _learn(self, position: int | bytes) -> None:
-        self._connections.known = max(self._connections.known, int(position))
+        self._cluster.reader.learn(int(position))
 
     # What the hub says
 

@@ -50,6 +50,7 @@ class Reader:
         self._log_id = self._inbox_id = b"0-0"
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self.position = 0
+        self._known = 0
 
     @property
     def seen(self) -> tuple[int, int] | None:
@@ -64,11 +65,7 @@ class Reader:
         self.abandon()
         self._log_key, self._inbox_key = log.encode(), inbox.encode()
         self._inbox_id = b"0-0"
-        self.skip_to(position)
-
-    def skip_to(self, position: int) -> None:
-        """Go on behind ``position``."""
-        self.position = position
+        self.position = self._known = position
         self._log_id = b"%d-%d" % (position, _LAST)
 
     def follow(self, redis: Redis) -> None:
@@ -79,6 +76,19 @@ class Reader:
     def down(self) -> None:
         """Hear that the connection is lost."""
         self._redis = None
+
+    def learn(self, position: int) -> None:
+        """Hear that the log has come to ``position``."""
+        self._known = max(self._known, position)
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something in the log, as far as is known, to be read."""
+        return self.position < self._known
+
+    def caught_up(self) -> Deferred[None]:
+        """Fire when that has been read; see :meth:`reached`."""
+        return self.reached(self._known)
 
     def reached(self, position: int) -> Deferred[None]:
         """Fire when what stands at ``position`` has been handed on.

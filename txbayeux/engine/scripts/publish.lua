@@ -1,18 +1,25 @@
--- Append messages to the log.  ARGV: most entries to keep; then for each message
--- the session that must exist or '', channel, JSON.  Gives the last position, and the
--- numbers of those refused.
+-- Append messages to the log.  ARGV: most entries to keep; the number of this call, which
+-- is greater than that of the call before; '1' if it comes again, since nobody knows
+-- whether it was carried out; then for each message the session that must exist or '',
+-- channel, JSON.
+-- Gives the last position, and the numbers of those refused.
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local before, result = position, {0}
-for i = 6, #ARGV, 3 do
+local own = front_key(front)
+if ARGV[7] == '1' and tonumber(redis.call('HGET', own, 'call') or 0) >= tonumber(ARGV[6]) then
+  return {whole(position)}
+end
+for i = 8, #ARGV, 3 do
   local session = ARGV[i]
   if session ~= '' and redis.call('EXISTS', session_key(session)) == 0 then
-    result[#result + 1] = (i - 6) / 3
+    result[#result + 1] = (i - 8) / 3
   else
     position = position + 1
     redis.call('XADD', log, whole(position) .. '-' .. token, 'c', ARGV[i + 1], 'j', ARGV[i + 2])
   end
 end
+redis.call('HSET', own, 'call', ARGV[6])
 if position > before then
   redis.call('HSET', state, 'position', whole(position))
   redis.call('XTRIM', log, 'MAXLEN', '~', ARGV[5])

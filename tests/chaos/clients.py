@@ -1,0 +1,140 @@
+"""Clients that remember everything; each request may go to another front-end."""
+
+import http.client
+import json
+import random
+import threading
+import time
+from typing import Any
+
+END = "end"
+
+
+class Client(threading.Thread):
+    """Speaks long-polling to one front-end after the other."""
+
+    def __init__(self, ports: list[int], seed: int) -> None:
+        super().__init__(daemon=True)
+        self.random = random.Random(seed)
+        self.ports = ports
+        self.broken = 0
+        self.failure: BaseException | None = None
+
+    def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Give the answer, None if there was none: nobody knows what was done."""
+        port = self.random.choice(self.ports)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            connection.request(
+                "POST",
+                "/bayeux",
+                json.dumps([message]),
+                {"Content-Type": "application/json"},
+            )
+            answer: list[dict[str, Any]] = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError):
+            self.broken += 1
+            time.sleep(0.05)
+            return None
+        finally:
+            connection.close()
+        return answer
+
+    def insist(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """Ask until it is answered."""
+        while True:
+            answer = self.post(message)
+            if answer is not None and "503" not in str(answer[-1].get("error")):
+                return answer
+            time.sleep(0.05)
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except BaseException as error:
+            self.failure = error
+
+    def work(self) -> None:
+        raise NotImplementedError
+
+
+class Publisher(Client):
+    """Publishes numbers without a pause, until it is told to stop."""
+
+    def __init__(self, ports: list[int], seed: int) -> None:
+        super().__init__(ports, seed)
+        self.confirmed: list[int] = []
+        self.unsure: list[int] = []
+        self.stopped = threading.Event()
+
+    def work(self) -> None:
+        number = 0
+        while not self.stopped.is_set():
+            number += 1
+            answer = self.post({"channel": "/chaos/numbers", "data": number})
+            sure = answer is not None and answer[-1].get("successful")
+            (self.confirmed if sure else self.unsure).append(number)
+            time.sleep(0.002)
+        while True:
+            answer = self.post({"channel": "/chaos/numbers", "data": END})
+            if answer is not None and answer[-1].get("successful"):
+                return
+
+
+class Subscriber(Client):
+    """Receives until the end; ``acknowledges`` as CometD's clients do, or not."""
+
+    def __init__(self, ports: list[int], seed: int, *, acknowledges: bool) -> None:
+        super().__init__(ports, seed)
+        self.acknowledges = acknowledges
+        self.ready = threading.Event()
+        self.received: list[Any] = []
+        self.handshakes = 0
+        self._session = ""
+        self._seen = -1
+
+    def handshake(self) -> None:
+        self.handshakes += 1
+        message = {
+            "channel": "/meta/handshake",
+            "version": "1.0",
+            "supportedConnectionTypes": ["long-polling"],
+        }
+        if self.acknowledges:
+            message["ext"] = {"ack": True}  # type: ignore[assignment]
+        reply = self.insist(message)[-1]
+        assert reply["successful"], reply
+        assert bool(reply.get("ext", {}).get("ack")) is self.acknowledges, reply
+        self._session, self._seen = reply["clientId"], -1
+        reply = self.insist(
+            {
+                "channel": "/meta/subscribe",
+                "clientId": self._session,
+                "subscription": "/chaos/*",
+            }
+        )[-1]
+        assert reply["successful"], reply
+        self.ready.set()
+
+    def work(self) -> None:
+        self.handshake()
+        while END not in self.received[-50:]:
+            message: dict[str, Any] = {
+                "channel": "/meta/connect",
+                "clientId": self._session,
+                "connectionType": "long-polling",
+            }
+            if self.acknowledges:
+                message["ext"] = {"ack": self._seen}
+            answer = self.post(message)
+            if answer is None:
+                continue
+            for item in answer:
+                if item["channel"] == "/meta/connect":
+                    if "402" in str(item.get("error")):
+                        self.handshake()
+                    self._seen = item.get("ext", {}).get("ack", self._seen)
+                    if not item["successful"]:
+                        time.sleep(0.1)
+                else:
+                    self.received.append(item["data"])

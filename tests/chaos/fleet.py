@@ -1,0 +1,109 @@
+"""A Redis and some front-ends, each a real process that can be killed or frozen."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP
+
+from tests.engine.redis_server import RedisServer
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Front:
+    """One ``twistd bayeux --redis``."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._url = url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self._folder / f"front-{self.port}.log"
+
+    def start(self) -> None:
+        command = [
+            *(Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "bayeux"),
+            *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
+            *("--redis", self._url, "--timeout", "4", "--session-timeout", "30"),
+        ]
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self._folder, stdout=log, stderr=log, env=environ
+            )
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as ask:
+                    ask.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                    if b" 200 " in ask.recv(100):
+                        return
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise RuntimeError(f"no front-end on {self.port}: {self.log.read_text()}")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(SIGKILL)
+            self._process.wait(20)
+            self._process = None
+
+
+class Fleet:
+    """Front-ends on one Redis that forgets nothing."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.redis = RedisServer(
+            folder, "--appendonly", "yes", "--appendfsync", "always"
+        )
+        self.redis.start()
+        self.fronts = [Front(folder, self.redis.url) for _ in range(size)]
+        try:
+            for front in self.fronts:
+                front.start()
+            for front in self.fronts:
+                front.wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def ports(self) -> list[int]:
+        return [front.port for front in self.fronts]
+
+    def freeze_redis(self, seconds: float) -> None:
+        self.redis.signal(SIGSTOP)
+        time.sleep(seconds)
+        self.redis.signal(SIGCONT)
+
+    def restart_redis(self, seconds: float) -> None:
+        self.redis.stop()
+        time.sleep(seconds)
+        self.redis.start()
+
+    def restart_front(self, number: int, seconds: float) -> None:
+        self.fronts[number].kill()
+        time.sleep(seconds)
+        self.fronts[number].start()
+        self.fronts[number].wait()
+
+    def stop(self) -> None:
+        for front in self.fronts:
+            front.kill()
+        self.redis.stop()

@@ -1,0 +1,81 @@
+"""A redis-server for each test, which may do to it what it likes."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import pytest
+
+from tests.engine.redis_harness import RedisHarness, pause
+from tests.engine.redis_server import RedisServer
+from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.errors import BayeuxError
+from txbayeux.message import encode
+from txbayeux.testing import RecordingObserver
+
+
+class OwnServer(RedisHarness):
+    """Each test has a redis-server to itself, to do to it what it likes."""
+
+    session_timeout = 30.0
+    hold = 20.0
+    patience = 5.0
+
+    @pytest.fixture(autouse=True)
+    def _server(self, tmp_path: Path) -> Any:
+        self.namespace = f"test-{secrets.token_hex(4)}"
+        self.server = RedisServer(tmp_path)
+        self.server.start()
+        yield
+        self.server.stop()
+
+    def options(self, **others: Any) -> RedisOptions:
+        return RedisOptions(
+            namespace=self.namespace,
+            reply_timeout=1.0,
+            patience=self.patience,
+            **others,
+        )
+
+    async def front(self) -> tuple[RedisEngine, RecordingObserver]:
+        engine = await self.start()
+        assert isinstance(engine, RedisEngine)
+        await self.until(engine.ready)
+        return engine, self.observer
+
+    async def soon(self, condition: Any, seconds: float = 15.0) -> None:
+        for _ in range(int(seconds / 0.05)):
+            if condition():
+                return
+            await pause(0.05)
+        assert condition(), "it did not happen"
+
+    async def crash(self, engine: RedisEngine) -> None:
+        """What kill -9 does: connections close, nothing is said."""
+        self._engines.remove(engine)
+        await engine._cluster.stop()
+        engine._hub.stop()
+
+    async def refusal(self, deferred: Any) -> BayeuxError:
+        with pytest.raises(BayeuxError) as caught:
+            await deferred
+        return caught.value
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        self.server.signal(SIGSTOP)
+        try:
+            yield
+        finally:
+            self.server.signal(SIGCONT)
+
+    def keys(self) -> list[bytes]:
+        found: Any = self.server.client.keys("*")
+        return list(found)
+
+
+def text(data: object) -> bytes:
+    return encode({"channel": "/a", "data": data})

@@ -1,0 +1,86 @@
+"""Front-ends that die, and sessions that go on elsewhere."""
+
+from tests.engine.redis_harness import pause
+from tests.engine.redis_own import OwnServer, text
+from txbayeux.testing import RecordingStream, contract
+
+
+class TestFrontEndsThatDie(OwnServer):
+    @contract
+    async def test_a_session_goes_on_elsewhere_with_what_it_had_not_got(self) -> None:
+        (a, _), (b, observer) = await self.front(), await self.front()
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1, 2)
+        assert await self.poll(a, alice) == [1, 2]
+        await pause(0.8)
+        await self.publish(a, "/a", 3)
+        await self.crash(a)
+        await self.publish(b, "/a", 4)
+        assert await self.poll(b, alice) == [3, 4]
+        assert observer.closed == []
+
+    @contract
+    async def test_what_was_sent_just_before_may_come_twice_and_is_never_lost(
+        self,
+    ) -> None:
+        (a, _), (b, _) = await self.front(), await self.front()
+        alice, stream = await self.join(a, "/a"), RecordingStream()
+        await a.attach(alice, stream)
+        for n in range(30):
+            await self.publish(a, "/a", n)
+            await pause(0.02)
+        await self.soon(lambda: len(stream.data) == 30)
+        await self.crash(a)
+        await self.publish(b, "/a", 30)
+        found = await self.poll(b, alice)
+        assert found == list(range(found[0], 31))
+        assert found[0] <= 30
+
+    @contract
+    async def test_an_acknowledging_client_gets_each_message_once(self) -> None:
+        engines = [(await self.front())[0] for _ in range(4)]
+        alice = await self.join(engines[0], "/a", acknowledges=True)
+        position, found = -1, []
+        for n in range(40):
+            await engines[-1].publish("/a", text(n))
+            if n % 10 == 9 and len(engines) > 2:
+                await self.crash(engines.pop(0))
+            if n % 3 == 0:
+                delivery = await engines[0].connect(
+                    alice, hold=self.hold, acknowledged=position
+                )
+                found += self.data(delivery.entries)
+                position = delivery.acknowledgement
+        while len(found) < 40:
+            delivery = await engines[0].connect(
+                alice, hold=self.hold, acknowledged=position
+            )
+            found += self.data(delivery.entries)
+            position = delivery.acknowledgement
+        assert found == list(range(40))
+
+    @contract
+    async def test_a_chain_of_dead_front_ends_does_not_matter(self) -> None:
+        a, b, c = [(await self.front())[0] for _ in range(3)]
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1)
+        await self.crash(a)
+        wanted = b.connect(alice, hold=self.hold)
+        wanted.addErrback(lambda failure: None)
+        await self.settle()
+        await self.crash(b)
+        assert await self.poll(c, alice) == [1]
+
+    @contract
+    async def test_every_session_key_goes_by_itself(self) -> None:
+        self.session_timeout = 0.5
+        a, _ = await self.front()
+        await self.join(a, "/a", "/b/**")
+        await self.publish(a, "/a", 1)
+        await self.crash(a)
+        lives = {key: self.server.client.pttl(key) for key in self.keys()}
+        assert lives
+        assert all(0 < life < 3_700_000 for life in lives.values()), lives
+        sessions = [key for key in lives if b":session:" in key]
+        assert sessions
+        assert all(lives[key] < 65_000 for key in sessions)
