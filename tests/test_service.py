@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +124,17 @@ def test_an_extension_is_named_on_the_command_line() -> None:
     running = Running("--port", "8000", "--extension", f"{__name__}:Refusing")
     (reply,) = running.post({"channel": "/a", "data": 1})
     assert reply["error"] == "403::Not you"
+
+
+def test_an_extension_may_be_in_the_present_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_mine.py").write_text("class Mine: pass")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    options = Options()
+    options.parseOptions(["--port", "8000", "--extension", "of_mine:Mine"])
+    assert type(options["extensions"][0]).__module__ == "of_mine"
 
 
 def test_publishing_without_a_session_can_be_switched_off() -> None:

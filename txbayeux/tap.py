@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -239,6 +241,9 @@ def _extension(name: str) -> Extension:
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
         raise UsageError(f"--extension {name}: write package.module:factory")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        # twistd looks only where packages are installed.  Last, so as to hide none.
+        sys.path.append(os.getcwd())
     try:
         return namedAny(f"{module}.{factory}")()
     except Exception as error:

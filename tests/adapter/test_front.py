@@ -88,7 +88,7 @@ def test_handed_over_in_the_middle_of_a_connection() -> None:
     service = Service()
     transport = service.send(POST + request("OPTIONS") + POST)
     assert [one.code for one in answers(transport.take())] == [200, 204, 200]
-    assert isinstance(transport.protocol._channel, HTTPChannel)
+    assert isinstance(transport.protocol, HTTPChannel)
     transport.protocol.dataReceived(POST)
     assert Answer(transport.take()).json() == [{"echo": 1}]
     service.clock.advance(61)

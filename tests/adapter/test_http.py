@@ -201,3 +201,21 @@ def test_the_client_script_is_not_sent_twice(tmp_path: Path) -> None:
 
 def test_no_http_2_is_offered() -> None:
     assert Service().site.acceptableProtocols() == [b"http/1.1"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request("GET", "/bayeux?message=" + "x" * 20000),
+        request("POST", body=b"[1]", x_long="y" * 20000),
+        b"G" * 20000,
+    ],
+)
+def test_a_line_past_the_limit_is_answered(raw: bytes) -> None:
+    service = Service()
+    transport = service.send(raw)
+    transport.protocol.dataReceived(request("POST", body=b"[1]"))
+    answer = Answer(transport.value())
+    assert (answer.code, answer.rest) == (431, b"")
+    assert transport.disconnecting
+    assert service.processor.requests == []

@@ -91,6 +91,7 @@ def test_a_message_published_after_the_client_left_waits_for_it(service: Real) -
     service.publish(1)
     service.clock.advance(0)
     transport = service.send(poll(session))
+    service.clock.advance(0)
     assert Answer(transport.value()).json()[0] == {"channel": "/a", "data": 1}
 
 

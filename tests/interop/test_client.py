@@ -76,7 +76,7 @@ class Play:
         return client
 
 
-@pytest.fixture(params=CASTS, ids=lambda cast: "-".join(cast))
+@pytest.fixture(params=CASTS, ids="-".join)
 def play(
     request: pytest.FixtureRequest,
     peers: dict[str, Server],

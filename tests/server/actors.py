@@ -1,6 +1,6 @@
 """Alice, Bob and Carol: clients of a server in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -118,7 +118,8 @@ class Actor:
         )
 
     def connect(self, stream: Stream | None = None, **fields: Any) -> "Poll":
-        return Poll(self.begin(self.connect_message(**fields), stream=stream))
+        message = self.connect_message(**fields)
+        return Poll(self.begin(message, stream=stream), self.world.settle)
 
     def poll(self) -> list[Any]:
         """Fetch the data of what waits."""
@@ -127,9 +128,12 @@ class Actor:
 
 
 class Poll:
-    """A connect, held or answered."""
+    """A connect, held or answered at the latest when things have settled."""
 
-    def __init__(self, answer: Deferred[Response]) -> None:
+    def __init__(
+        self, answer: Deferred[Response], settle: Callable[[], object]
+    ) -> None:
+        self._settle = settle
         self.response = now(answer)
         assert self.response.held is None or not self.response.items
         self._answers: list[Response] = []
@@ -144,6 +148,8 @@ class Poll:
 
     @property
     def answer(self) -> Response:
+        if not self._answers:
+            self._settle()
         assert self._answers, "the connect is still held"
         return self._answers[0]
 

@@ -51,7 +51,8 @@ def test_messages_can_be_changed_and_dropped_for_each_client(answer: Any) -> Non
     fetched: dict[str, list[Message]] = {}
     for actor in (alice, bob):
         answers: list[Any] = []
-        actor.begin(actor.connect_message()).addCallback(answers.append)
+        message = actor.connect_message(advice={"timeout": 0})
+        actor.begin(message).addCallback(answers.append)
         for _ in range(5):
             world.advance(1)
         items = plain(answers[0].items)

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet import error as twisted_error
 from twisted.web.client import URI, Agent
 
 from txbayeux.message import encode_list
@@ -214,7 +214,9 @@ def test_a_compressed_answer_is_understood() -> None:
     assert done == [None]
 
 
-@pytest.mark.parametrize("error", [ConnectionRefusedError(), DNSLookupError("x")])
+@pytest.mark.parametrize(
+    "error", [twisted_error.ConnectionRefusedError(), twisted_error.DNSLookupError("x")]
+)
 def test_no_connection(error: Exception) -> None:
     stage = Stage()
     stage.network.refusal = error

@@ -8,8 +8,9 @@ session in the URL.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Final, cast
+from typing import Any, Final, cast
 
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
@@ -25,6 +26,14 @@ _REFUSAL: Final = (
     b"Content-Type: text/plain; charset=utf-8\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+)
+_LINE: Final = b"The URL or a header of this request is too long\n"
+_LINE_REFUSAL: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"Connection: close\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_LINE), _LINE)
 )
 _DRAIN: Final = 8 * 1024 * 1024
 """Bytes of a refused body that are read and dropped before the connection is cut.
@@ -83,6 +92,24 @@ def bounded_request(limits: Limits) -> type[BoundedRequest]:
     return cast("type[BoundedRequest]", bounded)
 
 
+class _Channel(HTTPChannel):
+    """Answers a line past the limit (16 KiB) instead of hanging up on it."""
+
+    transport: Any
+    _refused = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read what the client sent, unless it has been told to go."""
+        if not self._refused:
+            HTTPChannel.dataReceived(self, data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse: twisted.web would leave a JSON-P client without a word."""
+        self._refused = True
+        self.transport.write(_LINE_REFUSAL)
+        HTTPChannel.loseConnection(self)
+
+
 class OwnSite(Site):
     """A site whose requests are bounded, and that keeps no access log.
 
@@ -90,6 +117,7 @@ class OwnSite(Site):
         stay silent in the middle of one.  It does not cut held connects.
     """
 
+    protocol: Any = _Channel
     displayTracebacks = False
     noisy = False
 

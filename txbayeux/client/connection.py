@@ -18,6 +18,7 @@ from txbayeux import channel as channels
 from txbayeux.client.advice import HANDSHAKE, Advice
 from txbayeux.client.courier import Courier, Flight, Ticket
 from txbayeux.client.credentials import Credentials, Hooks, handshake_with
+from txbayeux.client.farewell import Farewell
 from txbayeux.client.owner import Owner
 from txbayeux.client.pace import Attempt, Pace
 from txbayeux.client.retry import Retry
@@ -31,8 +32,8 @@ __all__ = ["Connection"]
 
 _log: Final = Logger()
 
-DISCONNECT_SECONDS: Final = 5.0  # how long a disconnect may take
 _AUTHENTICATION: Final = frozenset({401, 403})
+_GONE: Final = frozenset({404, 410})  # what belongs to the session is not there
 _LIVE: Final = (State.CONNECTING, State.CONNECTED)
 
 
@@ -66,12 +67,11 @@ class Connection:
         self._is_known = False
         self._opening = True
         self._flight: Flight | None = None
-        self._held: Flight | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Any = None
         self._credentials: Credentials | None = None
         self._refused_with: tuple[Credentials, Exception] | None = None
-        self._stopping: list[Deferred[None]] = []
+        self._farewell = Farewell(reactor, roads, courier, self._stopped)
 
     @property
     def state(self) -> State:
@@ -206,7 +206,7 @@ class Connection:
         session = cast(str, self.session)  # the states that lead here have one
         now = self._reactor.seconds()
         before = self._roads.name
-        transport = self._roads.for_session(session, now)
+        transport = self._roads.for_connect(now)
         opening = self._opening or self._roads.name != before
         message: Message = {
             "channel": channels.CONNECT,
@@ -251,6 +251,7 @@ class Connection:
                 self._roads.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
             if not self._ending:
+                self._roads.attach(connect.session)
                 self._owner.sendable()
                 # Behind the messages that came with the reply.
                 self._courier.after(lambda: self._connect_again(connect))
@@ -292,17 +293,25 @@ class Connection:
             return
         flight, self._flight = self._flight, None
         self._connect_in_flight = None
+        if error.status in _GONE:
+            self._roads.failed(error, self._reactor.seconds())
+            self._lose_session(error, None)
+        else:
+            # Beside an event stream, connects but tell the server that we live: the
+            # interval between them says nothing of the stream.
+            self._break(error, None, keep_interval=transport.pipelined)
         if flight is not None:
             flight.give_up()
-        self._break(error, None)
 
-    def _break(self, error: Exception, reply: Message | None) -> None:
+    def _break(
+        self, error: Exception, reply: Message | None, *, keep_interval: bool = True
+    ) -> None:
         """Keep the session; connect again later."""
         self._went_down()
         if isinstance(error, TransportError):
             self._roads.failed(error, self._reactor.seconds())
         self._machine.feed(Input.CONNECT_FAILED)
-        self._recover(error, reply, self._connect)
+        self._recover(error, reply, self._connect, keep_interval=keep_interval)
 
     def lose_session(self, session: str, error: Exception, reply: Message) -> None:
         """Hear from a reply that the server does not know ``session`` any more."""
@@ -323,10 +332,16 @@ class Connection:
             flight.give_up()
 
     def _recover(
-        self, error: Exception, reply: Message | None, then: Callable[[], None]
+        self,
+        error: Exception,
+        reply: Message | None,
+        then: Callable[[], None],
+        *,
+        keep_interval: bool = False,
     ) -> None:
         if not self._ending:
-            self._wait(self._pace.after_failure(reply, self._roads.name), then)
+            waiting = self._pace.after_failure(reply, self._roads.name, keep_interval)
+            self._wait(waiting, then)
             self._owner.troubled(error)
 
     def _went_down(self) -> None:
@@ -358,44 +373,22 @@ class Connection:
         self._roads.leave()
         self._owner.refused(error)
 
+    def _stopped(self) -> None:
+        self._machine.feed(Input.STOPPED)
+
     def stop(self) -> Deferred[None]:
         """Disconnect and close; fires when nothing is left in the reactor."""
         before = self.state
         self._machine.feed(Input.STOP)
         if self.state is State.DISCONNECTED:
             return succeed(None)
-        stopped: Deferred[None] = Deferred()
-        self._stopping.append(stopped)
+        stopped = self._farewell.wait()
         if before is not State.DISCONNECTING:
             self._cancel_timer()
             asking, self._asking = self._asking, None
             if asking is not None:
                 asking.cancel()
             self._is_known, self._connect_in_flight = False, None
-            self._say_goodbye()
+            session, self.session = self.session, None
+            self._farewell.say(session, self._flight)
         return stopped
-
-    def _say_goodbye(self) -> None:
-        session, self.session = self.session, None
-        if session is None:
-            self._close()
-            return
-        message = {"channel": channels.DISCONNECT, "clientId": session}
-        ticket = Ticket(message, lambda _: self._close(), lambda _: self._close())
-        delay = min(DISCONNECT_SECONDS, self._roads.network_delay)
-        # A connect in flight stays until then: giving it up would close a socket.
-        self._held = self._flight
-        self._flight = self._courier.send(self._roads.current, [ticket], delay)
-
-    def _close(self) -> None:
-        def closed(result: object) -> None:
-            self._courier.stop()
-            self._machine.feed(Input.STOPPED)
-            stopping, self._stopping = self._stopping, []
-            for deferred in stopping:
-                deferred.callback(None)
-
-        self._roads.close().addBoth(closed)
-        for flight in (self._flight, self._held):
-            if flight is not None:
-                flight.give_up()

@@ -383,5 +383,6 @@ class Client:
     def troubled(self, error: Exception) -> None:
         """See :class:`~txbayeux.client.owner.Owner`."""
         self._failure = error
-        _log.info("{client!r}: {error}", client=self, error=error)
+        # Text, not objects: whoever keeps the log must not keep the client.
+        _log.info("{client}: {error}", client=repr(self), error=str(error))
         self._observers.failed(error)

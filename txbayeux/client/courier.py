@@ -210,14 +210,14 @@ class Courier:
                 else:
                     self._take(item)
             except Exception:
-                _log.failure("Handling {item!r} failed", item=item)
+                _log.failure("Handling a message failed")
             if self._waiting is None:
                 self._busy = False
 
     def _take(self, message: Message) -> None:
         channel = message.get("channel")
         if not isinstance(channel, str):
-            _log.debug("A message without a channel: {message!r}", message=message)
+            _log.debug("A message without a channel")
             return
         ticket = self._ticket(message, channel)
         if not self._incoming.sees(channel):

@@ -74,11 +74,15 @@ class Pace:
             self._failures.succeeded(now - self._up_since)
             self._up_since = None
 
-    def after_failure(self, reply: Message | None, connection_type: str) -> float:
-        """Give the wait after a failure: never none, never less than advised.
+    def after_failure(
+        self, reply: Message | None, connection_type: str, keep_interval: bool
+    ) -> float:
+        """Give the wait after a failure: never none.
 
         An interval that came with the failure is kept exactly, unless it is so
         short that a server with nothing but failures would be asked in a loop.
+        One that was advised before is kept, at least, if ``keep_interval``: it is
+        about connects, not about handshakes.
         """
         waiting = self._failures.next()
         interval = self.advice.interval
@@ -86,7 +90,7 @@ class Pace:
         came = Advice(interval=-1).updated(advice, connection_type).interval >= 0
         if came and interval >= self._retry.initial:
             return interval
-        return max(interval, waiting)
+        return max(interval, waiting) if came or keep_interval else waiting
 
     def after_success(self, attempt: Attempt, now: float, deliveries: int) -> float:
         """Give the wait before the next connect: the interval advised, exactly.

@@ -93,13 +93,16 @@ class Roads:
         """Hear what the server offers; give whether any of it can be used."""
         return self._selection.offered(types)
 
-    def for_session(self, session: str, now: float) -> Transport:
-        """Give the best transport for the session's next connect."""
-        transport = self._use(self._selection.best(now))
+    def for_connect(self, now: float) -> Transport:
+        """Give the best transport for the next connect."""
+        return self._use(self._selection.best(now))
+
+    def attach(self, session: str) -> None:
+        """Tell the transport in use of the session, which is known to live."""
+        transport = self.current
         if self._attached != (session, transport):
             self._attached = (session, transport)
             transport.attach(session)
-        return transport
 
     @property
     def current(self) -> Transport:

@@ -1,8 +1,8 @@
 """The ``eventsource`` connection type: messages by server-sent events, rest by POST.
 
-The stream is opened at ``<url>/<session>``, as Faye's clients do.  One that
-ends is opened again by the transport after the time that the server asked for;
-one that fails is the client's business.
+The stream is opened at ``<url>/<session>``, as Faye's clients do.  When it
+ends, the client finds out by a connect whether the session lives before it has
+the stream opened again; meanwhile messages wait at the server.
 """
 
 from __future__ import annotations
@@ -33,11 +33,8 @@ from txbayeux.transport.trouble import explained
 __all__ = ["EventSource"]
 
 _HEADERS: Final = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+_UNKNOWN: Final = frozenset({404, 410})
 _GATEWAY: Final = frozenset({500, 502, 503, 504})
-SHORTEST: Final = 1.0
-"""A stream that ends sooner, in seconds, is a failure: the client backs off."""
-REOPEN: Final = 0.5
-"""Seconds before a stream that ended is opened anew, unless the server said more."""
 
 
 class EventSource:
@@ -56,7 +53,6 @@ class EventSource:
         self._session = ""
         self._opening: Deferred[IResponse] | None = None
         self._stream: _Stream | None = None
-        self._timer: Any = None
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
@@ -64,7 +60,7 @@ class EventSource:
 
     def attach(self, session_id: str) -> None:
         """Open the stream of this session, if it is not open."""
-        busy = (self._opening, self._stream, self._timer) != (None, None, None)
+        busy = (self._opening, self._stream) != (None, None)
         if session_id == self._session and busy:
             return
         self._drop()
@@ -72,7 +68,6 @@ class EventSource:
         self._open()
 
     def _open(self) -> None:
-        self._timer = None
         context = self._context
         endpoint = context.endpoint.below(self._session)
         opening = self._http.open(endpoint, _HEADERS, context.network_delay)
@@ -80,7 +75,7 @@ class EventSource:
 
         def opened(response: Any) -> None:
             kinds = response.headers.getRawHeaders(b"Content-Type") or [b""]
-            stream = _Stream(self, context.max_response, context.reactor.seconds())
+            stream = _Stream(self, context.max_response)
             response.deliverBody(stream)
             if self._opening is not opening:
                 stream.abort()
@@ -102,17 +97,12 @@ class EventSource:
         if stream is self._stream:
             self._receiver.received(messages)
 
-    def ended(self, stream: _Stream, error: TransportError | None) -> None:
-        """Hear that a stream has ended, with None for a regular end."""
+    def ended(self, stream: _Stream, error: TransportError) -> None:
+        """Hear that a stream has ended."""
         if stream is not self._stream:
             return
         self._stream = None
-        reactor = self._context.reactor
-        if error is None and reactor.seconds() - stream.opened_at >= SHORTEST:
-            delay = REOPEN if stream.retry is None else max(stream.retry, REOPEN)
-            self._timer = reactor.callLater(delay, self._open)
-        else:
-            self._receiver.broken(error or NoReply("the event stream ended at once"))
+        self._receiver.broken(error)
 
     def _drop(self) -> None:
         opening, self._opening = self._opening, None
@@ -121,9 +111,6 @@ class EventSource:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.abort()
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
 
     def close(self) -> Deferred[None]:
         """Close the stream, abort what is in flight, close idle connections."""
@@ -135,6 +122,8 @@ def _judged(failure: Failure) -> TransportError:
     error = failure.value
     if not isinstance(error, NoReply) or error.status in _GATEWAY:
         return explained(failure)
+    if error.status in _UNKNOWN:
+        return NoReply("the server has no event stream for the session", error.status)
     if error.status is not None or isinstance(error, Silent):
         # A proxy that waits for the end of the body never answers a stream.
         return Unusable(f"no event stream: {error}", error.status)
@@ -144,15 +133,10 @@ def _judged(failure: Failure) -> TransportError:
 class _Stream(Protocol):
     """The body of the answer: events until it ends."""
 
-    def __init__(self, owner: EventSource, limit: int, now: float) -> None:
+    def __init__(self, owner: EventSource, limit: int) -> None:
         self._owner = owner
         self._events = EventStream(limit)
         self._ended = False
-        self.opened_at = now
-
-    @property
-    def retry(self) -> float | None:
-        return self._events.retry
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -171,9 +155,9 @@ class _Stream(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # However it ends: a stream has no length, and a proxy may cut it.
-        self._end(None)
+        self._end(NoReply("the event stream ended"))
 
-    def _end(self, error: TransportError | None) -> None:
+    def _end(self, error: TransportError) -> None:
         if not self._ended:
             self._ended = True
             self._owner.ended(self, error)

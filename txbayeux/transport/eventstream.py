@@ -1,7 +1,7 @@
 """The event stream format, fed piece by piece: pure.
 
-Source: WHATWG HTML, "Interpreting an event stream".  Event types and ids mean
-nothing in Bayeux, and are read over.
+Source: WHATWG HTML, "Interpreting an event stream".  Event types, ids
+and the time to wait before the next stream are for browsers, and are read over.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ __all__ = ["EventStream", "TooLong"]
 
 _END: Final = re.compile(rb"\r\n|\n|\r(?!\Z)")
 """A final carriage return may be half of a pair: it waits for the next piece."""
-_MAX_RETRY: Final = 24 * 3600 * 1000
 
 
 class TooLong(ValueError):
@@ -23,7 +22,7 @@ class TooLong(ValueError):
 class EventStream:
     """Turns bytes into the data of events."""
 
-    __slots__ = ("_data", "_limit", "_rest", "_size", "_started", "retry")
+    __slots__ = ("_data", "_limit", "_rest", "_size", "_started")
 
     def __init__(self, limit: int) -> None:
         """:param limit: most bytes of one event."""
@@ -32,8 +31,6 @@ class EventStream:
         self._data: list[bytes] = []
         self._size = 0
         self._started = False
-        self.retry: float | None = None
-        """Seconds to wait before opening the stream anew; None if not told."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Give the data of each event that ``piece`` completes.
@@ -70,5 +67,3 @@ class EventStream:
             if self._size > self._limit:
                 raise TooLong
             self._data.append(value)
-        elif name == b"retry" and value.isdigit() and len(value) < 12:
-            self.retry = min(int(value), _MAX_RETRY) / 1000
