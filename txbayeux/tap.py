@@ -207,7 +207,7 @@ class Options(UsageOptions):
                 "--session-timeout must be longer than --timeout and --interval"
             )
         mount = "/" + self["mount"].strip("/")
-        if any(character in mount for character in "?#% \t\\"):
+        if not mount.isascii() or any(character in mount for character in "?#% \t\\"):
             raise UsageError("--mount is a plain path like /bayeux")
         if mount in ("/health", "/static"):
             raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")

@@ -166,6 +166,9 @@ def _raise_files() -> int:
 
 def _with_backlog(endpoint: str) -> str:
     kind = endpoint.partition(":")[0]
-    if kind in ("tcp", "tcp6", "ssl", "unix") and ":backlog=" not in endpoint:
+    if (
+        kind in ("tcp", "tcp6", "ssl", "unix", "haproxy")
+        and ":backlog=" not in endpoint
+    ):
         return f"{endpoint}:backlog={BACKLOG}"
     return endpoint
