@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
@@ -289,7 +289,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
 
-        reactor.callWhenRunning(calm_collector)
+        cast(Any, reactor).callWhenRunning(calm_collector)
     endpoints = list(options["listen"])
     if options["port"] is not None:
         endpoints.insert(0, f"tcp:{options['port']}")
