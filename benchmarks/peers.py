@@ -145,9 +145,10 @@ def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _ours() -> str:
-    packages = ("txbayeux", "Twisted", "autobahn", "httptools", "uvloop")
-    versions = {name: package_version(name) for name in packages}
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    packages = ("Twisted", "autobahn", "msgspec")
+    return ", ".join(
+        ["this work tree", *(f"{name} {package_version(name)}" for name in packages)]
+    )
 
 
 def _floor() -> str:
