@@ -64,8 +64,7 @@ async def code_of(
     try:
         await running
     except SystemExit as stopped:
-        assert isinstance(stopped.code, int)
-        return stopped.code
+        return int(stopped.code or 0)
     return 0
 
 
