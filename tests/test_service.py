@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,20 @@ def test_help_shows_every_option_and_examples_as_they_are_typed() -> None:
     assert "  twistd -n bayeux --port 8000\n" in usage
     for name in Options().longOpt:
         assert f"--{name}" in usage
+
+
+def test_the_command_calms_the_collector() -> None:
+    program = """if True:
+        import gc
+        from twisted.internet import reactor
+        from txbayeux.tap import Options, makeService
+        options = Options()
+        options.parseOptions(["--port", "0"])
+        makeService(options)
+        assert gc.get_freeze_count() == 0
+        reactor.callWhenRunning(reactor.stop)
+        reactor.run()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] > 700
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

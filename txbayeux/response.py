@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.interfaces import Request, Stream
 from txbayeux.message import Entry, Message
 
-__all__ = ["Processor", "Response", "Returnable"]
+__all__ = ["Processor", "Response", "Returnable", "there"]
 
 
 class Returnable(Protocol):
@@ -80,3 +80,12 @@ class Processor(Protocol):
 
     def resume(self, stream: Stream) -> None:
         """Hear that ``stream`` (an outlet) is writable again."""
+
+
+def there(answer: Deferred[Response]) -> Response | None:
+    """Give an answer that is there already, None for one that is not, or failed.
+
+    Nearly every one is: not to ask for a callback saves 1 µs of CPU each.
+    """
+    result = answer.result if answer.called else None
+    return result if isinstance(result, Response) else None

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
 from txbayeux.message import Entry, Message, encode_list
-from txbayeux.response import Response
+from txbayeux.response import Response, there
 
 __all__ = ["Exchange", "has_closed", "refuse"]
 
@@ -71,7 +71,11 @@ class Exchange:
         """Write ``answer`` when it comes; gives ``NOT_DONE_YET``."""
         # Most answers are there already: asking to be told of a lost connection
         # costs a Deferred, so it waits until it is needed.
-        answer.addCallbacks(self._answered, self._failed)
+        response = there(answer)
+        if response is None:
+            answer.addCallbacks(self._answered, self._failed)
+        else:
+            self._answered(response)
         if not self._request.finished:
             self._request.notifyFinish().addErrback(self._lost)
         return NOT_DONE_YET

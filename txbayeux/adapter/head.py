@@ -63,8 +63,9 @@ class RequestHeaders:
 
 @dataclass(slots=True)
 class Head:
-    """A request's head, and how many bytes it and its body have."""
+    """A request's head, and how many bytes it and its body have; never changed."""
 
+    text: bytes
     method: bytes
     target: bytes
     headers: RequestHeaders
@@ -103,4 +104,5 @@ def read_head(data: bytes) -> Head | None:
     # Of those without a body, only the upgrade to a socket.
     elif headers.only(b"upgrade") != b"websocket" or length is not None:
         return None
-    return Head(method, target, headers, match.end(), int(length or 0))
+    size = match.end()
+    return Head(data[:size], method, target, headers, size, int(length or 0))

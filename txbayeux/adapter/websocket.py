@@ -23,7 +23,7 @@ from txbayeux.adapter.lean import copy_own
 from txbayeux.events import Reason
 from txbayeux.interfaces import Request, Stream
 from txbayeux.message import Entry, Malformed, encode_list
-from txbayeux.response import Response
+from txbayeux.response import Response, there
 
 if TYPE_CHECKING:
     from txbayeux.adapter.sockets import SocketFactory
@@ -184,7 +184,11 @@ class Socket(WebSocketServerProtocol):
     def _process(self, messages: list[Any]) -> None:
         self._busy = True
         answer = self.factory.processor.process(messages, self._source, self.outlet)
-        answer.addCallbacks(self._answered, self._broken)
+        response = there(answer)
+        if response is None:
+            answer.addCallbacks(self._answered, self._broken)
+        else:
+            self._answered(response)
 
     def _wait(self, messages: list[Any]) -> None:
         if self._backlog is None:

@@ -249,9 +249,9 @@ class Server:
             there = cast(Sequence[_Slot], slots)
             response = self._outgoing.response(there, exchange.request)
             return response if isinstance(response, Deferred) else succeed(response)
-        answers: Deferred[list[_Slot]]
+        held: Deferred[Response]
         if len(slots) == 1:  # nearly always; to gather one costs 5 µs
-            answers = waiting[0].addCallback(_alone)
+            held = waiting[0].addCallback(self._respond_alone, exchange.request)
         else:
             answers = gatherResults(
                 [
@@ -259,14 +259,13 @@ class Server:
                     for slot in slots
                 ]
             )
-        held: Deferred[Response] = answers.addCallback(
-            self._outgoing.response, exchange.request
-        )
+            held = answers.addCallback(self._outgoing.response, exchange.request)
         return succeed(Response((), held))
 
-
-def _alone(slot: _Slot) -> list[_Slot]:
-    return [slot]
+    def _respond_alone(
+        self, slot: _Slot, request: Request | None
+    ) -> Response | Deferred[Response]:
+        return self._outgoing.response((slot,), request)
 
 
 def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:
