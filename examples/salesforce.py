@@ -1,4 +1,4 @@
-"""Events of a Salesforce organization: python examples/salesforce.py CHANNEL
+"""All events of a Salesforce organization: python examples/salesforce.py CHANNEL
 
 It takes INSTANCE_URL and ACCESS_TOKEN from the environment, and keeps the last
 replay ids in a file.

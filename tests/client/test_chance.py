@@ -120,20 +120,23 @@ class Play:
             case ("cancel", index) if index < len(self.subscriptions):
                 self.subscriptions.pop(index).cancel()
             case ("release", index):
-                waiting = [request for request in stage.requests if request.open]
-                if index < len(waiting):
-                    request = waiting[index]
-                    self.note(request)
-                    request.answer(*[stage.reply(m) for m in request.messages])
+                self.release(index)
             case ("break", index) if index < len(stage.wires):
                 stage.wires[index].drop()
             case ("late", index) if index < len(stage.requests):
-                request = stage.requests[index]
-                if request.open:
-                    return
-                request.transport.receiver.received(
-                    [stage.reply(message) for message in request.messages]
-                )
+                self.answer_late(stage.requests[index])
+
+    def release(self, index: int) -> None:
+        waiting = [request for request in self.stage.requests if request.open]
+        if index < len(waiting):
+            request = waiting[index]
+            self.note(request)
+            request.answer(*[self.stage.reply(m) for m in request.messages])
+
+    def answer_late(self, request: Request) -> None:
+        if not request.open:
+            replies = [self.stage.reply(message) for message in request.messages]
+            request.transport.receiver.received(replies)
 
     def handshakes_in_any_ten_seconds(self, times: list[float]) -> int:
         return max(
