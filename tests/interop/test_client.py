@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from txbayeux.client import Client, State
 from txbayeux.errors import BayeuxError
+from txbayeux.extensions import Ack, Replay, TimeSync
 
 from . import servers, tools
 from .puppet import DEADLINE
@@ -283,6 +284,17 @@ async def test_a_connect_that_was_held_to_its_end(play: Play) -> None:
     await soon(bob.publish("/news", "after"))
     assert await inbox.wait(1) == ["after"]
     assert states == [State.HANDSHAKING, State.CONNECTING, State.CONNECTED]
+
+
+@played
+async def test_the_shipped_extensions_go_with_every_server(play: Play) -> None:
+    ack = Ack()
+    alice = play.client(extensions=[ack, Replay(), TimeSync()])
+    bob = play.client()
+    inbox = await listening(alice, "/news")
+    await soon(gatherResults([bob.publish("/news", number) for number in range(50)]))
+    assert await inbox.wait(50) == list(range(50))
+    assert ack.enabled or play.kind != "txbayeux"
 
 
 BEST = {"cometd-node": "long-polling"}
