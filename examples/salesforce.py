@@ -36,9 +36,10 @@ def events(url: str, channel: str, store, reactor) -> Client:
 
 
 def main(reactor, channel: str) -> Deferred:
-    store = shelve.open("replay-ids")  # noqa: SIM115 (for the life of the process)
+    store = shelve.open("replay-ids")  # noqa: SIM115 (closed at the end, below)
     client = events(os.environ["INSTANCE_URL"], channel, store, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
+    reactor.addSystemEventTrigger("after", "shutdown", store.close)
     return Deferred()
 
 
