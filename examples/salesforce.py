@@ -1,4 +1,4 @@
-"""Events of a Salesforce organization, none missed: python examples/salesforce.py CHANNEL
+"""All events of a Salesforce organization: python examples/salesforce.py CHANNEL
 
 It takes INSTANCE_URL and ACCESS_TOKEN from the environment, and keeps the last
 replay ids in a file.
@@ -36,9 +36,10 @@ def events(url: str, channel: str, store, reactor) -> Client:
 
 
 def main(reactor, channel: str) -> Deferred:
-    store = shelve.open("replay-ids")
+    store = shelve.open("replay-ids")  # noqa: SIM115 (closed at the end, below)
     client = events(os.environ["INSTANCE_URL"], channel, store, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
+    reactor.addSystemEventTrigger("after", "shutdown", store.close)
     return Deferred()
 
 

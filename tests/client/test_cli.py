@@ -61,12 +61,13 @@ async def code_of(
         reactor, parsed, io.BytesIO(stdin), stdout or io.BytesIO()
     )
     running.addTimeout(30, reactor)  # type: ignore[arg-type]
+    code: object = 0
     try:
         await running
     except SystemExit as stopped:
-        assert isinstance(stopped.code, int)
-        return stopped.code
-    return 0
+        code = stopped.code
+    assert isinstance(code, int)
+    return code
 
 
 @pytest_twisted.ensureDeferred

@@ -156,7 +156,7 @@ class _Connection(ProtocolWrapper):
         cast(Any, self.transport).abortConnection()
 
 
-class _Connections(WrappingFactory[_Connection]):
+class _Connections(WrappingFactory):
     noisy = False
 
     def __init__(self, factory: Any, dialer: Dialer) -> None:
