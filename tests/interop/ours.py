@@ -1,0 +1,47 @@
+"""Our client with its Ack extension, like ack.js: ours.py URL TRANSPORT CHANNEL."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from txbayeux import Client
+from txbayeux.client.retry import Retry
+from txbayeux.extensions.ack import Ack
+from txbayeux.message import Message
+
+
+def say(**line: Any) -> None:
+    print(json.dumps(line), flush=True)
+
+
+class Handshakes:
+    channels = ("/meta/handshake",)
+
+    def incoming(self, message: Message, request: object) -> Message:
+        ack = message.get("ext", {}).get("ack")
+        say(handshake=message["successful"], ack=bool(ack))
+        return message
+
+
+async def listen(url: str, transport: str, channel: str) -> None:
+    client = Client(
+        url,
+        reactor=reactor,
+        transports=[transport],
+        extensions=[Ack(), Handshakes()],
+        # As hasty as the others: much is to happen in a few seconds.
+        retry=Retry(initial=0.05, maximum=0.2, stable=0.05),
+    )
+    subscription = client.subscribe(channel, lambda message: say(data=message["data"]))
+    await subscription.ready
+    say(ready=True)
+
+
+there: Any = reactor
+there.callWhenRunning(lambda: Deferred.fromCoroutine(listen(*sys.argv[1:4])))
+there.run()
