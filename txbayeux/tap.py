@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -22,6 +22,7 @@ from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
 from txbayeux.service.service import BayeuxService, Configuration
+from txbayeux.service.workers import Workers, without
 
 __all__ = ["Options", "calm_collector", "makeService"]
 
@@ -158,6 +159,13 @@ class Options(UsageOptions):
             "How the keys in Redis begin: one service, one namespace",
         ],
         [
+            "workers",
+            None,
+            1,
+            "Processes that serve --port together, one for a core; needs --redis",
+            _count,
+        ],
+        [
             "admin",
             None,
             None,
@@ -218,8 +226,23 @@ class Options(UsageOptions):
             self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
+        if self["workers"] > 1:
+            self._check_workers()
         self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Keep the arguments as they were given, for workers."""
+        self["arguments"] = list(sys.argv[1:] if options is None else options)
+        super().parseOptions(options)
+
+    def _check_workers(self) -> None:
+        if self["redis"] is None:
+            raise UsageError("--workers are one service by --redis only")
+        if self["port"] is None or self["listen"]:
+            raise UsageError("--workers share one --port, and no --listen")
+        if self["admin"] is not None:
+            raise UsageError("--workers cannot share --admin: ask /health on --port")
 
 
 def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
@@ -290,6 +313,9 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
 
         cast(Any, reactor).callWhenRunning(calm_collector)
+    if options["workers"] > 1:
+        arguments = without(options["arguments"], "port", "p", "workers")
+        return Workers(reactor, options["port"], options["workers"], arguments)
     endpoints = list(options["listen"])
     if options["port"] is not None:
         endpoints.insert(0, f"tcp:{options['port']}")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
 
 from tests.engine.redis_server import RedisServer
 
@@ -23,7 +23,8 @@ def free_port() -> int:
 class Front:
     """One ``twistd bayeux --redis``."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, *options: str) -> None:
+        self.options = options
         self.port = free_port()
         self._folder = folder
         self._url = url
@@ -36,14 +37,29 @@ class Front:
     def start(self) -> None:
         command = [
             *(Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "bayeux"),
-            *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
+            *self._where(),
             *("--redis", self._url, "--timeout", "4", "--session-timeout", "30"),
+            *self.options,
         ]
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environ = self.environment()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, stdout=log, stderr=log, env=environ
             )
+
+    def _where(self) -> list[str]:
+        if self.options:
+            return [f"--port={self.port}"]
+        return [f"--listen=tcp:{self.port}:interface=127.0.0.1"]
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def wait(self) -> None:
         deadline = time.monotonic() + 30
@@ -59,8 +75,11 @@ class Front:
         raise RuntimeError(f"no front-end on {self.port}: {self.log.read_text()}")
 
     def kill(self) -> None:
+        self.end(SIGTERM if self.options else SIGKILL)
+
+    def end(self, number: Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(SIGKILL)
+            self._process.send_signal(number)
             self._process.wait(20)
             self._process = None
 
@@ -68,12 +87,12 @@ class Front:
 class Fleet:
     """Front-ends on one Redis that forgets nothing."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, *options: str) -> None:
         self.redis = RedisServer(
             folder, "--appendonly", "yes", "--appendfsync", "always"
         )
         self.redis.start()
-        self.fronts = [Front(folder, self.redis.url) for _ in range(size)]
+        self.fronts = [Front(folder, self.redis.url, *options) for _ in range(size)]
         try:
             for front in self.fronts:
                 front.start()
