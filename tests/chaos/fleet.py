@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from tests.engine.redis_server import RedisServer
 
@@ -23,8 +23,9 @@ def free_port() -> int:
 class Front:
     """One ``twistd bayeux --redis``."""
 
-    def __init__(self, folder: Path, url: str, *options: str) -> None:
-        self.options = options
+    options: tuple[str, ...] = ()
+
+    def __init__(self, folder: Path, url: str) -> None:
         self.port = free_port()
         self._folder = folder
         self._url = url
@@ -37,29 +38,15 @@ class Front:
     def start(self) -> None:
         command = [
             *(Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "bayeux"),
-            *self._where(),
+            *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
             *("--redis", self._url, "--timeout", "4", "--session-timeout", "30"),
             *self.options,
         ]
-        environ = self.environment()
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, stdout=log, stderr=log, env=environ
             )
-
-    def _where(self) -> list[str]:
-        if self.options:
-            return [f"--port={self.port}"]
-        return [f"--listen=tcp:{self.port}:interface=127.0.0.1"]
-
-    @staticmethod
-    def environment() -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
 
     def wait(self) -> None:
         deadline = time.monotonic() + 30
@@ -75,11 +62,8 @@ class Front:
         raise RuntimeError(f"no front-end on {self.port}: {self.log.read_text()}")
 
     def kill(self) -> None:
-        self.end(SIGTERM if self.options else SIGKILL)
-
-    def end(self, number: Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.send_signal(SIGKILL)
             self._process.wait(20)
             self._process = None
 
@@ -87,12 +71,12 @@ class Front:
 class Fleet:
     """Front-ends on one Redis that forgets nothing."""
 
-    def __init__(self, folder: Path, size: int, *options: str) -> None:
+    def __init__(self, folder: Path, size: int) -> None:
         self.redis = RedisServer(
             folder, "--appendonly", "yes", "--appendfsync", "always"
         )
         self.redis.start()
-        self.fronts = [Front(folder, self.redis.url, *options) for _ in range(size)]
+        self.fronts = [Front(folder, self.redis.url) for _ in range(size)]
         try:
             for front in self.fronts:
                 front.start()

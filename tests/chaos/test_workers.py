@@ -1,77 +1,75 @@
-"""--workers: real processes on one port, one of which is killed."""
+"""``--workers``: real processes on one port, one of them killed, then their parent."""
 
-import subprocess
-import sys
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 
-import psutil
 import pytest
 
-from tests.chaos.clients import Publisher, Subscriber
-from tests.chaos.fleet import Fleet, Front
+from tests.chaos.fleet import Front
+from tests.engine.redis_server import RedisServer
 
 pytestmark = pytest.mark.chaos
 
 
+class Crew(Front):
+    """One ``twistd bayeux --workers 2``."""
+
+    options = ("--workers", "2")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path, 1, "--workers=3")
-    yield fleet
-    fleet.stop()
+def crew(tmp_path: Path) -> Iterator[Crew]:
+    redis = RedisServer(tmp_path)
+    redis.start()
+    crew = Crew(tmp_path, redis.url)
+    try:
+        crew.start()
+        crew.wait()
+        yield crew
+    finally:
+        crew.kill()
+        redis.stop()
 
 
-def workers(front: Front) -> list[psutil.Process]:
-    return psutil.Process(front.pid).children()
+def test_a_killed_worker_is_followed_by_another(crew: Crew) -> None:
+    until(lambda: len(crew.workers()) == 2, "two workers")
+    victim, survivor = crew.workers()
+    os.kill(victim, SIGKILL)
+    crew.wait()
+    until(lambda: len(set(crew.workers()) - {victim}) == 2, "another one")
+    assert survivor in crew.workers()
+    crew.wait()
 
 
-def test_workers_share_a_port_and_replace_one_another(fleet: Fleet) -> None:
-    (front,) = fleet.fronts
-    # Whoever is asked: all have come up.
-    time.sleep(3)
-    before = workers(front)
-    assert len(before) == 3
-    publisher = Publisher(fleet.ports, 1)
-    subscribers = [
-        Subscriber(fleet.ports, n, acknowledges=n % 2 == 0) for n in range(4)
-    ]
-    for one in subscribers:
-        one.start()
-        assert one.ready.wait(20)
-    publisher.start()
-    for victim in before[:2]:
-        time.sleep(1.5)
-        victim.kill()
-    time.sleep(1.5)
-    publisher.stopped.set()
-    publisher.join(30)
-    for one in subscribers:
-        one.join(30)
-        assert one.failure is None
-        assert set(publisher.confirmed) <= set(one.received)
-        if one.acknowledges:
-            assert len(one.received) == len(set(one.received))
-    after = workers(front)
-    assert len(after) == 3
-    assert before[2] in after
-    assert before[0] not in after
-    front.end(SIGTERM)
-    assert not any(worker.is_running() for worker in after)
-
-
-def test_a_port_that_is_taken_is_said_at_once(fleet: Fleet, tmp_path: Path) -> None:
-    twistd = str(Path(sys.executable).with_name("twistd"))
-    command = [twistd, "-n", "--pidfile=", "bayeux", f"--port={fleet.ports[0]}"]
-    done = subprocess.run(
-        [*command, "--workers=2", "--redis", fleet.redis.url],
-        cwd=tmp_path,
-        env=Front.environment(),
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "Address already in use" in done.stdout + done.stderr
+@pytest.mark.parametrize("signal", [SIGTERM, SIGKILL])
+def test_workers_end_with_their_parent(crew: Crew, signal: int) -> None:
+    until(lambda: len(crew.workers()) == 2, "two workers")
+    workers = crew.workers()
+    os.kill(crew.pid, signal)
+    until(lambda: not any(alive(pid) for pid in workers), "their end")

@@ -54,8 +54,8 @@ def take_messages(data: bytes, most: int) -> tuple[list[bytes], bytes]:
 def write_now(transport: Any, data: bytes) -> None:
     """Write without waiting for the reactor's next turn, if nothing waits already.
 
-    A turn costs two system calls more and the reactor's bookkeeping: 7 µs.  In
-    fan-out it is better to wait: there the messages of several turns gather.
+    A turn costs two system calls more and the reactor's bookkeeping: 7 µs for a
+    lone message; in fan-out to 100 and 1,000, 1.3 µs a delivery instead of 3.
     """
     if (
         isinstance(transport, Server)

@@ -43,24 +43,21 @@ class FrameCache:
     """The frames of several entries, joined for one write.
 
     In fan-out every subscriber is given the same entries, one after the other:
-    the last result is kept, and ``repeated`` tells whether it was asked for anew.
+    the last result is kept.
     """
 
-    __slots__ = ("_entries", "_joined", "repeated")
+    __slots__ = ("_entries", "_joined")
 
     def __init__(self) -> None:
         self._entries: tuple[Entry, ...] = ()
         self._joined = b""
-        self.repeated = False
 
     def joined(self, entries: Sequence[Entry]) -> bytes:
         """Give the frames of ``entries`` as one text."""
         if len(entries) == 1:
-            self.repeated = entries[0].frame is not None
             return entry_frame(entries[0])
         key = tuple(entries)
-        self.repeated = key == self._entries
-        if not self.repeated:
+        if key != self._entries:
             self._joined = b"".join([entry_frame(entry) for entry in key])
             self._entries = key
         return self._joined

@@ -242,13 +242,7 @@ class Socket(WebSocketServerProtocol):
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages, each in a frame of its own."""
         if self._perMessageCompress is None:
-            frames = self.factory.frames
-            data = frames.joined(entries)
-            # The first of many to get them shares its luck with nobody.
-            if frames.repeated:
-                self.transport.write(data)
-            else:
-                write_now(self.transport, data)
+            write_now(self.transport, self.factory.frames.joined(entries))
         else:
             self._write(encode_list(entries))
 

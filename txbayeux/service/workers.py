@@ -1,9 +1,8 @@
-"""Several processes on one port: as many cores with one command.
+"""``--workers N``: one command, N processes on the same ports.
 
-The parent opens the port and hands it to each worker as systemd would (``LISTEN_FDS``,
-see sd_listen_fds(3)), so a worker is an ordinary ``twist bayeux``; the kernel gives
-each connection to one of them.  The parent serves nothing itself: it starts a worker
-again that has ended, and ends them all.
+This process opens the ports and serves nobody; each worker is handed the open
+sockets and accepts from them, so the kernel shares connections out.  What makes
+them one service is Redis.
 """
 
 from __future__ import annotations
@@ -15,135 +14,177 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txbayeux.service.service import BACKLOG
+__all__ = ["RESTART_DELAY", "STOP_TIMEOUT", "EndOfInput", "Workers", "listen"]
 
-__all__ = ["Workers", "without"]
+RESTART_DELAY: Final = 1.0
+"""Seconds between the end of a worker that was to go on, and its successor."""
 
-_AGAIN: Final = 1.0
-"""Seconds until a worker that ended is started again."""
+STOP_TIMEOUT: Final = 10.0
+"""Seconds that a worker has to answer its clients and end; then it is killed."""
 
-_PATIENCE: Final = 15.0
-"""Seconds that workers are given to stop."""
-
-_FIRST_FD: Final = 3
-
-# The process that reads LISTEN_PID must be the one that it names.
-_SHELL: Final = 'export LISTEN_PID=$$; exec "$@"'
+_FIRST_SOCKET: Final = 3
 
 _log: Final = Logger()
 
 
-def without(arguments: Sequence[str], *names: str) -> list[str]:
-    """Leave options out that take a value, however they were written.
+def listen(endpoint: str, backlog: int) -> socket.socket:
+    """Open the port of a ``tcp:`` endpoint string.
 
-    :param names: long names, and the single letters that stand for them.
+    :raises ValueError: for an endpoint of another kind, which cannot be shared.
+    :raises OSError: for a port that cannot be had.
     """
-    kept: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name, equals, _ = argument.lstrip("-").partition("=")
-        if argument.startswith("--") and any(
-            name and full.startswith(name) for full in names
-        ):
-            if not equals:
-                next(rest, None)
-        elif argument.startswith("-") and argument[1:2] in names:
-            if len(argument) == 2:
-                next(rest, None)
-        else:
-            kept.append(argument)
-    return kept
+    kind, *parts = endpoint.split(":")
+    named = dict(part.split("=", 1) for part in parts if "=" in part)
+    plain = [part for part in parts if "=" not in part]
+    port = named.get("port", plain[0] if plain else "")
+    if kind != "tcp" or not port.isdecimal():
+        raise ValueError(f"workers can share tcp:PORT only, not {endpoint}")
+    return socket.create_server(
+        (named.get("interface", ""), int(port)),
+        backlog=int(named.get("backlog", backlog)),
+    )
 
 
-class Workers(Service):
-    """The parent of ``count`` workers.
+class EndOfInput(FileDescriptor):
+    """Stops the reactor when standard input ends: this process's parent is gone."""
 
-    :param reactor: Twisted's.
-    :param port: TCP port, on all interfaces.
-    :param arguments: of ``twist bayeux``, without those that say where to listen.
-    """
-
-    def __init__(
-        self, reactor: Any, port: int, count: int, arguments: Sequence[str]
-    ) -> None:
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
         self._reactor = reactor
-        self._port = port
-        self._count = count
-        self._arguments = arguments
-        self._socket: socket.socket | None = None
-        self._running: set[_Worker] = set()
-        self._calls: list[Any] = []
+        self.startReading()
 
-    def privilegedStartService(self) -> None:
-        """Open the port, while it may be opened."""
-        self._socket = socket.create_server(("", self._port), backlog=BACKLOG)
+    def fileno(self) -> int:
+        """Give standard input's."""
+        return 0
 
-    def startService(self) -> None:
-        """Start the workers."""
-        self.running = 1
-        for _ in range(self._count):
-            self._start()
+    def doRead(self) -> Exception | None:
+        """Read what there is, which nobody should have written."""
+        return None if os.read(0, 4096) else CONNECTION_DONE
 
-    def stopService(self) -> Deferred[Any]:
-        """Ask the workers to stop; fires when they have."""
-        self.running = 0
-        for call in self._calls:
-            if call.active():
-                call.cancel()
-        if self._socket is not None:
-            self._socket.close()
-        return gatherResults([worker.stop(self._reactor) for worker in self._running])
-
-    def ended(self, worker: _Worker, reason: str) -> None:
-        """Hear that a worker is gone."""
-        self._running.discard(worker)
-        if self.running:
-            _log.error("A worker ended and is started again: {reason}", reason=reason)
-            self._calls.append(self._reactor.callLater(_AGAIN, self._start))
-
-    def _start(self) -> None:
-        self._calls = [call for call in self._calls if call.active()]
-        if self._socket is None:
-            return
-        command = [
-            *(sys.executable, "-m", "twisted", "--log-format=text", "bayeux"),
-            *(*self._arguments, "--listen=systemd:domain=INET:index=0"),
-        ]
-        worker = _Worker(self)
-        self._running.add(worker)
-        self._reactor.spawnProcess(
-            worker,
-            "/bin/sh",
-            ["sh", "-c", _SHELL, "sh", *command],
-            env={**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "port"},
-            childFDs={0: 0, 1: 1, 2: 2, _FIRST_FD: self._socket.fileno()},
-        )
+    def connectionLost(self, reason: Failure) -> None:
+        """Hear of the end."""
+        self._reactor.stop()
 
 
 class _Worker(ProcessProtocol):
-    def __init__(self, parent: Workers) -> None:
-        self._parent = parent
-        self._gone: Deferred[None] = Deferred()
+    """One process; what it says is logged here."""
 
-    def stop(self, reactor: Any) -> Deferred[None]:
-        """Ask it to end; it is killed if it does not."""
-        self._signal("TERM")
-        call = reactor.callLater(_PATIENCE, self._signal, "KILL")
-        return self._gone.addCallback(lambda _: call.active() and call.cancel())
+    transport: Any
 
-    def _signal(self, name: str) -> None:
-        try:
-            transport: Any = self.transport
-            transport.signalProcess(name)
-        except ProcessExitedAlready:
-            _log.debug("A worker had ended when it was to get SIG{name}", name=name)
+    def __init__(self, workers: Workers, number: int) -> None:
+        self._workers = workers
+        self._number = number
+        self._rest = b""
+        self.ended: Deferred[None] = Deferred()
+
+    def outReceived(self, data: bytes) -> None:
+        """Log what the worker logs."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            text = line.decode("utf-8", "replace")
+            _log.info("worker {number}: {text}", number=self._number, text=text)
+
+    errReceived = outReceived
 
     def processEnded(self, reason: Failure) -> None:
-        self._parent.ended(self, reason.getErrorMessage())
-        self._gone.callback(None)
+        """Hear that it is gone."""
+        self._workers.ended(self._number, reason)
+        self.ended.callback(None)
+
+
+class Workers(Service):
+    """Keeps ``count`` workers running on the ports of ``endpoints``.
+
+    :param arguments: of ``twistd bayeux``, for each of them.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        count: int,
+        endpoints: Sequence[str],
+        arguments: Sequence[str],
+        *,
+        backlog: int,
+    ) -> None:
+        self._reactor = reactor
+        self._count = count
+        self._endpoints = endpoints
+        self._arguments = arguments
+        self._backlog = backlog
+        self._sockets: list[socket.socket] = []
+        self._workers: dict[int, _Worker] = {}
+        self._restarts: dict[int, Any] = {}
+
+    def privilegedStartService(self) -> None:
+        """Open the ports."""
+        self._sockets = [
+            listen(endpoint, self._backlog) for endpoint in self._endpoints
+        ]
+
+    def startService(self) -> None:
+        """Start the workers."""
+        super().startService()
+        for number in range(1, self._count + 1):
+            self._spawn(number)
+
+    def stopService(self) -> Deferred[Any]:
+        """Ask the workers to end; fires when they have."""
+        super().stopService()
+        for restart in self._restarts.values():
+            restart.cancel()
+        self._restarts.clear()
+        for opened in self._sockets:
+            opened.close()
+        workers = tuple(self._workers.values())
+        for worker in workers:
+            worker.transport.signalProcess("TERM")
+        late = self._reactor.callLater(STOP_TIMEOUT, self._kill)
+
+        def done(result: object) -> None:
+            if late.active():
+                late.cancel()
+
+        return DeferredList([worker.ended for worker in workers]).addCallback(done)
+
+    def ended(self, number: int, reason: Failure) -> None:
+        """Hear that a worker is gone; another takes its place, in a moment."""
+        del self._workers[number]
+        if self.running:
+            _log.error(
+                "worker {number} ended ({why}); another follows",
+                number=number,
+                why=reason.getErrorMessage(),
+            )
+            self._restarts[number] = self._reactor.callLater(
+                RESTART_DELAY, self._spawn, number
+            )
+
+    def _spawn(self, number: int) -> None:
+        self._restarts.pop(number, None)
+        sockets = {
+            number: opened.fileno()
+            for number, opened in enumerate(self._sockets, _FIRST_SOCKET)
+        }
+        adopt = [word for number in sockets for word in ("--adopt", str(number))]
+        command = [sys.executable, "-m", "twisted", "--log-format=text", "bayeux"]
+        worker = _Worker(self, number)
+        self._workers[number] = worker
+        self._reactor.spawnProcess(
+            worker,
+            sys.executable,
+            [*command, *self._arguments, *adopt, "--end-with-input"],
+            env=None,
+            childFDs={0: "w", 1: "r", 2: "r", **sockets},
+        )
+
+    def _kill(self) -> None:
+        for worker in self._workers.values():
+            worker.transport.signalProcess("KILL")
