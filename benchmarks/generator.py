@@ -29,7 +29,7 @@ def compile_generator() -> Path:
 
 
 def start_load(
-    program: Path, port: int, pids: Sequence[int], options: dict[str, Any]
+    program: Path, port: str, pids: Sequence[int], options: dict[str, Any]
 ) -> subprocess.Popen[str]:
     """Start the generator; ``options`` are its own, True for one without a value."""
     command = [str(program), f"--port={port}", f"--prefix=/load{next(_runs)}"]

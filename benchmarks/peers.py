@@ -44,6 +44,8 @@ class Peer:
     """Makes the command from the port to listen on and that of Redis."""
     transports: frozenset[str] = _BOTH
     redis: bool = False
+    fronts: int = 1
+    """Processes that are one service; clients take turns with them."""
     warm_up: float = 0.5
     """Seconds of load before its first measurement."""
     quick: bool = True
@@ -63,14 +65,16 @@ class Process:
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.port = free_port()
-        redis_port = free_port()
+        ports = [free_port() for _ in range(peer.fronts)]
+        self.port = ",".join(map(str, ports))
+        self.redis_port = redis_port = free_port()
         self._children: list[subprocess.Popen[bytes]] = []
         if peer.redis:
             self._start([redis_server(), "--port", str(redis_port), *_NO_FILES])
             _await_port(redis_port, self._children[-1])
-        self._start(peer.command(self.port, redis_port), peer.environment)
-        _await_port(self.port, self._children[-1])
+        for port in ports:
+            self._start(peer.command(port, redis_port), peer.environment)
+            _await_port(port, self._children[-1])
 
     @property
     def pids(self) -> list[int]:
@@ -270,6 +274,17 @@ PEERS: Final = (
         prepare=_java,
         command=_java_command,
         warm_up=8.0,
+        quick=False,
+    ),
+    Peer(
+        name="txbayeux-redis",
+        title="txbayeux, two front-ends on Redis",
+        prepare=_ours,
+        command=lambda port, redis: _twistd(
+            port, f"--redis=redis://127.0.0.1:{redis}/0"
+        ),
+        redis=True,
+        fronts=2,
         quick=False,
     ),
     Peer(

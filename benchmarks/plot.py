@@ -15,6 +15,7 @@ _COLOURS: Final = {
     "txbayeux": "#b5382a",
     "txbayeux-nested": "#dd8a6f",
     "faye-node": "#3a4a5c",
+    "txbayeux-redis": "#c46a1b",
     "faye-redis": "#7d92a8",
     "faye-ruby": "#b9c5d1",
     "cometd-node": "#2f7d6b",

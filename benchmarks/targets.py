@@ -23,10 +23,19 @@ _TEN: Final = ("lp-100-10", "lp-1000-10")
 _ONE: Final = ("lp-10-1", "lp-100-1", "lp-1000-1")
 _IDLE: Final = ("sessions-5000",)
 _NESTED: Final = "txbayeux-nested"
+_REDIS: Final = "txbayeux-redis"
 
 TARGETS: Final = (
     Target("WebSocket fan-out, 100 and 1,000", ("ws-100", "ws-1000"), 0.20),
     Target("WebSocket fan-out, 10", ("ws-10",), 0.50),
+    Target("Two front-ends on Redis, 10", ("ws-10",), 0.5, _REDIS, "faye-redis"),
+    Target(
+        "Two front-ends on Redis, 100 and 1,000",
+        ("ws-100", "ws-1000"),
+        0.12,
+        _REDIS,
+        "faye-redis",
+    ),
     Target("100 publishers, one subscriber each", ("ws-pairs",), 1.0),
     Target("Long-polling, 10 in flight, own port", _TEN, 0.35),
     Target("Long-polling, 10 in flight, own port", _TEN, 0.6, peer="cometd-node"),

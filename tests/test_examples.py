@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
-from examples import clock, nested
+from examples import clock, nested, shared
 from tests.test_service import HANDSHAKE, Running, post
 
 
@@ -63,6 +63,17 @@ def test_clock_ticks_for_those_who_listen() -> None:
     replies = ask({"channel": "/meta/connect", **mine, **now})
     seconds = [reply["data"]["seconds"] for reply in replies if "data" in reply]
     assert seconds == [1, 2]
+
+
+def test_shared_says_so_while_redis_is_away() -> None:
+    reactor = MemoryReactorClock()
+    transport = StringTransport()
+    protocol: Any = shared.site(reactor).buildProtocol(None)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(post({"channel": "/a", "data": 1}))
+    reactor.advance(60)
+    (reply,) = json.loads(transport.value().partition(b"\r\n\r\n")[2])
+    assert reply["error"].startswith("503:")
 
 
 def test_auth_lets_users_write_their_own_channels() -> None:

@@ -83,7 +83,7 @@ def test_bayeux_is_served_at_the_mount_and_below(mount: str) -> None:
 
 
 def test_the_port_and_every_endpoint_are_listened_on_with_a_large_backlog() -> None:
-    listen = ["--listen", "tcp:8001", "--listen", "tcp:8002:backlog=7"]
+    listen = ["--listen", "haproxy:tcp:8001", "--listen", "tcp:8002:backlog=7"]
     reactor = Running("--port", "8000", *listen).reactor
     ports = [(port, backlog) for port, _, backlog, _ in reactor.tcpServers]
     assert ports == [(8000, BACKLOG), (8001, BACKLOG), (8002, 7)]
@@ -193,6 +193,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "x"], "invalid literal"),
         (["--port", "70000"], "0 to 65535"),
         (["--port", "1", "--mount", "/a?b"], "--mount"),
+        (["--port", "1", "--mount", "/b\u00e4yeux"], "--mount"),
         (["--port", "1", "--mount", "/static/"], "/static is taken"),
         (["--port", "1", "--timeout", "nan"], "seconds"),
         (["--port", "1", "--timeout", "-1"], "seconds"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
@@ -21,7 +21,8 @@ from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
-from txbayeux.service.service import BayeuxService, Configuration
+from txbayeux.service.service import BACKLOG, BayeuxService, Configuration
+from txbayeux.service.workers import EndOfInput, Workers
 
 __all__ = ["Options", "calm_collector", "makeService"]
 
@@ -158,6 +159,13 @@ class Options(UsageOptions):
             "How the keys in Redis begin: one service, one namespace",
         ],
         [
+            "workers",
+            "w",
+            1,
+            "Processes that share the ports, to use a machine's cores; with --redis",
+            _count,
+        ],
+        [
             "admin",
             None,
             None,
@@ -170,12 +178,14 @@ class Options(UsageOptions):
         ["require-session", None, "Refuse messages published without a handshake"],
         ["websocket-deflate", None, "Compress WebSocket messages for clients that can"],
         ["no-page", None, "Serve no chat page at /"],
+        ["end-with-input", None, "Stop when standard input ends, as a worker does"],
         ["verbose", "v", "Log handshakes, subscriptions, publishes, disconnects"],
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        self["adopt"] = []
         self["allow-origin"] = []
         self["extension"] = []
 
@@ -188,6 +198,13 @@ class Options(UsageOptions):
         """Listen on this endpoint, like unix:/run/bayeux.sock; repeatable."""
         self["listen"].append(endpoint)
 
+    def opt_adopt(self, descriptor: str) -> None:
+        """Listen on this open TCP socket and nowhere else, as a worker does."""
+        try:
+            self["adopt"].append(_count(descriptor))
+        except ValueError as error:
+            raise UsageError(f"--adopt: {error}") from None
+
     def opt_allow_origin(self, origin: str) -> None:
         """Let in pages of this origin, like https://*.example.com; repeatable."""
         self["allow-origin"].append(origin)
@@ -196,12 +213,19 @@ class Options(UsageOptions):
         """Install what package.module:factory gives; repeatable, in order."""
         self["extension"].append(name)
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line, and keep it for the workers."""
+        self.arguments = list(sys.argv[1:] if options is None else options)
+        super().parseOptions(self.arguments)
+
     def postOptions(self) -> None:
         """Check what the single options could not.
 
         :raises UsageError: with a sentence that says what to change.
         """
-        if self["port"] is None and not self["listen"]:
+        if self["adopt"]:
+            self["port"], self["listen"], self["workers"] = None, [], 1
+        elif self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
         if self["session-timeout"] <= max(self["timeout"], self["interval"]):
             # EventSource clients are told to connect once in --timeout only.
@@ -209,7 +233,7 @@ class Options(UsageOptions):
                 "--session-timeout must be longer than --timeout and --interval"
             )
         mount = "/" + self["mount"].strip("/")
-        if any(character in mount for character in "?#% \t\\"):
+        if not mount.isascii() or any(character in mount for character in "?#% \t\\"):
             raise UsageError("--mount is a plain path like /bayeux")
         if mount in ("/health", "/static"):
             raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
@@ -218,6 +242,10 @@ class Options(UsageOptions):
             self["origins"] = Origins(self["allow-origin"])
         except ValueError as error:
             raise UsageError(f"--allow-origin: {error}") from None
+        if self["workers"] > 1 and self["redis"] is None:
+            raise UsageError("--workers share their sessions: they need --redis")
+        if self["workers"] > 1 and self["admin"] is not None:
+            raise UsageError("--admin is one process's: it cannot be the --workers'")
         self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
 
@@ -295,6 +323,16 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         endpoints.insert(0, f"tcp:{options['port']}")
     for endpoint in endpoints:
         _check_endpoint(reactor, "--listen", endpoint)
+    if options["workers"] > 1:
+        return Workers(
+            reactor,
+            options["workers"],
+            endpoints,
+            options.arguments,
+            backlog=BACKLOG,
+        )
+    if options["end-with-input"]:
+        EndOfInput(reactor)
     if options["admin"] is not None:
         _check_endpoint(reactor, "--admin", options["admin"])
     limits = Limits(
@@ -312,6 +350,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         )
     configuration = Configuration(
         endpoints=endpoints,
+        adopted=options["adopt"],
         admin=options["admin"],
         mount=options["mount"],
         origins=options["origins"],

@@ -14,7 +14,8 @@
 #include "load.h"
 
 static Client* clients;
-static int client_count, port;
+static int client_count, port_count;
+static int ports[8];
 
 static double since(uint64_t start) { return (now_ns() - start) / 1e9; }
 
@@ -99,6 +100,12 @@ static void part(void) {
   }
 }
 
+/* Clients take turns with the ports: the front-ends of one service. */
+static void read_ports(char* list) {
+  for (char* port = strtok(list, ","); port && port_count < 8; port = strtok(NULL, ","))
+    ports[port_count++] = atoi(port);
+}
+
 static int read_options(int argc, char** argv) {
   static struct option known[] = {{"port", 1, 0, 'p'},
                                   {"mount", 1, 0, 'm'},
@@ -125,7 +132,7 @@ static int read_options(int argc, char** argv) {
                                   {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(argc, argv, "", known, 0)) != -1) switch (option) {
-      case 'p': port = atoi(optarg); break;
+      case 'p': read_ports(optarg); break;
       case 'm': mount = optarg; break;
       case 'i': watch_processes(optarg); break;
       case 'n': options.clients = atoi(optarg); break;
@@ -149,7 +156,7 @@ static int read_options(int argc, char** argv) {
       case 'v': options.verbose = 1; break;
       default: return 0;
     }
-  return port > 0 && options.publishers >= 0 && options.channels >= options.subscriptions;
+  return port_count > 0 && options.publishers >= 0 && options.channels >= options.subscriptions;
 }
 
 /* Publishers in the sessions' own names: over a socket as they are, else on a second connection. */
@@ -158,7 +165,7 @@ static void add_publishers(void) {
   for (int i = 0; i < options.publishers; i++) {
     Client* client = &clients[client_count];
     client->number = client_count++;
-    client->wire.port = port;
+    client->wire.port = ports[client->number % port_count];
     client->session_of = &clients[i];
     join_session(client);
   }
@@ -169,7 +176,7 @@ int main(int argc, char** argv) {
   if (!read_options(argc, argv)) {
     fprintf(
         stderr,
-        "usage: load --port PORT [--transport long-polling] [--clients N] [--pids PID,..] ...\n");
+        "usage: load --port PORT[,PORT] [--transport long-polling] [--clients N] [--pids PID,..] ...\n");
     return 2;
   }
   getrlimit(RLIMIT_NOFILE, &files);
@@ -184,7 +191,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < client_count; i++) {
     clients[i].number = i;
     clients[i].subscribes = i < options.clients;
-    clients[i].wire.port = port;
+    clients[i].wire.port = ports[i % port_count];
     clients[i].wire.is_websocket = options.websocket;
   }
 

@@ -23,6 +23,8 @@ def free_port() -> int:
 class Front:
     """One ``twistd bayeux --redis``."""
 
+    options: tuple[str, ...] = ()
+
     def __init__(self, folder: Path, url: str) -> None:
         self.port = free_port()
         self._folder = folder
@@ -38,6 +40,7 @@ class Front:
             *(Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "bayeux"),
             *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
             *("--redis", self._url, "--timeout", "4", "--session-timeout", "30"),
+            *self.options,
         ]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with self.log.open("ab") as log:

@@ -133,7 +133,8 @@ async def test_every_confirmed_publish_arrives(
     doubled = len(recorded) - len(set(recorded))
     print(  # the tally, for whoever runs it by hand
         f"{transport}: published {PUBLISHES}, confirmed {len(soak.confirmed)}, "
-        f"recorded {len(set(recorded)) - 1}, twice {doubled}, received {len(soak.received)}"
+        f"recorded {len(set(recorded)) - 1}, twice {doubled}, "
+        f"received {len(soak.received)}"
     )
     assert soak.confirmed.keys() == set(range(PUBLISHES))
     assert soak.confirmed.keys() <= set(recorded)

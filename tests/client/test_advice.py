@@ -8,6 +8,7 @@ import pytest
 
 from txbayeux.client import State
 from txbayeux.client.advice import Advice
+from txbayeux.transport.interface import NoReply, Unreachable
 
 from .stage import Request, Stage, outcome
 
@@ -262,4 +263,24 @@ def test_hosts_that_are_none_are_ignored() -> None:
     lose_session_with_hosts(stage, ["http://", "a b", "x:99999999", "ftp://x/"])
     stage.pass_time(5)
     assert set(urls(stage)) == {"http://example.com/bayeux"}
+    assert stage.client.state is State.CONNECTED
+
+
+def test_an_advised_host_that_goes_away_is_left_for_home() -> None:
+    stage = Stage(types=["long-polling"])
+    stage.connect()
+    lose_session_with_hosts(stage, ["b.example.com"])
+    stage.pass_time(5)
+    assert urls(stage)[-1] == "http://b.example.com/bayeux"
+
+    def serve(request: Request) -> None:
+        if request.transport.context.endpoint.host == "b.example.com":
+            request.fail(Unreachable("gone"))
+        else:
+            stage.serve(request)
+
+    stage.server = serve
+    stage.held.fail(NoReply("broken"))
+    stage.pass_time(10)
+    assert urls(stage)[-1] == "http://example.com/bayeux"
     assert stage.client.state is State.CONNECTED

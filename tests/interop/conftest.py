@@ -25,6 +25,7 @@ _HOME: Final = {"none", "own"}
 _COMETD: Final = {"websocket", "long-polling", "callback-polling"}
 PLAYABLE: Final[dict[str, Callable[[Cast], bool]]] = {
     "txbayeux": lambda cast: True,
+    "txbayeux-redis": lambda cast: True,
     "faye": lambda cast: cast.family == "faye",
     "cometd-node": lambda cast: (
         cast.family == "cometd"
@@ -128,9 +129,10 @@ def server(
 
 def _make(output: Path, timeout: int, puppets: Puppets) -> Server:
     match SERVER:
-        case "txbayeux":
-            origin = f"http://localhost:{puppets.pages}"
-            return servers.txbayeux(output, timeout, [origin])
+        case "txbayeux" | "txbayeux-redis":
+            origins = [f"http://localhost:{puppets.pages}"]
+            shared = SERVER == "txbayeux-redis"
+            return servers.txbayeux(output, timeout, origins, shared=shared)
         case "faye":
             return servers.faye(output, timeout, tools.node_programs())
         case "cometd-node":

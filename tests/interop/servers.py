@@ -16,6 +16,7 @@ from .puppet import DEADLINE
 from .refusing import REFUSED
 
 _HERE: Final = Path(__file__).parent
+_ROOT: Final = str(_HERE.parent.parent)
 
 
 def free_port() -> int:
@@ -88,25 +89,31 @@ class Server:
         return self.output.read_text(errors="replace")[-8000:]
 
 
-def txbayeux(output: Path, timeout: int, origins: Sequence[str]) -> Server:
+def txbayeux(
+    output: Path, timeout: int, origins: Sequence[str], *, shared: bool = False
+) -> Server:
     """Make our own server.
 
     :param timeout: seconds for which it holds a connect.
     :param origins: other origins whose pages may use it.
+    :param shared: by two front-ends on Redis, behind a proxy that takes turns.
     """
     port = free_port()
-    command = [
-        str(Path(sys.executable).with_name("twistd")),
-        "--nodaemon",
-        "--pidfile=",
-        "bayeux",
-        f"--port={port}",
+    options = [
         "--mount=/bayeux",
         f"--timeout={timeout}",
         "--extension=refusing:factory",
         *(f"--allow-origin={origin}" for origin in origins),
     ]
-    path = os.pathsep.join(filter(None, [str(_HERE), os.environ.get("PYTHONPATH")]))
+    if shared:
+        command = [sys.executable, str(_HERE / "round_robin.py"), str(port), *options]
+    else:
+        twistd = str(Path(sys.executable).with_name("twistd"))
+        command = [twistd, "--nodaemon", "--pidfile=", "bayeux", f"--port={port}"]
+        command += options
+    path = os.pathsep.join(
+        filter(None, [str(_HERE), _ROOT, os.environ.get("PYTHONPATH")])
+    )
     return Server(
         command=command,
         directory=output.parent,

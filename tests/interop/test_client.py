@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from txbayeux.client import Client, State
 from txbayeux.errors import BayeuxError
+from txbayeux.extensions import Ack, Replay, TimeSync
 
 from . import servers, tools
 from .puppet import DEADLINE
@@ -63,8 +64,9 @@ def _make(kind: str, directory: Any) -> Server:
 class Play:
     """One test's server and clients."""
 
-    def __init__(self, server: Server, transport: str) -> None:
+    def __init__(self, server: Server, kind: str, transport: str) -> None:
         self.server = server
+        self.kind = kind
         self.transport = transport
         self.clients: list[Client] = []
 
@@ -87,7 +89,7 @@ def play(
         peers[kind] = _make(kind, tmp_path_factory.mktemp(kind))
     if not peers[kind].alive:
         peers[kind].start()
-    return Play(peers[kind], transport)
+    return Play(peers[kind], kind, transport)
 
 
 def played(
@@ -282,6 +284,36 @@ async def test_a_connect_that_was_held_to_its_end(play: Play) -> None:
     await soon(bob.publish("/news", "after"))
     assert await inbox.wait(1) == ["after"]
     assert states == [State.HANDSHAKING, State.CONNECTING, State.CONNECTED]
+
+
+@played
+async def test_the_shipped_extensions_go_with_every_server(play: Play) -> None:
+    ack = Ack()
+    alice = play.client(extensions=[ack, Replay(), TimeSync()])
+    bob = play.client()
+    inbox = await listening(alice, "/news")
+    await soon(gatherResults([bob.publish("/news", number) for number in range(50)]))
+    assert await inbox.wait(50) == list(range(50))
+    assert ack.enabled or play.kind != "txbayeux"
+
+
+BEST = {"cometd-node": "long-polling"}
+
+
+@pytest.mark.parametrize(
+    "play",
+    [(kind, "websocket") for kind in dict(CASTS)],
+    ids=lambda cast: cast[0],
+    indirect=True,
+)
+@played
+async def test_the_best_that_both_have_is_found(play: Play) -> None:
+    alice = Client(play.server.url, reactor=reactor)
+    play.clients.append(alice)
+    inbox = await listening(alice, "/news")
+    await soon(alice.publish("/news", 1))
+    assert await inbox.wait(1) == [1]
+    assert alice.transport == BEST.get(play.kind, "websocket")
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])

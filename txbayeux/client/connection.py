@@ -1,8 +1,7 @@
 """The loop: handshake, connect, connect, ..., and the way back from any failure.
 
-Everything that happens is fed to the machine of :mod:`txbayeux.client.state`;
-this module does what the new state asks for.  There is one timer for the loop,
-and one handshake or connect in flight.
+What happens is fed to the machine of :mod:`txbayeux.client.state`; this module
+does what the new state asks for.  There is one timer, and one handshake or connect.
 """
 
 from __future__ import annotations
@@ -26,7 +25,12 @@ from txbayeux.client.roads import Roads
 from txbayeux.client.state import Input, Machine, State
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
-from txbayeux.transport.interface import Transport, TransportError, Unusable
+from txbayeux.transport.interface import (
+    Transport,
+    TransportError,
+    Unreachable,
+    Unusable,
+)
 
 __all__ = ["Connection"]
 
@@ -282,8 +286,10 @@ class Connection:
             return
         self._connect_in_flight = self._flight = None
         status = getattr(error, "status", None)
-        if status in _AUTHENTICATION and not isinstance(error, Unusable):
-            self._lose_session(error, None)  # the handshake will tell
+        is_refusal = status in _AUTHENTICATION and not isinstance(error, Unusable)
+        # The handshake will tell; or lead from an advised host back home.
+        if is_refusal or (self._roads.away and isinstance(error, Unreachable)):
+            self._lose_session(error, None)
         else:
             self._break(error, None)
 

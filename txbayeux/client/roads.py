@@ -186,6 +186,11 @@ class Roads:
 
     # Hosts.
 
+    @property
+    def away(self) -> bool:
+        """Whether the server in use is one that was advised."""
+        return self._context.endpoint != self.home
+
     def advised_hosts(self, hosts: tuple[str, ...]) -> None:
         """Hear which hosts to handshake with, if the current one is not among them."""
         here = self._context.endpoint

@@ -5,11 +5,14 @@ from __future__ import annotations
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from socket import AF_INET
 from typing import Any, Final
 
+from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
 from twisted.application.strports import service as port_service
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
@@ -50,6 +53,8 @@ class Configuration:
     """What ``twistd bayeux`` can be told; times are in seconds."""
 
     endpoints: Sequence[str]
+    adopted: Sequence[int] = ()
+    """Descriptors of open TCP sockets to listen on; see ``workers``."""
     admin: str | None = None
     mount: str = "/bayeux"
     origins: Origins = field(default_factory=Origins)
@@ -108,6 +113,9 @@ class BayeuxService(MultiService):
         )
         for endpoint in configuration.endpoints:
             port_service(_with_backlog(endpoint), front, reactor).setServiceParent(self)
+        for descriptor in configuration.adopted:
+            adopted = AdoptedStreamServerEndpoint(reactor, descriptor, AF_INET)
+            StreamServerEndpointService(adopted, front).setServiceParent(self)
         if configuration.admin is not None:
             admin = OwnSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
@@ -166,6 +174,9 @@ def _raise_files() -> int:
 
 def _with_backlog(endpoint: str) -> str:
     kind = endpoint.partition(":")[0]
-    if kind in ("tcp", "tcp6", "ssl", "unix") and ":backlog=" not in endpoint:
+    if (
+        kind in ("tcp", "tcp6", "ssl", "unix", "haproxy")
+        and ":backlog=" not in endpoint
+    ):
         return f"{endpoint}:backlog={BACKLOG}"
     return endpoint

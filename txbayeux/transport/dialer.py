@@ -156,7 +156,7 @@ class _Connection(ProtocolWrapper):
         cast(Any, self.transport).abortConnection()
 
 
-class _Connections(WrappingFactory[_Connection]):
+class _Connections(WrappingFactory):
     noisy = False
 
     def __init__(self, factory: Any, dialer: Dialer) -> None:
@@ -219,7 +219,7 @@ class _Asking(Protocol):
 
     def open(self, head: bytes, factory: IProtocolFactory) -> Deferred[IProtocol]:
         self._factory = factory
-        self._opened = Deferred(lambda _: self._abort())
+        self._opened = Deferred(self._given_up)
         cast(Any, self.transport).write(head)
         return self._opened
 
@@ -260,6 +260,10 @@ class _Asking(Protocol):
         self._abort()
         if opened is not None:
             opened.errback(error)
+
+    def _given_up(self, opened: Deferred[IProtocol]) -> None:
+        self._opened = None
+        self._abort()
 
     def _abort(self) -> None:
         cast(Any, self.transport).abortConnection()

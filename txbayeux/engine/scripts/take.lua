@@ -11,9 +11,11 @@ local held = redis.call('HMGET', key, 'owner', 'generation', 'from', 'acknowledg
 local owner, generation, from = held[1], tonumber(held[2]), held[3]
 if not owner then return unknown(id) end
 
+-- By the last sign of life of anybody: when Redis was frozen, nobody could give one.
 local function beats(other)
   local beat = tonumber(redis.call('HGET', front_key(other), 'beat'))
-  return beat and clock() - beat < tonumber(ARGV[7])
+  local last = tonumber(redis.call('HGET', state, 'swept')) or clock()
+  return beat and last - beat < tonumber(ARGV[7])
 end
 
 keep(id, tonumber(ARGV[6]))

@@ -1,0 +1,209 @@
+"""The command, against our own server on a real socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from typing import Any, BinaryIO
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from txbayeux import BayeuxResource, MemoryEngine, Server
+from txbayeux.cli import options, run
+from txbayeux.client import Client
+
+COMMAND = [sys.executable, "-c", "from txbayeux.cli import main; main()"]
+
+
+class Refusing:
+    def incoming(self, message: Any, request: object) -> Any:
+        if message["channel"] == "/forbidden":
+            message["error"] = "403:/forbidden:No"
+        if "/forbidden" in str(message.get("subscription")):
+            message["error"] = "403:/forbidden:No"
+        if message.get("ext") == {"token": "bad"}:
+            message["error"] = "401::Who are you"
+        return message
+
+
+@pytest.fixture
+def url() -> Generator[str]:
+    server = Server(MemoryEngine(reactor), extensions=[Refusing()])
+    server.start()
+    root = Resource()
+    root.putChild(b"bayeux", BayeuxResource(server, reactor))
+    port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")  # type: ignore[attr-defined]
+    yield f"http://127.0.0.1:{port.getHost().port}/bayeux"
+    server.stop()
+    pytest_twisted.blockon(maybeDeferred(port.stopListening))
+    pytest_twisted.blockon(deferLater(reactor, 0.05, lambda: None))
+
+
+async def code_of(
+    arguments: Sequence[str],
+    stdin: bytes = b"",
+    stdout: BinaryIO | None = None,
+) -> int:
+    parsed = options([*arguments, "--timeout", "10"])
+    running: Deferred[None] = run(
+        reactor, parsed, io.BytesIO(stdin), stdout or io.BytesIO()
+    )
+    running.addTimeout(30, reactor)  # type: ignore[arg-type]
+    code: object = 0
+    try:
+        await running
+    except SystemExit as stopped:
+        code = stopped.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest_twisted.ensureDeferred
+async def test_subscribe_prints_what_publish_publishes(url: str) -> None:
+    output = io.BytesIO()
+    arguments = ["subscribe", url, "/a/*", "/b", "--count", "4"]
+    listening = Deferred.fromCoroutine(code_of(arguments, stdout=output))
+    await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
+    assert await code_of(["publish", url, "/a/b", '{"text": "ü"}']) == 0
+    lines = b'1\n\n"two"\n  \n[3]\n'
+    assert await code_of(["publish", url, "/b", "-"], stdin=lines) == 0
+    assert await listening == 0
+    printed = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [m["data"] for m in printed] == [{"text": "ü"}, 1, "two", [3]]
+    assert [m["channel"] for m in printed] == ["/a/b", "/b", "/b", "/b"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["publish", "URL", "/forbidden", "1"],
+        ["subscribe", "URL", "/forbidden"],
+        ["subscribe", "URL", "/fine", "/forbidden"],
+        ["publish", "URL", "/a", "1", "--ext", '{"token": "bad"}'],
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_is_1(
+    url: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await code_of([url if a == "URL" else a for a in arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("txbayeux: 40")
+    assert said.count("\n") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_line_that_is_no_json_is_2(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await code_of(["publish", url, "/a", "-"], stdin=b"1\nnope\n3\n") == 2
+    assert "line 2 is not JSON" in capsys.readouterr().err
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_answer_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["publish", "http://127.0.0.1:1/", "/a", "1", "--timeout", "1"]
+    with pytest.raises(SystemExit) as stopped:
+        await run(reactor, options(arguments), io.BytesIO(), io.BytesIO())
+    assert stopped.value.code == 3
+    assert "refused" in capsys.readouterr().err
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_leaves_ends_it_quietly(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Closed(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise BrokenPipeError
+
+    arguments = ["subscribe", url, "/a"]
+    listening = Deferred.fromCoroutine(code_of(arguments, stdout=Closed()))
+    await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
+    alice = Client(url, reactor=reactor)
+    await alice.publish("/a", 1)
+    await alice.disconnect()
+    assert await listening == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest_twisted.ensureDeferred
+async def test_an_interrupt_says_goodbye_and_is_130(
+    url: str, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "subscribe", url, "/a"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    alice = Client(url, reactor=reactor)
+    assert process.stdout is not None
+    printed = deferToThread(process.stdout.readline)
+    while process.poll() is None and not printed.called:
+        await alice.publish("/a", 1)
+        await deferLater(reactor, 0.1, lambda: None)  # type: ignore[arg-type]
+    process.send_signal(number)
+    out, err = await deferToThread(process.communicate)
+    await alice.disconnect()
+    assert (process.returncode, err) == (130, b"")
+    assert all(json.loads(line)["data"] == 1 for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["publish", "http://x/", "/a"],
+        ["publish", "http://x/", "/a/*", "1"],
+        ["publish", "http://x/", "/meta/connect", "1"],
+        ["publish", "http://x/", "/a", "nope"],
+        ["subscribe", "http://x/"],
+        ["subscribe", "http://x/", "a"],
+        ["subscribe", "http://x/", "/a", "--count", "0"],
+        ["subscribe", "http://x/", "/a", "--timeout", "-1"],
+        ["subscribe", "http://x/", "/a", "--timeout", "nan"],
+        ["subscribe", "http://x/", "/a", "--transport", "pigeon"],
+        ["subscribe", "http://x/", "/a", "--header", "nothing"],
+        ["subscribe", "http://x/", "/a", "--ext", "[]"],
+        ["subscribe", "http://x/", "/a", "--ext", "{"],
+    ],
+)
+def test_wrong_command_lines_are_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        options(arguments)
+    assert stopped.value.code == 2
+    assert "txbayeux" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["subscribe", "ftp://x/", "/a"],
+        ["subscribe", "http://x/", "/a", "--ca", "/nowhere"],
+        ["subscribe", "http://x/", "/a", "--proxy", "x:y"],
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_used_is_2_too(arguments: list[str]) -> None:
+    assert await code_of(arguments) == 2
+
+
+def test_headers_are_read() -> None:
+    parsed = options(["publish", "http://x/", "/a", "1", "--header", "A: b:c"])
+    assert parsed.header == {"A": "b:c"}

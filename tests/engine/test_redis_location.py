@@ -1,0 +1,243 @@
+"""Where Redis is, and how one gets in."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+
+from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_server import RedisServer
+from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.engine.redis.location import Location, parse
+from txbayeux.events import Reason
+from txbayeux.limits import Limits
+from txbayeux.testing import contract
+
+HERE = ("127.0.0.1", 6379)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("redis://127.0.0.1", Location(hosts=(HERE,))),
+        (
+            "redis://127.0.0.1:7000/3",
+            Location(hosts=(("127.0.0.1", 7000),), database=3),
+        ),
+        ("redis://", Location(hosts=(("localhost", 6379),))),
+        (
+            "redis://:p%40ss@127.0.0.1/",
+            Location(hosts=(HERE,), password="p@ss"),
+        ),
+        (
+            "rediss://me:secret@127.0.0.1?ca=/ca.pem",
+            Location(
+                hosts=(HERE,),
+                tls=True,
+                username="me",
+                password="secret",
+                certificates="/ca.pem",
+            ),
+        ),
+        ("redis://[::1]:7000", Location(hosts=(("::1", 7000),))),
+        ("redis+unix:///run/r.sock?db=2", Location(path="/run/r.sock", database=2)),
+        ("unix:///run/r.sock", Location(path="/run/r.sock")),
+        (
+            "redis+sentinel://:pw@one,two:7000/main/1",
+            Location(
+                hosts=(("one", 26379), ("two", 7000)),
+                service="main",
+                password="pw",
+                database=1,
+            ),
+        ),
+    ],
+)
+def test_a_url_is_read(url: str, location: Location) -> None:
+    assert parse(url) == location
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1",
+        "127.0.0.1:6379",
+        "",
+        "redis://:secret@127.0.0.1/zero",
+        "redis://:secret@127.0.0.1/0/1",
+        "redis://:secret@one,two/0",
+        "redis://:secret@one:port/0",
+        "redis://:secret@one/0?ca=/ca.pem",
+        "redis://:secret@one/0?timeout=5",
+        "redis://:secret@one/0#x",
+        "redis+sentinel://:secret@one",
+        "redis+unix://:secret@",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        parse(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_location_is_named_without_its_password() -> None:
+    for url in ("redis://:secret@one", "redis+sentinel://:secret@one/main"):
+        assert "secret" not in str(parse(url))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"namespace": "a b"},
+        {"namespace": ""},
+        {"namespace": "{x}"},
+        {"patience": 0},
+        {"retained_messages": -1},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"namespace|positive"):
+        RedisOptions(**wrong)
+
+
+class TestWays(OwnServer):
+    """Over TCP, with users, passwords and databases, and by Sentinel."""
+
+    where = ""
+
+    def make_engine(self, *, limits: Limits, session_timeout: float) -> RedisEngine:
+        return RedisEngine(
+            reactor,
+            parse(self.where),
+            limits=limits,
+            session_timeout=session_timeout,
+            options=self.options(),
+        )
+
+    @pytest.fixture(autouse=True)
+    def _server(self, tmp_path: Path) -> Iterator[None]:
+        self.namespace = "ways"
+        self.port = free_port()
+        self.server = RedisServer(tmp_path, port=self.port)
+        self.server.start()
+        yield
+        self.server.stop()
+
+    async def works(self) -> None:
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1)
+        assert await self.poll(engine, alice) == [1]
+
+    @contract
+    async def test_tcp_and_a_database(self) -> None:
+        self.where = f"redis://127.0.0.1:{self.port}/5"
+        await self.works()
+        databases: Any = self.server.client.info("keyspace")
+        assert list(databases) == ["db5"]
+
+    @contract
+    async def test_a_password(self) -> None:
+        self.server.client.config_set("requirepass", "p@ss word")
+        self.where = f"redis://:p%40ss%20word@127.0.0.1:{self.port}"
+        await self.works()
+
+    @contract
+    async def test_a_user_with_just_the_rights_that_are_documented(self) -> None:
+        page = Path(__file__).parents[2] / "docs/reference/redis.md"
+        said = page.read_text().partition("and the commands `")[2].partition("`")[0]
+        self.server.client.execute_command(
+            *("ACL", "SETUSER", "bayeux", "on", ">secret", "~{ways}:*"),
+            *(f"+{command}" for command in said.split()),
+        )
+        self.where = f"redis://bayeux:secret@127.0.0.1:{self.port}"
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a", "/b")
+        await self.publish(engine, "/a", 1)
+        assert await self.poll(engine, alice) == [1]
+        await engine.unsubscribe(alice, ["/b"])
+        other, observer = await self.front()
+        await other.deliver(alice, "/s", text(2))
+        await self.settle()
+        assert await self.poll(other, alice) == [2]
+        await engine.destroy_session(alice, Reason.KICKED, "You know why")
+        await self.settle()
+        await self.refused(other.connect(alice, hold=0))
+        assert observer.closed == []
+
+    @contract
+    async def test_a_wrong_password_is_not_ready_and_is_tried_again(self) -> None:
+        self.server.client.config_set("requirepass", "right")
+        self.where = f"redis://:wrong@127.0.0.1:{self.port}"
+        engine = await self.start()
+        await self.settle()
+        assert not engine.ready()
+        waiting = engine.create_session()
+        waiting.addErrback(lambda failure: None)
+        await self.settle()
+        assert not waiting.called
+
+    @contract
+    async def test_sentinel_names_the_master_and_the_new_one_after_a_failover(
+        self,
+    ) -> None:
+        folder = self.server.folder
+        other_port, sentinel_port = free_port(), free_port()
+        (folder / "other").mkdir()
+        other = RedisServer(
+            folder / "other",
+            "--replicaof",
+            "127.0.0.1",
+            str(self.port),
+            port=other_port,
+        )
+        configuration = folder / "sentinel.conf"
+        configuration.write_text(
+            f"sentinel monitor main 127.0.0.1 {self.port} 1\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 2000\n"
+        )
+        (folder / "sentinel").mkdir()
+        sentinel = RedisServer(
+            folder / "sentinel",
+            port=sentinel_port,
+            configuration=str(configuration),
+        )
+        other.start()
+        sentinel.start()
+        try:
+            self.where = f"redis+sentinel://127.0.0.1:{sentinel_port}/main/0"
+            engine, observer = await self.front()
+            alice = await self.join(engine, "/a")
+            await self.publish(engine, "/a", 1)
+            client: Any = other.client
+            await self.soon(lambda: client.info()["master_link_status"] == "up")
+            slaves: Any = sentinel.client
+            await self.soon(
+                lambda: slaves.execute_command("SENTINEL", "REPLICAS", "main")
+            )
+            await self.soon(
+                lambda: (
+                    client.info()["slave_repl_offset"]
+                    == self.server.client.info()["master_repl_offset"]
+                )  # type: ignore[index]
+            )
+            self.server.stop()
+            await self.soon(lambda: client.info()["role"] == "master", 30)
+            await self.soon(engine.ready, 30)
+            await self.publish(engine, "/a", 2)
+            assert await self.poll(engine, alice) == [1, 2]
+            assert observer.closed == []
+        finally:
+            sentinel.stop()
+            other.stop()

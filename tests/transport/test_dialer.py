@@ -1,0 +1,179 @@
+"""URLs, proxies, and the ways to a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+
+from txbayeux.transport.dialer import Dialer
+from txbayeux.transport.endpoint import Credentials, Endpoint, Proxy, parse
+from txbayeux.transport.interface import Context, Unreachable
+from txbayeux.transport.long_polling import LongPolling
+from txbayeux.transport.websocket import WebSocket
+
+from .support import Network, Pipe, Receiver, context, outcome
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("http://x", Endpoint("http", "x", 80, "/")),
+        ("ws://X:8000/a?b=c", Endpoint("http", "x", 8000, "/a", "b=c")),
+        ("wss://x/a/", Endpoint("https", "x", 443, "/a/")),
+        ("HTTPS://x:444/ü", Endpoint("https", "x", 444, "/%C3%BC")),
+        ("http://[::1]:80/", Endpoint("http", "::1", 80, "/")),
+        ("http://bücher.example/", Endpoint("http", "xn--bcher-kva.example", 80, "/")),
+        ("http://x/%2f", Endpoint("http", "x", 80, "/%2f")),
+    ],
+)
+def test_urls(url: str, endpoint: Endpoint) -> None:
+    assert parse(url) == (endpoint, None)
+    assert parse(endpoint.url)[0] == endpoint
+    assert parse(endpoint.socket_url)[0] == endpoint
+
+
+def test_user_and_password() -> None:
+    endpoint, credentials = parse("http://a%40b:p%3Aq@x/")
+    assert credentials == Credentials("a@b", "p:q")
+    assert "p" not in repr(credentials).replace("repr", "").split("(")[1]
+    assert "a" not in endpoint.netloc
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x\r\nHost: y/", "http://x:port/", "file:///etc", "http://:80/", ""]
+)
+def test_urls_that_are_none(url: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse(url)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("b", "https://b:8443/bayeux"),
+        ("b:1", "https://b:1/bayeux"),
+        ("[::1]:1", "https://[::1]:1/bayeux"),
+        ("[::1]", "https://[::1]:8443/bayeux"),
+        ("https://b/other", "https://b/other"),
+        ("https://b", "https://b/bayeux"),
+    ],
+)
+def test_advised_hosts(host: str, url: str) -> None:
+    home, _ = parse("https://a:8443/bayeux")
+    assert home.at(host).url == url
+
+
+@pytest.mark.parametrize("host", ["http://b/", "ws://b/", "", "a b"])
+def test_advice_cannot_turn_tls_off(host: str) -> None:
+    home, _ = parse("https://a:8443/bayeux")
+    with pytest.raises(ValueError, match=r".+"):
+        home.at(host)
+
+
+class Through(Network):
+    """What connects to the proxy; notes to where."""
+
+    def __init__(self, clock: Any) -> None:
+        super().__init__(clock)
+        self.asked: list[Endpoint] = []
+
+    def tcp(self, to: Endpoint) -> Through:
+        self.asked.append(to)
+        return self
+
+
+def proxied(url: str = "http://server/bayeux") -> tuple[Context, Dialer, Through]:
+    made = context(url, proxy=Proxy.parse("http://user:pa55@proxy:3128"))
+    dialer = Dialer(made.reactor, tls=None, proxy=made.proxy, timeout=10)
+    network = Through(made.reactor)
+    dialer._tcp = network.tcp  # type: ignore[assignment, method-assign]
+    return made, dialer, network
+
+
+def tunnel(answer: bytes) -> tuple[list[Any], Pipe]:
+    made, dialer, network = proxied()
+    connecting: Deferred[Any] = dialer.endpoint(made.endpoint).connect(
+        Factory.forProtocol(Protocol)
+    )
+    result = outcome(connecting)
+    network.pipes[0].send(answer)
+    made.reactor.advance(0)
+    return result, network.pipes[0]
+
+
+def test_a_tunnel_is_asked_for_and_then_a_pipe() -> None:
+    made, dialer, network = proxied()
+    received: list[bytes] = []
+
+    class Inner(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            received.append(data)
+
+    connecting = dialer.endpoint(made.endpoint).connect(Factory.forProtocol(Inner))
+    result = outcome(connecting)
+    [pipe] = network.pipes
+    assert network.asked[0].host == "proxy"
+    assert pipe.take() == (
+        b"CONNECT server:80 HTTP/1.1\r\nHost: server:80\r\n"
+        b"Proxy-Authorization: Basic dXNlcjpwYTU1\r\n\r\n"
+    )
+    pipe.send(b"HTTP/1.1 200 Conn")
+    assert result == []
+    pipe.send(b"ected\r\nVia: x\r\n\r\nearly")
+    [inner] = result
+    inner.transport.write(b"hello")
+    assert pipe.take() == b"hello"
+    pipe.send(b"later")
+    assert received == [b"early", b"later"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        b"HTTP/1.1 502 No\r\n\r\n",
+        b"SSH-2.0\r\n\r\n",
+        b"\r\n\r\n",
+        b"HTTP/1.1 200" + b"x" * 20_000,
+    ],
+)
+def test_a_proxy_that_opens_no_tunnel(answer: bytes) -> None:
+    [error], pipe = tunnel(answer)
+    assert isinstance(error, Unreachable)
+    assert pipe.closed
+
+
+def test_a_proxy_that_closes() -> None:
+    made, dialer, network = proxied()
+    result = outcome(
+        dialer.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
+    )
+    network.pipes[0].close()
+    assert isinstance(result[0], Unreachable)
+
+
+def test_a_proxy_that_is_silent() -> None:
+    made, dialer, network = proxied()
+    result = outcome(
+        dialer.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
+    )
+    made.reactor.advance(10.1)
+    assert isinstance(result[0], Unreachable)
+    assert network.pipes[0].aborted
+
+
+@pytest.mark.parametrize("kind", [LongPolling, WebSocket])
+def test_nothing_is_asked_of_the_environment(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    made = context("http://127.0.0.1:8000/bayeux")
+    transport = kind(made, Receiver())
+    outcome(transport.send([{"channel": "/a", "id": "1"}], 10))
+    [(host, port, *_)] = made.reactor.tcpClients
+    assert (host, port) == ("127.0.0.1", 8000)
+    outcome(transport.close())
