@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
-from txbayeux.interfaces import Engine
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery, Engine
 from txbayeux.limits import Limits
-from txbayeux.testing import EngineHarness
+from txbayeux.testing import EngineHarness, RecordingObserver
 
 
 def pause(seconds: float) -> Deferred[None]:
@@ -58,6 +59,34 @@ class RedisHarness(EngineHarness):
     def leftovers(self) -> Sequence[object]:
         there: Any = reactor
         return [call for call in there.getDelayedCalls() if _ours(call)]
+
+
+class Fronts(RedisHarness):
+    """Several front-ends on one Redis."""
+
+    async def fronts(
+        self, count: int, *, limits: Limits | None = None
+    ) -> list[RedisEngine]:
+        found = []
+        self.observers: list[RecordingObserver] = []
+        for _ in range(count):
+            engine = await self.start(limits=limits)
+            assert isinstance(engine, RedisEngine)
+            self.observers.append(self.observer)
+            found.append(engine)
+        for engine in found:
+            await self.until(engine.ready)
+        return found
+
+    def closed(self) -> list[tuple[str, Reason]]:
+        return [end for observer in self.observers for end in observer.closed]
+
+    async def fetch(
+        self, engine: RedisEngine, session: str, *, acknowledged: int | None = None
+    ) -> Delivery:
+        return await self.answered(
+            engine.connect(session, hold=self.hold, acknowledged=acknowledged)
+        )
 
 
 def _ours(call: Any) -> bool:

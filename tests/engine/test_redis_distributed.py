@@ -5,41 +5,15 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.engine.redis_harness import RedisHarness, pause
-from txbayeux.engine.redis import RedisEngine
+from tests.engine.redis_harness import Fronts, pause
 from txbayeux.events import Reason
-from txbayeux.interfaces import Delivery
 from txbayeux.limits import Limits
 from txbayeux.message import encode
-from txbayeux.testing import RecordingObserver, RecordingStream, contract
+from txbayeux.testing import contract
 
 
-class TestDistributed(RedisHarness):
+class TestDistributed(Fronts):
     """Alice, Bob and Carol reach front-ends A, B and C as they please."""
-
-    async def fronts(
-        self, count: int, *, limits: Limits | None = None
-    ) -> list[RedisEngine]:
-        found = []
-        self.observers: list[RecordingObserver] = []
-        for _ in range(count):
-            engine = await self.start(limits=limits)
-            assert isinstance(engine, RedisEngine)
-            self.observers.append(self.observer)
-            found.append(engine)
-        for engine in found:
-            await self.until(engine.ready)
-        return found
-
-    def closed(self) -> list[tuple[str, Reason]]:
-        return [end for observer in self.observers for end in observer.closed]
-
-    async def fetch(
-        self, engine: RedisEngine, session: str, *, acknowledged: int | None = None
-    ) -> Delivery:
-        return await self.answered(
-            engine.connect(session, hold=self.hold, acknowledged=acknowledged)
-        )
 
     @contract
     async def test_each_operation_of_a_session_may_reach_another_front_end(
@@ -157,65 +131,6 @@ class TestDistributed(RedisHarness):
         assert sum(engine.statistics()["sessions"] for engine in engines) == 1
 
     @contract
-    async def test_a_stream_elsewhere_replaces_the_stream_here(self) -> None:
-        a, b = await self.fronts(2)
-        first, second = RecordingStream(), RecordingStream()
-        alice = await self.join(a, "/a")
-        await a.attach(alice, first)
-        await self.publish(a, "/a", 1)
-        await self.until(lambda: first.data == [1])
-        await b.attach(alice, second)
-        await self.until(lambda: first.replacements == 1)
-        await self.publish(a, "/a", 2)
-        await self.until(lambda: second.data == [2])
-        assert (first.data, first.closed) == ([1], [])
-
-    @contract
-    async def test_a_socket_hops_beside_messages_without_a_double(self) -> None:
-        a, b = await self.fronts(2)
-        alice = await self.join(a, "/a")
-        streams: list[RecordingStream] = []
-        for n in range(60):
-            if n % 6 == 0:
-                streams.append(RecordingStream())
-                engine = (a, b)[len(streams) % 2]
-                await engine.connect(alice, hold=0, stream=streams[-1])
-            await self.publish(b, "/a", n)
-        await self.until(lambda: sum(len(one.data) for one in streams) >= 60)
-        await self.settle()
-        assert [n for stream in streams for n in stream.data] == list(range(60))
-
-    @contract
-    async def test_a_poll_elsewhere_leaves_messages_to_an_event_stream(self) -> None:
-        a, b = await self.fronts(2)
-        stream = RecordingStream(yields_to_polls=False)
-        alice = await self.join(a, "/a")
-        await a.attach(alice, stream)
-        held = b.connect(alice, hold=self.hold)
-        await self.unanswered(held)
-        await self.publish(b, "/a", 1)
-        await self.until(lambda: stream.data == [1])
-        assert stream.replacements == 0
-        assert not (await b.connect(alice, hold=0)).entries
-        await self.advance(self.hold)
-        assert not (await self.answered(held)).entries
-
-    @contract
-    async def test_a_poll_elsewhere_gets_messages_when_the_event_stream_is_gone(
-        self,
-    ) -> None:
-        a, b = await self.fronts(2)
-        stream = RecordingStream(yields_to_polls=False)
-        alice = await self.join(a, "/a")
-        await a.attach(alice, stream)
-        await self.publish(a, "/a", 1)
-        await self.until(lambda: stream.data == [1])
-        a.detach(stream)
-        await self.publish(a, "/a", 2)
-        await self.advance(0.7)
-        assert await self.poll(b, alice) == [2]
-
-    @contract
     async def test_what_a_dead_connection_gives_back_reaches_the_new_holder(
         self,
     ) -> None:
@@ -229,21 +144,6 @@ class TestDistributed(RedisHarness):
         lost.give_back()
         assert self.data((await self.answered(held)).entries) == [1, 2]
         assert await self.poll(b, alice) == []
-
-    @contract
-    async def test_what_a_dead_stream_could_not_write_reaches_the_new_holder(
-        self,
-    ) -> None:
-        a, b = await self.fronts(2)
-        first, second = RecordingStream(), RecordingStream()
-        alice = await self.join(a, "/a")
-        await a.attach(alice, first)
-        await self.publish(a, "/a", 1, 2)
-        await self.until(lambda: first.data == [1, 2])
-        await b.attach(alice, second)
-        a.detach(first, first.entries[1:])
-        await self.until(lambda: second.data)
-        assert second.data == [2]
 
     @contract
     async def test_what_waits_comes_along_with_the_session(self) -> None:

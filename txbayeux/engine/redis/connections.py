@@ -59,7 +59,8 @@ class Connections:
 
         def attached(session: Session | None) -> Deferred[None]:
             if session is None:
-                return succeed(None)
+                # It was waited for together with a poll that leaves it elsewhere.
+                return self.attach(session_id, stream)
             self._hub.attach(session, stream)
             holding = self._cluster.holder.holdings.get(session_id)
             if holding is None or stream.yields_to_polls:
@@ -123,8 +124,13 @@ class Connections:
                 patience=max(left, self._cluster.patience),
                 leave=stream is None,
             )
-            if session is not None or left <= 0:
+            if session is not None:
                 return session
+            if stream is not None:
+                # It was waited for together with a poll that leaves it elsewhere.
+                continue
+            if left <= 0:
+                return None
             await self._look_again(session_id, min(left, _ELSEWHERE))
 
     async def _look_again(self, session_id: str, seconds: float) -> None:

@@ -1,0 +1,104 @@
+"""Sockets and event streams of sessions that change front-ends."""
+
+from tests.engine.redis_harness import Fronts
+from txbayeux.testing import RecordingStream, contract
+
+
+class TestStreams(Fronts):
+    @contract
+    async def test_a_stream_elsewhere_replaces_the_stream_here(self) -> None:
+        a, b = await self.fronts(2)
+        first, second = RecordingStream(), RecordingStream()
+        alice = await self.join(a, "/a")
+        await a.attach(alice, first)
+        await self.publish(a, "/a", 1)
+        await self.until(lambda: first.data == [1])
+        await b.attach(alice, second)
+        await self.until(lambda: first.replacements == 1)
+        await self.publish(a, "/a", 2)
+        await self.until(lambda: second.data == [2])
+        assert (first.data, first.closed) == ([1], [])
+
+    @contract
+    async def test_a_socket_hops_beside_messages_without_a_double(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        streams: list[RecordingStream] = []
+        for n in range(60):
+            if n % 6 == 0:
+                streams.append(RecordingStream())
+                engine = (a, b)[len(streams) % 2]
+                await engine.connect(alice, hold=0, stream=streams[-1])
+            await self.publish(b, "/a", n)
+        await self.until(lambda: sum(len(one.data) for one in streams) >= 60)
+        await self.settle()
+        assert [n for stream in streams for n in stream.data] == list(range(60))
+
+    @contract
+    async def test_a_poll_elsewhere_leaves_messages_to_an_event_stream(self) -> None:
+        a, b = await self.fronts(2)
+        stream = RecordingStream(yields_to_polls=False)
+        alice = await self.join(a, "/a")
+        await a.attach(alice, stream)
+        held = b.connect(alice, hold=self.hold)
+        await self.unanswered(held)
+        await self.publish(b, "/a", 1)
+        await self.until(lambda: stream.data == [1])
+        assert stream.replacements == 0
+        assert not (await b.connect(alice, hold=0)).entries
+        await self.advance(self.hold)
+        assert not (await self.answered(held)).entries
+
+    @contract
+    async def test_a_stream_that_comes_beside_such_a_poll_takes_the_session(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        events = RecordingStream(yields_to_polls=False)
+        alice = await self.join(a, "/a")
+        await a.attach(alice, events)
+        polled = b.connect(alice, hold=0)
+        socket, other = RecordingStream(), RecordingStream()
+        connected = b.connect(alice, hold=0, stream=socket)
+        await self.answered(polled)
+        await self.answered(connected)
+        await self.publish(a, "/a", 1)
+        await self.until(lambda: socket.data == [1])
+        await self.until(lambda: events.replacements == 1)
+        bob = await self.join(a, "/b")
+        await a.attach(bob, RecordingStream(yields_to_polls=False))
+        polled, attached = b.connect(bob, hold=0), b.attach(bob, other)
+        await self.answered(polled)
+        await self.answered(attached)
+        await self.publish(a, "/b", 2)
+        await self.until(lambda: other.data == [2])
+
+    @contract
+    async def test_a_poll_elsewhere_gets_messages_when_the_event_stream_is_gone(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        stream = RecordingStream(yields_to_polls=False)
+        alice = await self.join(a, "/a")
+        await a.attach(alice, stream)
+        await self.publish(a, "/a", 1)
+        await self.until(lambda: stream.data == [1])
+        a.detach(stream)
+        await self.publish(a, "/a", 2)
+        await self.advance(0.7)
+        assert await self.poll(b, alice) == [2]
+
+    @contract
+    async def test_what_a_dead_stream_could_not_write_reaches_the_new_holder(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        first, second = RecordingStream(), RecordingStream()
+        alice = await self.join(a, "/a")
+        await a.attach(alice, first)
+        await self.publish(a, "/a", 1, 2)
+        await self.until(lambda: first.data == [1, 2])
+        await b.attach(alice, second)
+        a.detach(first, first.entries[1:])
+        await self.until(lambda: second.data)
+        assert second.data == [2]
