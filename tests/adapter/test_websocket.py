@@ -1,7 +1,7 @@
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
-from txbayeux.adapter.websocket import MOST_HELD
+from txbayeux.adapter.websocket import LINGER, MOST_HELD
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 from txbayeux.response import Response
@@ -228,6 +228,30 @@ def test_a_disconnect_is_answered_before_the_close() -> None:
     answer.callback(Response([{"successful": True}]))
     service.clock.advance(0)
     assert [first for first, _ in client.frames()] == [TEXT, CLOSE]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_close_waits_for_a_reply_that_is_still_to_come(answered: bool) -> None:
+    service = Service()
+    client = Client(service)
+    reply: Deferred[Response] = Deferred()
+    service.processor.answers.append(succeed(Response((), reply)))
+    client.send([1])
+    service.processor.outlets[0].close(Reason.CLIENT)
+    service.clock.advance(0)
+    assert client.frames() == []
+    if answered:
+        reply.callback(Response([{"id": 1}]))
+        service.clock.advance(0)
+        (text, _), (close, code) = client.frames()
+        assert (text, close) == (TEXT, CLOSE)
+        assert code[:2] == (1000).to_bytes(2, "big")
+    else:
+        service.clock.advance(LINGER)
+        assert client.closed_with() == 1000
+    client.transport.sever()
+    waiting = [repr(call) for call in service.clock.getDelayedCalls()]
+    assert not [call for call in waiting if "Socket" in call]
 
 
 def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:

@@ -21,14 +21,14 @@ from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import copy_own
 from txbayeux.events import Reason
-from txbayeux.interfaces import Request, Stream
+from txbayeux.interfaces import DelayedCall, Request, Stream
 from txbayeux.message import Entry, Malformed, encode_list
 from txbayeux.response import Response, there
 
 if TYPE_CHECKING:
     from txbayeux.adapter.sockets import SocketFactory
 
-__all__ = ["MOST_HELD", "Socket"]
+__all__ = ["LINGER", "MOST_HELD", "Socket"]
 
 _PATIENCE: Final = 4
 """Ticks that a peer may take to read what is written to it."""
@@ -48,6 +48,9 @@ MOST_HELD: Final = 100
 
 A client has one connect held; the rest is a burst that storage has yet to accept.
 """
+
+LINGER: Final = 2.0
+"""Seconds that a socket whose session has ended waits for replies to come."""
 
 _log: Final = Logger()
 
@@ -97,6 +100,7 @@ class Socket(WebSocketServerProtocol):
     _prompt = False  # whether what is written now should not wait for more
     _silent = 0
     _farewell: int | None = None
+    _linger: DelayedCall | None = None
     _backlog: deque[list[Any]] | None = None
     _held: tuple[Deferred[Response], ...] = ()
 
@@ -208,11 +212,13 @@ class Socket(WebSocketServerProtocol):
                 held.cancel()
         if self._backlog is not None:
             self._drain(self._backlog)
-        if self._farewell is not None and not self._busy:
-            self.factory.clock.callLater(0, self._depart)
+        if self._farewell is not None:
+            self._take_leave()
 
     def _came(self, response: Response) -> None:
         self._reply(response)
+        if self._farewell is not None:
+            self._take_leave()
         if self._crowded and not self._parted:
             self._held = tuple(one for one in self._held if not one.called)
             self._crowded = len(self._held) >= MOST_HELD
@@ -252,8 +258,16 @@ class Socket(WebSocketServerProtocol):
     def close(self, reason: Reason) -> None:
         """Close the connection once pending replies are written."""
         self._farewell = _CODES[reason]
-        if not self._busy:
-            self.factory.clock.callLater(0, self._depart)
+        self._take_leave()
+
+    def _take_leave(self) -> None:
+        # With storage elsewhere, a session's end may be known before its reply is.
+        clock = self.factory.clock
+        if any(not one.called for one in self._held):
+            if self._linger is None:
+                self._linger = clock.callLater(LINGER, self._depart)
+        elif not self._busy:
+            clock.callLater(0, self._depart)
 
     def pauseProducing(self) -> None:
         """Hear that the peer does not keep up; ask it for nothing more meanwhile."""
@@ -323,6 +337,9 @@ class Socket(WebSocketServerProtocol):
         """Have nothing more to do with the server."""
         if not self._parted:
             self._parted = True
+            linger, self._linger = self._linger, None
+            if linger is not None and linger.active():
+                linger.cancel()
             self.writable = False
             self.factory.processor.detach(self.outlet)
             del self.outlet  # often the socket itself: a cycle less to collect
