@@ -88,7 +88,6 @@ class Front(Protocol):
         """Read what the client sent."""
         if self._parting:
             return
-        self._heard = self.factory.seconds()
         last = self._last
         if (
             last is not None
@@ -99,6 +98,7 @@ class Front(Protocol):
             # Nearly always: one whole request, with the head of the one before.
             self._serve(last, data[last.size :])
             return
+        self._heard = self.factory.seconds()
         self._parts.append(data)
         self._size += len(data)
         if self._pending is not None:

@@ -179,9 +179,7 @@ class BayeuxResource:
         reader = reader_of(header_of(request.requestHeaders, "content-type"))
         if reader is None:
             return refuse(request, 415, "Send messages as application/json")
-        return self._answer(
-            request, _POLLING, reader(text, self._limits), _write_json
-        )
+        return self._answer(request, _POLLING, reader(text, self._limits), _write_json)
 
     def _get(self, request: Request) -> bytes | int:
         headers = request.requestHeaders

@@ -12,7 +12,7 @@ __all__ = ["Terms"]
 
 
 class Terms:
-    """How the polls of one connection are served, for as long as their head is the same.
+    """How the polls of one connection are served while their head stays the same.
 
     A client repeats its head to the byte.  Whose page it comes from, how the body
     is read and what the answer's head says is found out once: 8 µs less for each poll.
