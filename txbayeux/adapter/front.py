@@ -11,7 +11,7 @@ A poll costs 25 µs here where it costs 90 in ``twisted.web``.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -32,11 +32,13 @@ from txbayeux.adapter.exchange import Exchange, has_closed, refuse
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
-from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
 from txbayeux.message import Malformed
+
+if TYPE_CHECKING:
+    from txbayeux.adapter.resource import BayeuxResource
 
 __all__ = ["Front", "FrontFactory"]
 
