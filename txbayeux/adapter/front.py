@@ -31,6 +31,7 @@ from txbayeux.adapter.exchange import refuse
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
 
@@ -62,6 +63,7 @@ class Front(Protocol):
     _parting = False
     _stuck = False  # the peer does not read what is written to it
     _heard = 0.0  # when something went on here the last time
+    _begun = 0.0  # when the request that is still coming did
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -83,6 +85,12 @@ class Front(Protocol):
         if self._parting:
             return
         self._heard = self.factory.seconds()
+        if not self._size:
+            self._begun = self._heard
+        elif self._poll is None and self._heard - self._begun > REQUEST_TIME:
+            self.transport.write(TOO_SLOW)
+            self._part()
+            return
         self._parts.append(data)
         self._size += len(data)
         if self._poll is not None:
@@ -160,7 +168,7 @@ class Front(Protocol):
     def done(self) -> None:
         """Hear that a request has been answered."""
         self._poll = None
-        self._heard = self.factory.seconds()
+        self._heard = self._begun = self.factory.seconds()
         if not self.persistent:
             self._part()
         elif self._size:
