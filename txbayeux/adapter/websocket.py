@@ -158,6 +158,10 @@ class Socket(WebSocketServerProtocol):
 
     # What the peer says
 
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Hear of a part of a message; an empty one counts too, as it is kept."""
+        super().onMessageFrameBegin(length or 1)
+
     def onMessageEnd(self) -> None:
         """Hear that a message is complete."""
         if not self.failedByMe:
