@@ -130,7 +130,7 @@ def test_an_extension_is_named_on_the_command_line() -> None:
 def test_an_extension_may_be_in_the_present_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "of_mine.py").write_text("class Mine: pass")
+    (tmp_path / "of_mine.py").write_text("class Mine: incoming = print")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in sys.path if path])
     options = Options()
@@ -202,6 +202,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "1", "--interval", "61"], "longer than --timeout"),
         (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
+        (["--port", "1", "--extension", "os:getcwd"], "no extension"),
         (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),
     ],
 )

@@ -29,7 +29,7 @@ from txbayeux.errors import server_error
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
-__all__ = ["Extension", "Outcome", "Pipeline"]
+__all__ = ["Extension", "Outcome", "Pipeline", "check"]
 
 Extension: TypeAlias = object
 """Any object with ``incoming(message, request)`` and/or ``outgoing(...)``."""
@@ -39,6 +39,24 @@ Outcome: TypeAlias = Message | Deferred[Message | None] | None
 
 _Step: TypeAlias = Callable[[Message, Request | None], Outcome]
 _log: Final = Logger()
+
+_METHODS: Final = ("incoming", "outgoing", "installed")
+
+
+def check(extension: Extension) -> None:
+    """See that something is an extension: one that is never called refuses nothing.
+
+    :raises TypeError: if it has none of the methods, or ``channels`` is no sequence
+        of channel names and patterns.
+    """
+    if not any(callable(getattr(extension, name, None)) for name in _METHODS):
+        raise TypeError(f"no extension, for it has no method incoming: {extension!r}")
+    patterns = getattr(extension, "channels", ())
+    if isinstance(patterns, str) or not all(
+        channels.is_name(pattern) or channels.is_pattern(pattern)
+        for pattern in patterns
+    ):
+        raise TypeError(f'channels must be like ("/meta/**",), not {patterns!r}')
 
 
 class Pipeline:

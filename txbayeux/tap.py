@@ -16,7 +16,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
-from txbayeux.extension import Extension
+from txbayeux.extension import Extension, check
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
@@ -275,10 +275,12 @@ def _extension(name: str) -> Extension:
         # twistd looks only where packages are installed.  Last, so as to hide none.
         sys.path.append(os.getcwd())
     try:
-        return namedAny(f"{module}.{factory}")()
+        extension: Extension = namedAny(f"{module}.{factory}")()
+        check(extension)
     except Exception as error:
         # Whatever the operator's code raises, the operator should see it, and no more.
         raise UsageError(f"--extension {name}: {error!r}") from error
+    return extension
 
 
 def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:

@@ -299,3 +299,25 @@ def test_extensions_need_not_expect_a_message_without_a_channel(wrong: Any) -> N
     [reply] = world.send(wrong)
     assert reply["error"].startswith("400:")
     assert seen == []
+
+
+class Misspelled:
+    def incomming(self, message: Message, request: Any) -> None:
+        """Would refuse everything."""
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        None,
+        "text",
+        Misspelled(),
+        type("", (), {"incoming": None})(),
+        incoming(put("error", "403::No"), *"/meta/**"),  # a text is a sequence, too
+        incoming(put("error", "403::No"), "/meta/*/x"),
+        type("", (), {"incoming": put("error", "403::No"), "channels": "/meta/**"})(),
+    ],
+)
+def test_one_that_would_never_be_called_is_refused(extension: Any) -> None:
+    with pytest.raises(TypeError, match=r"extension|channels"):
+        World(extension)
