@@ -76,6 +76,17 @@ def test_the_following_extensions_see_a_refused_message() -> None:
     assert world.send({"channel": "/a", "data": 1})[0]["successful"]
 
 
+def test_one_that_gives_its_answer_a_time_refuses_when_it_is_up() -> None:
+    world: World = World(
+        incoming(lambda m, _: Deferred().addTimeout(5, world.clock), "/slow"),
+    )
+    refused, passed = world.ask(
+        {"channel": "/slow", "data": 1}, {"channel": "/a", "data": 1}
+    )
+    assert refused["error"].startswith("500:")
+    assert passed["successful"]
+
+
 @pytest.mark.parametrize(
     "outcome", [1, "text", [], [{"channel": "/a"}], True, object(), succeed(7)]
 )
