@@ -147,6 +147,14 @@ def test_publishing_without_a_session_can_be_switched_off() -> None:
     assert unknown["advice"]["reconnect"] == "handshake"
 
 
+def test_the_names_of_the_service_come_from_the_command_line() -> None:
+    running = Running("--port", "8000", "--host", "b", "--host", "a")
+    assert running.post(HANDSHAKE)[0]["successful"]
+    running = Running("--port", "8000", "--host", "b")
+    assert b" 403 " in running.ask(post(HANDSHAKE))
+    assert b" 200 OK" in running.ask(get("/health"))  # asked for by address
+
+
 def test_limits_and_times_come_from_the_command_line() -> None:
     running = Running(
         *("--port", "8000", "--timeout", "7", "--interval", "0.5"),
@@ -204,6 +212,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
         (["--port", "1", "--extension", "os:getcwd"], "no extension"),
         (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),
+        (["--port", "1", "--host", "http://a"], "--host"),
     ],
 )
 def test_a_wrong_option_is_refused_in_words(

@@ -187,6 +187,7 @@ class Options(UsageOptions):
         self["listen"] = []
         self["adopt"] = []
         self["allow-origin"] = []
+        self["host"] = []
         self["extension"] = []
 
     def getUsage(self, width: int | None = None) -> str:
@@ -208,6 +209,10 @@ class Options(UsageOptions):
     def opt_allow_origin(self, origin: str) -> None:
         """Let in pages of this origin, like https://*.example.com; repeatable."""
         self["allow-origin"].append(origin)
+
+    def opt_host(self, name: str) -> None:
+        """Answer to this host name, like www.example.com; repeatable. All, if none."""
+        self["host"].append(name)
 
     def opt_extension(self, name: str) -> None:
         """Install what package.module:factory gives; repeatable, in order."""
@@ -239,9 +244,9 @@ class Options(UsageOptions):
             raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
         self["mount"] = mount
         try:
-            self["origins"] = Origins(self["allow-origin"])
+            self["origins"] = Origins(self["allow-origin"], hosts=self["host"])
         except ValueError as error:
-            raise UsageError(f"--allow-origin: {error}") from None
+            raise UsageError(f"--allow-origin, --host: {error}") from None
         if self["workers"] > 1 and self["redis"] is None:
             raise UsageError("--workers share their sessions: they need --redis")
         if self["workers"] > 1 and self["admin"] is not None:
