@@ -21,6 +21,7 @@ from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
+from txbayeux.service.options import count, option, port, seconds
 from txbayeux.service.service import BACKLOG, BayeuxService, Configuration
 from txbayeux.service.workers import EndOfInput, Workers
 
@@ -48,27 +49,6 @@ Examples:
 """
 
 
-def _number(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError("must be a number of seconds, 0 or more")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("must be a whole number, 1 or more")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise ValueError("must be a port, 0 to 65535")
-    return value
-
-
 class Options(UsageOptions):
     """The command line of ``twistd bayeux``."""
 
@@ -79,99 +59,89 @@ class Options(UsageOptions):
     )
 
     optParameters: Final = [
-        ["port", "p", None, "TCP port to listen on, on all interfaces", _port],
-        ["mount", "m", "/bayeux", "Path of the Bayeux URL"],
-        [
+        option(
+            "port", None, "TCP port to listen on, on all interfaces", port, short="p"
+        ),
+        option("mount", "/bayeux", "Path of the Bayeux URL", short="m"),
+        option(
             "timeout",
-            None,
             _SERVER.timeout,
             "Longest time to hold a connect, in seconds",
-            _number,
-        ],
-        [
+            seconds,
+        ),
+        option(
             "interval",
-            None,
             _SERVER.interval,
             "Time clients are told to wait between connects, in seconds",
-            _number,
-        ],
-        [
+            seconds,
+        ),
+        option(
             "session-timeout",
-            None,
             DEFAULT_SESSION_TIMEOUT,
             "How long a session lives without a connect, in seconds",
-            _number,
-        ],
-        [
+            seconds,
+        ),
+        option(
             "max-request-bytes",
-            None,
             _DEFAULTS.request_bytes,
             "Largest request body or WebSocket message, decompressed",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-batch-messages",
-            None,
             _DEFAULTS.batch_messages,
             "Most messages in one request",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-sessions",
-            None,
             _DEFAULTS.sessions,
             "Most sessions; past it, handshakes are refused",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-session-subscriptions",
-            None,
             _DEFAULTS.session_subscriptions,
             "Most subscriptions of one session",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-queue-messages",
-            None,
             _DEFAULTS.queue_messages,
             "Most messages waiting for one session; past it, it is closed",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-queue-bytes",
-            None,
             _DEFAULTS.queue_bytes,
             "Most bytes waiting for one session; past it, it is closed",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "redis",
-            None,
             None,
             "Share sessions and messages with all front-ends on this Redis: "
             "redis://[[user]:password@]host[:port][/database], rediss: for TLS, "
             "redis+unix:///its/path, redis+sentinel://host[,host]/service",
-        ],
-        [
+        ),
+        option(
             "redis-namespace",
-            None,
             "txbayeux",
             "How the keys in Redis begin: one service, one namespace",
-        ],
-        [
+        ),
+        option(
             "workers",
-            "w",
             1,
             "Processes that share the ports, to use a machine's cores; with --redis",
-            _count,
-        ],
-        [
+            count,
+            short="w",
+        ),
+        option(
             "admin",
-            None,
             None,
             "Endpoint string to serve /health and /metrics on, for you alone: "
             "tcp:9000:interface=127.0.0.1",
-        ],
+        ),
     ]
 
     optFlags: Final = [
@@ -202,7 +172,7 @@ class Options(UsageOptions):
     def opt_adopt(self, descriptor: str) -> None:
         """Listen on this open TCP socket and nowhere else, as a worker does."""
         try:
-            self["adopt"].append(_count(descriptor))
+            self["adopt"].append(count(descriptor))
         except ValueError as error:
             raise UsageError(f"--adopt: {error}") from None
 
@@ -232,6 +202,10 @@ class Options(UsageOptions):
             self["port"], self["listen"], self["workers"] = None, [], 1
         elif self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
+        if self["timeout"] == self["interval"] == 0:
+            raise UsageError(
+                "--timeout 0 needs an --interval: clients would connect without pause"
+            )
         if self["session-timeout"] <= max(self["timeout"], self["interval"]):
             # EventSource clients are told to connect once in --timeout only.
             raise UsageError(
