@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import (
     MemoryReactorClock,
     StringTransportWithDisconnection,
@@ -16,7 +17,8 @@ from twisted.internet.testing import (
 from twisted.python.usage import UsageError
 
 from txbayeux.message import Message
-from txbayeux.service.service import BACKLOG, LAST_WORDS
+from txbayeux.service.listening import BACKLOG, CannotListen
+from txbayeux.service.service import LAST_WORDS
 from txbayeux.tap import Options, makeService
 
 HANDSHAKE = {
@@ -241,6 +243,23 @@ def test_a_wrong_endpoint_is_refused_in_words(
     options.parseOptions(["--port", "1", option, endpoint])
     with pytest.raises(SystemExit, match=f"{option} {endpoint}: .*{complaint}"):
         makeService(options, MemoryReactorClock())
+
+
+class Taken(MemoryReactorClock):
+    """A reactor whose ports are all in use."""
+
+    def listenTCP(self, port: int, *args: Any, **kwargs: Any) -> Any:
+        raise CannotListenError("any", port, OSError(98, "Address already in use"))
+
+
+@pytest.mark.parametrize("start", ["privilegedStartService", "startService"])
+def test_a_port_that_is_taken_is_said_in_words(start: str) -> None:
+    options = Options()
+    options.parseOptions(["--port", "8000"])
+    service: Any = makeService(options, Taken())
+    with pytest.raises(CannotListen, match=r"any:8000.*in use") as raised:
+        getattr(service, start)()
+    assert isinstance(raised.value, SystemExit)  # the interpreter's own way to say it
 
 
 def test_what_tls_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

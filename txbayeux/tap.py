@@ -21,8 +21,9 @@ from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
+from txbayeux.service.listening import BACKLOG
 from txbayeux.service.options import count, option, port, seconds
-from txbayeux.service.service import BACKLOG, BayeuxService, Configuration
+from txbayeux.service.service import BayeuxService, Configuration
 from txbayeux.service.workers import EndOfInput, Workers
 
 __all__ = ["Options", "calm_collector", "makeService"]
