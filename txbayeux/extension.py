@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.errors import server_error
@@ -109,7 +110,7 @@ class Pipeline:
             try:
                 outcome: object = step(message, request)
             except Exception:
-                return _failed(original)
+                return _failed(original, Failure())
             if isinstance(outcome, Deferred):
                 return self._later(outcome, original, request, index + 1)
             if outcome is not None and not isinstance(outcome, dict):
@@ -129,9 +130,8 @@ class Pipeline:
                 return _wrong(original, message)
             return self._run(message, request, following)
 
-        def failed(failure: Any) -> Message:
-            _log.failure("An extension failed", failure)
-            return _refused(original)
+        def failed(failure: Failure) -> Message:
+            return _failed(original, failure)
 
         return outcome.addCallbacks(succeeded, failed)
 
@@ -145,14 +145,27 @@ def _wants(patterns: Sequence[str] | None, channel: object) -> bool:
     return any(pattern in names for pattern in patterns)
 
 
-def _failed(message: Message) -> Message:
-    _log.failure("An extension failed")
+def _failed(message: Message, failure: Failure) -> Message:
+    _log.failure(
+        "An extension failed on a message to {channel!r}",
+        failure,
+        channel=_channel_of(message),
+    )
     return _refused(message)
 
 
 def _wrong(message: Message, outcome: object) -> Message:
-    _log.error("An extension gave back {outcome!r}, no message", outcome=outcome)
+    _log.error(
+        "An extension gave back {outcome!r}, no message, for one to {channel!r}",
+        outcome=outcome,
+        channel=_channel_of(message),
+    )
     return _refused(message)
+
+
+def _channel_of(message: Message) -> str:
+    """Name the channel for the log: it may be anything, and long."""
+    return str(message.get("channel"))[: channels.MAX_LENGTH]
 
 
 def _refused(message: Message) -> Message:

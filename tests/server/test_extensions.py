@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.message import Message
 from txbayeux.testing import FakeRequest
@@ -105,9 +106,16 @@ def test_one_that_raises_fails_its_message_alone(how: str) -> None:
         return fail(RuntimeError("secret"))
 
     world = World(incoming(bad, "/bad"))
-    replies = world.send({"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1})
+    with capturedLogs() as log:
+        replies = world.send(
+            {"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1}
+        )
     assert replies[0]["error"] == "500::Internal server error"
     assert replies[1]["successful"]
+    assert [formatEvent(event) for event in log] == [
+        "An extension failed on a message to '/bad'"
+    ]
+    assert log[0]["log_failure"].check(RuntimeError)
 
 
 def test_messages_of_a_request_wait_for_one_another() -> None:
