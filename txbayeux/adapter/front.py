@@ -11,6 +11,7 @@ A poll costs 25 µs here where it costs 90 in ``twisted.web``.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final
 
 from twisted.internet.interfaces import (
@@ -54,7 +55,6 @@ class Front(Protocol):
     persistent = True
     """Whether the connection goes on after the present answer."""
     secure = False
-    address: IAddress
 
     _poll: Poll | None = None
     _head: Head | None = None  # of the request whose body is still to come
@@ -75,10 +75,15 @@ class Front(Protocol):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
         self.secure = ISSLTransport(transport, None) is not None
-        self.address = transport.getPeer()
         transport.registerProducer(self, True)
         self._heard = self.factory.seconds()
         self.factory.opened(self)
+
+    @cached_property
+    def address(self) -> IAddress:
+        """Where requests come from; where a proxy tells (PROXY), it does so first."""
+        address: IAddress = self.transport.getPeer()
+        return address
 
     def dataReceived(self, data: bytes) -> None:
         """Read what the client sent."""
