@@ -290,6 +290,10 @@ class FrontFactory(Factory):
         """Hear that nobody does any more."""
         self.site.doStop()
 
+    def logPrefix(self) -> str:
+        """Give the name under which the log says where it listens."""
+        return "Bayeux"
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Make the protocol of a new connection."""
         front = Front()

@@ -179,5 +179,9 @@ class OwnSite(Site):
         """Offer no HTTP/2, which Site does where it can: a WebSocket needs HTTP/1.1."""
         return [b"http/1.1"]
 
+    def logPrefix(self) -> str:
+        """Give the name under which the log says where it listens."""
+        return "Web site"
+
     def log(self, request: object) -> None:
         """Write nothing."""
