@@ -206,22 +206,8 @@ class Options(UsageOptions):
             self["port"], self["listen"], self["workers"] = None, [], 1
         elif self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
-        if self["timeout"] == self["interval"] == 0:
-            raise UsageError(
-                "--timeout 0 needs an --interval: clients would connect without pause"
-            )
-        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
-            # EventSource clients are told to connect once in --timeout only.
-            raise UsageError(
-                "--session-timeout must be longer than --timeout and --interval"
-            )
-        mount = "/" + self["mount"].strip("/")
-        segments = mount.split("/")[1:]
-        if _MOUNT.match(mount) is None or not {".", ".."}.isdisjoint(segments):
-            raise UsageError("--mount is a plain path like /bayeux")
-        if segments[0] in ("health", "static"):
-            raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
-        self["mount"] = mount
+        self._check_times_and_limits()
+        self["mount"] = _mount(self["mount"])
         try:
             self["origins"] = Origins(self["allow-origin"], hosts=self["host"])
         except ValueError as error:
@@ -232,6 +218,32 @@ class Options(UsageOptions):
             raise UsageError("--admin is one process's: it cannot be the --workers'")
         self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
+
+    def _check_times_and_limits(self) -> None:
+        if self["timeout"] == self["interval"] == 0:
+            raise UsageError(
+                "--timeout 0 needs an --interval: clients would connect without pause"
+            )
+        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
+            # EventSource clients are told to connect once in --timeout only.
+            raise UsageError(
+                "--session-timeout must be longer than --timeout and --interval"
+            )
+        if self["max-queue-bytes"] < self["max-request-bytes"]:
+            raise UsageError(
+                "--max-queue-bytes must be as large as --max-request-bytes: one message"
+                " would end the sessions that it waits for"
+            )
+
+
+def _mount(path: str) -> str:
+    mount = "/" + path.strip("/")
+    segments = mount.split("/")[1:]
+    if _MOUNT.match(mount) is None or not {".", ".."}.isdisjoint(segments):
+        raise UsageError("--mount is a plain path like /bayeux")
+    if segments[0] in ("health", "static"):
+        raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
+    return mount
 
 
 def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
