@@ -2,9 +2,10 @@
 
 An extension has ``incoming``, ``outgoing``, or both.  Each gets the message
 (its own to change) and the request it belongs to, None for the process's own;
-it gives back the message, another one, None to drop it, or a Deferred of any
-of these.  Setting ``message["error"]`` refuses it (Faye's convention).  The
-order is that of installation, both ways.  On the client, ``request`` is None.
+it gives back the message, another one, None to drop it, or a Deferred or a
+coroutine of any of these.  Setting ``message["error"]`` refuses it (Faye's
+convention).  The order is that of installation, both ways.  On the client,
+``request`` is None.
 
 The message's ``channel`` is a string; nothing else about it has been checked yet.
 
@@ -18,7 +19,8 @@ the path of published messages, which it would slow down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from types import CoroutineType
 from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -36,9 +38,10 @@ Extension: TypeAlias = object
 """Any object with ``incoming(message, request)`` and/or ``outgoing(...)``."""
 
 Outcome: TypeAlias = Message | Deferred[Message | None] | None
-"""What an extension may give back."""
+"""What becomes of a message."""
 
-_Step: TypeAlias = Callable[[Message, Request | None], Outcome]
+_Given: TypeAlias = Outcome | Coroutine[Deferred[Any], Any, Message | None]
+_Step: TypeAlias = Callable[[Message, Request | None], _Given]
 _log: Final = Logger()
 
 _METHODS: Final = ("incoming", "outgoing", "installed")
@@ -111,6 +114,8 @@ class Pipeline:
                 outcome: object = step(message, request)
             except Exception:
                 return _failed(original, Failure())
+            if isinstance(outcome, CoroutineType):
+                outcome = Deferred.fromCoroutine(outcome)
             if isinstance(outcome, Deferred):
                 return self._later(outcome, original, request, index + 1)
             if outcome is not None and not isinstance(outcome, dict):

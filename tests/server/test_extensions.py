@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.message import Message
@@ -86,6 +87,26 @@ def test_one_that_gives_its_answer_a_time_refuses_when_it_is_up() -> None:
     )
     assert refused["error"].startswith("500:")
     assert passed["successful"]
+
+
+def test_one_may_be_written_with_async() -> None:
+    class Asking:
+        async def incoming(self, message: Message, request: Any) -> Message | None:
+            await deferLater(world.clock, 1)
+            if message["data"] == "raise":
+                raise RuntimeError
+            return {**message, "data": [message["data"]]} if message["data"] else None
+
+        async def outgoing(self, message: Message, request: Any) -> Message:
+            return {**message, "ext": {"seen": True}}
+
+    world = World(Asking())
+    local: list[Message] = []
+    world.server.client().subscribe("/a", local.append)
+    replies = world.ask(*({"channel": "/a", "data": data} for data in (1, 0, "raise")))
+    assert [reply["successful"] for reply in replies] == [True, False]
+    assert all(reply["ext"] == {"seen": True} for reply in replies)
+    assert [message["data"] for message in local] == [[1]]
 
 
 @pytest.mark.parametrize(
