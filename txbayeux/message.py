@@ -77,10 +77,13 @@ def decode(text: bytes | str) -> list[Any]:
         raise Malformed("JSON is not valid UTF-8") from None
     except msgspec.MsgspecError as error:
         raise Malformed(str(error)) from None
-    if not isinstance(value, dict | list):
+    if isinstance(value, dict):
+        items: list[Any] = [value]
+    elif isinstance(value, list):
+        items = value
+    else:
         raise Malformed("a request is a JSON object or a list of them")
-    items = [value] if isinstance(value, dict) else value
-    if _might_be_deep(text) and _depth_exceeds(items, MAX_DEPTH):
+    if len(text) > MAX_DEPTH and _might_be_deep(text) and _depth_exceeds(items):
         raise Malformed("JSON is nested too deeply")
     return items
 
@@ -92,9 +95,9 @@ def _might_be_deep(text: bytes | str) -> bool:
     return text.count("[") + text.count("{") >= MAX_DEPTH
 
 
-def _depth_exceeds(value: object, limit: int) -> bool:
+def _depth_exceeds(value: object) -> bool:
     level: list[object] = [value]
-    for _ in range(limit):
+    for _ in range(MAX_DEPTH):
         inner: list[object] = []
         for item in level:
             if isinstance(item, dict):
@@ -103,7 +106,7 @@ def _depth_exceeds(value: object, limit: int) -> bool:
                 inner.extend(item)
         if not inner:
             return False
-        level = [item for item in inner if isinstance(item, dict | list)]
+        level = [item for item in inner if isinstance(item, (dict, list))]
     return bool(level)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 from twisted.python.reflect import namedAny
+from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -313,6 +314,11 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     :raises SystemExit: for an endpoint that cannot be listened on.
     """
     if reactor is None:
+        if platform.isLinux():
+            # The module needs epoll.
+            from txbayeux.service.reactor import install_lean_reactor  # noqa: PLC0415
+
+            install_lean_reactor()
         from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
 
         cast(Any, reactor).callWhenRunning(calm_collector)

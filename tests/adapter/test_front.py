@@ -157,16 +157,23 @@ def test_a_head_that_never_ends_is_handed_over() -> None:
         transport.protocol.dataReceived(b"x: %s\r\n" % (b"y" * 100))
 
 
-def test_a_resource_that_fails_is_answered_with_500(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("method", "data"), [("process", POST), ("render", request("POST", body=b"no"))]
+)
+def test_what_fails_is_answered_with_500(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    data: bytes,
 ) -> None:
     service = Service()
 
-    def fail(request: object) -> bytes:
+    def fail(*_: object) -> bytes:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr(service.resource, "render", fail)
-    transport = service.send(POST + POST)
+    where: Any = service.processor if method == "process" else service.resource
+    monkeypatch.setattr(where, method, fail)
+    transport = service.send(data + data)
     (answer,) = answers(transport.value())
     assert answer.code == 500
     assert b"on purpose" not in answer.body

@@ -7,10 +7,12 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
+from txbayeux.message import Message
 from txbayeux.server.options import CONNECTION_TYPES
 from txbayeux.testing import RecordingStream
 
-from .actors import SESSION_TIMEOUT, TIMEOUT, Actor, World, now, plain
+from .actors import SESSION_TIMEOUT, TIMEOUT, Actor, Poll, World, now, plain
+from .extensions import incoming
 
 ADVICE = {"reconnect": "retry", "interval": 0, "timeout": 45000}
 
@@ -271,3 +273,20 @@ def test_replies_hold_together_when_the_engine_is_late(world: World) -> None:
     late.callback(["/a"])
     answer = now(response.held)
     assert [item["id"] for item in plain(answer.items)] == ["1", "2"]
+
+
+def test_a_connect_that_an_extension_thinks_about_is_held_like_others() -> None:
+    gates: list[Deferred[Message]] = []
+
+    def think(message: Message, _: Any) -> Deferred[Message]:
+        gates.append(Deferred())
+        return gates[-1].addCallback(lambda _: message)
+
+    world = World(incoming(think, "/meta/connect"))
+    alice = world.actor("/a")
+    began = alice.begin(alice.connect_message())
+    gates[0].callback({})
+    poll = Poll(began, world.settle)
+    assert poll.held
+    alice.publish("/a", 1)
+    assert poll.data == [1]

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed, decode
 
-__all__ = ["TooLarge", "form_fields", "looks_like_json", "read", "read_all"]
+__all__ = ["Reader", "TooLarge", "form_fields", "read", "read_all", "reader_of"]
 
 _BRACKETS: Final = (b"[", b"{")
+_FORMS: Final = ("", "text/plain", "application/x-www-form-urlencoded")
 _OTHER_FIELDS: Final = 8  # beside the messages: jsonp, what proxies and scripts add
 
 
 class TooLarge(ValueError):
     """More bytes or messages than one request may have."""
+
+
+Reader: TypeAlias = Callable[[bytes, Limits], list[Any]]
+"""Reads a request's body; raises :class:`Malformed` or :class:`TooLarge`."""
+
+
+def reader_of(content_type: str | None) -> Reader | None:
+    """Choose how to read a body of this type; None if it is for somebody else."""
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if kind in ("application/json", "text/json") or kind.endswith("+json"):
+        return read
+    return _read_form if kind in _FORMS else None
+
+
+def _check_size(text: bytes, limits: Limits) -> None:
+    if len(text) > limits.request_bytes:
+        raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
 
 
 def read(text: bytes, limits: Limits) -> list[Any]:
@@ -24,8 +43,7 @@ def read(text: bytes, limits: Limits) -> list[Any]:
     :raises Malformed: if it is not.
     :raises TooLarge: past a limit.
     """
-    if len(text) > limits.request_bytes:
-        raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
+    _check_size(text, limits)
     messages = decode(text)
     if len(messages) > limits.batch_messages:
         raise TooLarge(f"A request has at most {limits.batch_messages} messages")
@@ -68,6 +86,10 @@ def form_fields(text: bytes, name: bytes, limits: Limits) -> list[bytes]:
     return fields
 
 
-def looks_like_json(text: bytes) -> bool:
-    """Tell JSON from a form, in which brackets would be escaped."""
-    return text.lstrip(b" \t\r\n").startswith(_BRACKETS)
+def _read_form(text: bytes, limits: Limits) -> list[Any]:
+    """Read a form; or JSON, which scripts send under a form's type."""
+    # In a form, brackets would be escaped.
+    if text.lstrip(b" \t\r\n").startswith(_BRACKETS):
+        return read(text, limits)
+    _check_size(text, limits)
+    return read_all(form_fields(text, b"message", limits), limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -14,7 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.response import Response, there
 
-__all__ = ["Exchange", "has_closed", "refuse"]
+__all__ = ["Exchange", "Exit", "answer_request", "has_closed", "refuse"]
 
 _PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
@@ -50,66 +50,77 @@ def has_closed(transport: Any) -> bool:
         return True
 
 
+class Exit(Protocol):
+    """Where the answer to one request is written."""
+
+    def answer(self, body: bytes) -> None:
+        """Write the list of messages, and be done."""
+
+    def fail(self) -> None:
+        """Say that something went wrong here, and be done."""
+
+    def left(self) -> bool:
+        """Tell whether the client is known to be gone; hang up, if so."""
+
+
 class Exchange:
     """Waits for the server's answer and writes it, unless the client is gone.
 
-    :param write: writes the list of messages to the request and finishes it.
+    It may be used again once it has answered.
     """
 
-    __slots__ = ("_first", "_gone", "_held", "_request", "_write")
+    __slots__ = ("_exit", "_first", "_gone", "_held")
 
-    def __init__(
-        self, request: Request, write: Callable[[Request, bytes], None]
-    ) -> None:
-        self._request = request
-        self._write = write
+    def __init__(self, way_out: Exit) -> None:
+        self._exit = way_out
         self._first: Response | None = None
         self._held: Deferred[Response] | None = None
         self._gone = False
 
-    def wait(self, answer: Deferred[Response]) -> int:
-        """Write ``answer`` when it comes; gives ``NOT_DONE_YET``."""
-        # Most answers are there already: asking to be told of a lost connection
-        # costs a Deferred, so it waits until it is needed.
+    def begin(self, answer: Deferred[Response]) -> None:
+        """Write ``answer`` when it comes."""
         response = there(answer)
         if response is None:
             answer.addCallbacks(self._answered, self._failed)
         else:
             self._answered(response)
-        if not self._request.finished:
-            self._request.notifyFinish().addErrback(self._lost)
-        return NOT_DONE_YET
+
+    def lost(self, reason: object = None) -> None:
+        """Hear that the client is gone."""
+        self._gone = True
+        if self._first is not None:
+            self._first.give_back()
+        if self._held is not None:
+            self._held.cancel()
 
     def _answered(self, response: Response) -> None:
+        held = response.held
         if self._gone or self._left(response):
             response.give_back()
-            if response.held is not None:
-                response.held.addCallbacks(Response.give_back, _forget)
-                response.held.cancel()
-        elif response.held is None:
+            if held is not None:
+                held.addCallbacks(Response.give_back, _forget)
+                held.cancel()
+        elif held is None:
             self._finish(response.items)
         else:
-            self._first, self._held = response, response.held
-            response.held.addCallbacks(self._released, self._failed)
+            self._first, self._held = response, held
+            held.addCallbacks(self._released, self._failed)
 
     def _released(self, response: Response) -> None:
-        self._held = None
+        first, self._first, self._held = self._first, None, None
         if self._gone or self._left(response):
             response.give_back()
-            return
-        first = self._first.items if self._first is not None else ()
-        self._finish([*first, *response.items])
+            if not self._gone and first is not None:
+                first.give_back()
+        elif first is not None and first.items:
+            self._finish([*first.items, *response.items])
+        else:
+            self._finish(response.items)
 
     def _left(self, response: Response) -> bool:
-        """Tell whether the client is known to have gone, if messages are at stake.
-
-        A connect and the end of its connection may have arrived together: the
-        reactor has read the one, the kernel knows of the other.
-        """
-        if response.delivery is None or not has_closed(self._request.transport):
-            return False
-        self._request.loseConnection()
-        return True
+        # A connect and the end of its connection may have arrived together: the
+        # reactor has read the one, the kernel knows of the other.
+        return response.delivery is not None and self._exit.left()
 
     def _finish(self, items: Sequence[Message | Entry]) -> None:
         try:
@@ -117,25 +128,62 @@ class Exchange:
         except Exception:
             self._failed(Failure())
         else:
-            self._write(self._request, body)
+            self._exit.answer(body)
 
     def _failed(self, failure: Failure) -> None:
-        self._held = None
-        if self._gone:
-            return
-        _log.failure("Answering a request failed", failure)
+        self._first = self._held = None
+        if not self._gone:
+            _log.failure("Answering a request failed", failure)
+            self._exit.fail()
+
+
+class WebExit:
+    """The way out of ``twisted.web``: writes to a request and finishes it."""
+
+    __slots__ = ("_request", "_write")
+
+    def __init__(
+        self, request: Request, write: Callable[[Request, bytes], None]
+    ) -> None:
+        self._request = request
+        self._write = write
+
+    def answer(self, body: bytes) -> None:
+        """See :class:`Exit`."""
+        self._write(self._request, body)
+
+    def fail(self) -> None:
+        """See :class:`Exit`."""
         request = self._request
         body = refuse(request, 500, "Internal server error")
         request.setHeader(b"Content-Length", b"%d" % len(body))
         request.write(body)
         request.finish()
 
-    def _lost(self, reason: Failure) -> None:
-        self._gone = True
-        if self._first is not None:
-            self._first.give_back()
-        if self._held is not None:
-            self._held.cancel()
+    def left(self) -> bool:
+        """See :class:`Exit`."""
+        if not has_closed(self._request.transport):
+            return False
+        self._request.loseConnection()
+        return True
+
+
+def answer_request(
+    request: Request,
+    answer: Deferred[Response],
+    write: Callable[[Request, bytes], None],
+) -> int:
+    """Answer a request of ``twisted.web``'s; gives ``NOT_DONE_YET``.
+
+    :param write: writes the list of messages to the request and finishes it.
+    """
+    exchange = Exchange(WebExit(request, write))
+    exchange.begin(answer)
+    # Most answers are there already: asking to be told of a lost connection costs
+    # a Deferred, so it waits until it is needed.
+    if not request.finished:
+        request.notifyFinish().addErrback(exchange.lost)
+    return NOT_DONE_YET
 
 
 def _forget(failure: Failure) -> None:

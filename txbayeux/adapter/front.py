@@ -28,13 +28,17 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from txbayeux.adapter.exchange import refuse
+from txbayeux.adapter.codec import TooLarge
+from txbayeux.adapter.exchange import Exchange, has_closed, refuse
+from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
-from txbayeux.adapter.poll import Poll
+from txbayeux.adapter.poll import Poll, answer_text
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
+from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
+from txbayeux.message import Malformed
 
 __all__ = ["Front", "FrontFactory"]
 
@@ -56,7 +60,9 @@ class Front(Protocol):
     """Whether the connection goes on after the present answer."""
     secure = False
 
-    _poll: Poll | None = None
+    _pending: Poll | Exchange | None = None  # what waits for its answer
+    _exchange: Exchange | None = None
+    _terms: Terms | None = None
     _head: Head | None = None  # of the request whose body is still to come
     _last: Head | None = None
     _answering = False
@@ -89,16 +95,26 @@ class Front(Protocol):
         """Read what the client sent."""
         if self._parting:
             return
+        last = self._last
+        if (
+            last is not None
+            and not (self._size or self._stuck or self._pending)
+            and len(data) == last.size + last.body
+            and data.startswith(last.text)
+        ):
+            # Nearly always: one whole request, with the head of the one before.
+            self._serve(last, data[last.size :])
+            return
         self._heard = self.factory.seconds()
         if not self._size:
             self._begun = self._heard
-        elif self._poll is None and self._heard - self._begun > REQUEST_TIME:
+        elif self._pending is None and self._heard - self._begun > REQUEST_TIME:
             self.transport.write(TOO_SLOW)
             self._part()
             return
         self._parts.append(data)
         self._size += len(data)
-        if self._poll is not None:
+        if self._pending is not None:
             if self._size > _EAGER:
                 self.transport.pauseProducing()
         elif self._head is None or self._size >= self._head.size + self._head.body:
@@ -106,16 +122,16 @@ class Front(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Hear that it is gone."""
-        poll = self._leave()
-        if poll is not None:
-            poll.lost(reason)
+        pending = self._leave()
+        if pending is not None:
+            pending.lost(reason)
 
     def _answer(self) -> None:
         """Answer what can be, one request after the other."""
         if self._answering:
             return
         self._answering = True
-        while self._size and self._poll is None and not self._waits():
+        while self._size and self._pending is None and not self._waits():
             data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             self._parts, self._size = [data], len(data)
             head = self._head or self._next(data)
@@ -134,7 +150,7 @@ class Front(Protocol):
                     len(data) - end,
                 )
             )
-            self._render(head, data[head.size : end])
+            self._serve(head, data[head.size : end])
         self._answering = False
 
     def _waits(self) -> bool:
@@ -151,28 +167,76 @@ class Front(Protocol):
         head = read_head(data)
         if head is not None and self.factory.takes(head):
             self._last = head
+            self._terms = self.factory.resource.terms(self._poll(head, b""))
             return head
         self._hand_over(data)
         return None
 
+    def _serve(self, head: Head, body: bytes) -> None:
+        """Hand a request's messages on; whatever is not plain goes to the resource."""
+        terms, processor = self._terms, self.factory.resource.processor
+        if terms is None or processor is None:
+            self._render(head, body)
+            return
+        try:
+            messages = terms.read(body)
+        except (Malformed, TooLarge):
+            self._render(head, body)
+            return
+        exchange = self._exchange
+        if exchange is None:
+            exchange = self._exchange = Exchange(self)
+        self._pending = exchange
+        try:
+            exchange.begin(processor.process(messages, terms.source))
+        except Exception:
+            _log.failure("Answering a request failed")
+            self.fail()
+
+    def answer(self, body: bytes) -> None:
+        """See :class:`~txbayeux.adapter.exchange.Exit`."""
+        if self._terms is not None and self.transport is not None:
+            write_now(self.transport, answer_text(b"200 OK", self._terms.head, body))
+            self.done()
+
+    def fail(self) -> None:
+        """See :class:`~txbayeux.adapter.exchange.Exit`."""
+        if self._last is not None and self.transport is not None:
+            self._refuse(self._poll(self._last, b""))
+
+    def left(self) -> bool:
+        """See :class:`~txbayeux.adapter.exchange.Exit`."""
+        if self.transport is None or not has_closed(self.transport):
+            return False
+        self.transport.loseConnection()
+        return True
+
+    def _poll(self, head: Head, body: bytes) -> Poll:
+        return Poll(self, head, body, self.factory.mount)
+
+    def _refuse(self, poll: Poll) -> None:
+        request: Any = poll
+        self.persistent = False
+        poll.write(refuse(request, 500, "Internal server error"))
+        poll.finish()
+
     def _render(self, head: Head, body: bytes) -> None:
-        poll = self._poll = Poll(self, head, body, self.factory.mount)
+        poll = self._pending = self._poll(head, body)
         request: Any = poll
         try:
             answer = self.factory.resource.render(request)
         except Exception:
             _log.failure("Answering a request failed")
-            if poll.finished or self.transport is None:
-                return
-            self.persistent = False
-            answer = refuse(request, 500, "Internal server error")
+            if not poll.finished and self.transport is not None:
+                self._refuse(poll)
+            return
         if isinstance(answer, bytes):
             poll.write(answer)
             poll.finish()
 
     def done(self) -> None:
         """Hear that a request has been answered."""
-        self._poll = None
+        self._pending = None
         self._heard = self._begun = self.factory.seconds()
         if not self.persistent:
             self._part()
@@ -197,7 +261,7 @@ class Front(Protocol):
         if self.transport is None:
             return
         self._heard = self.factory.seconds()
-        if self._poll is None:
+        if self._pending is None:
             self._read_on()
         elif self._size <= _EAGER:
             self.transport.resumeProducing()
@@ -211,7 +275,7 @@ class Front(Protocol):
         """End the connection if nothing has gone on here since ``earliest``."""
         if self._parting:
             self.transport.abortConnection()
-        elif self._poll is None and self._heard <= earliest:
+        elif self._pending is None and self._heard <= earliest:
             self._part()
 
     def release(self, successor: Any) -> Any:
@@ -232,13 +296,13 @@ class Front(Protocol):
         self.transport.unregisterProducer()  # it would be waited for
         self.transport.loseConnection()
 
-    def _leave(self) -> Poll | None:
+    def _leave(self) -> Poll | Exchange | None:
         self._parting = True
-        poll, self._poll = self._poll, None
-        self._head = None
+        pending, self._pending = self._pending, None
+        self._head = self._exchange = None
         self.transport = None
         self.factory.closed(self)
-        return poll
+        return pending
 
     def _hand_over(self, data: bytes) -> None:
         channel = self.factory.site.buildProtocol(self.address)

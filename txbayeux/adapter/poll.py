@@ -18,7 +18,7 @@ from txbayeux.adapter.head import Head, RequestHeaders
 if TYPE_CHECKING:
     from txbayeux.adapter.front import Front
 
-__all__ = ["Poll"]
+__all__ = ["Poll", "answer_text"]
 
 
 class _Date:
@@ -37,6 +37,17 @@ class _Date:
 
 _date: Final = _Date()
 _OK: Final = 200
+
+
+def answer_text(status: bytes, head: bytes, body: bytes) -> bytes:
+    """Write an answer; ``head`` ends where the value of the length belongs."""
+    return b"HTTP/1.1 %b\r\nDate: %b\r\n%b%d\r\n\r\n%b" % (
+        status,
+        _date.now(),
+        head,
+        len(body),
+        body,
+    )
 
 
 class _ResponseHeaders:
@@ -126,16 +137,21 @@ class Poll:
         if self.channel.transport is None:
             return
         self.startedWriting = 1
-        headers = self.responseHeaders.lines
-        headers[b"Content-Length"] = [b"%d" % len(body)]
+        # The length comes last, whoever may have set it before.
+        self.responseHeaders.lines.pop(b"Content-Length", None)
+        text = answer_text(
+            b"%d %b" % (self._code, RESPONSES.get(self._code, b"")), self.head(), body
+        )
+        write_now(self.channel.transport, text)
+
+    def head(self) -> bytes:
+        """Give the answer's headers as they are now, but for the length's value."""
         lines = [
-            b"HTTP/1.1 %d %s" % (self._code, RESPONSES.get(self._code, b"")),
-            b"Date: " + _date.now(),
+            name + b": " + value
+            for name, values in self.responseHeaders.lines.items()
+            for value in values
         ]
-        for name, values in headers.items():
-            lines += [name + b": " + value for value in values]
-        lines += [b"", body]
-        write_now(self.channel.transport, b"\r\n".join(lines))
+        return b"\r\n".join([*lines, b"Content-Length: "])
 
     def finish(self) -> None:
         """Be done."""

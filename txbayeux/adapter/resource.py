@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -11,19 +11,14 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from txbayeux.adapter.codec import (
-    TooLarge,
-    form_fields,
-    looks_like_json,
-    read,
-    read_all,
-)
+from txbayeux.adapter.codec import TooLarge, form_fields, read_all, reader_of
 from txbayeux.adapter.eventsource import EventStreams
-from txbayeux.adapter.exchange import Exchange, refuse
+from txbayeux.adapter.exchange import answer_request, refuse
 from txbayeux.adapter.jsonp import callback_name, script
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
 from txbayeux.adapter.script import ClientScript
 from txbayeux.adapter.sockets import SocketFactory
+from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.upgrade import upgrade
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
@@ -31,10 +26,14 @@ from txbayeux.message import Malformed
 from txbayeux.origins import Origins
 from txbayeux.response import Processor
 
+if TYPE_CHECKING:
+    from txbayeux.adapter.poll import Poll
+
 __all__ = ["BayeuxResource"]
 
+_POLLING: Final = "long-polling"
 _ALLOWED_METHODS: Final = b"GET, POST, OPTIONS"
-_FORMS: Final = ("", "text/plain", "application/x-www-form-urlencoded")
+_JSON: Final = b"application/json;charset=utf-8"
 # What Faye's and CometD's pages send.
 _ALLOWED_HEADERS: Final = (
     "Accept, Authorization, Content-Type, Pragma, X-Requested-With"
@@ -91,6 +90,8 @@ class BayeuxResource:
         self._script = None if client_script is None else ClientScript(client_script)
         self._stopping = False
         self._told: set[str] = set()
+        self.processor: Processor | None = server
+        """What polls are handed to; None once the service stops."""
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
             server,
@@ -108,6 +109,7 @@ class BayeuxResource:
         that is about to forget it.
         """
         self._stopping = True
+        self.processor = None
 
     def close(self) -> Deferred[None]:
         """End every event stream, and close every socket with 1001.
@@ -129,6 +131,21 @@ class BayeuxResource:
         """Refuse: a leaf has no children."""
         raise TypeError("BayeuxResource is a leaf: put the child beside it")
 
+    def terms(self, request: Poll) -> Terms | None:
+        """Say how POSTs with this head are served; None if :meth:`render` is to say.
+
+        It judges them as :meth:`render` does, which is to be asked about whatever
+        body cannot be read; they stand while ``processor`` is not None.
+        """
+        request_: Any = request
+        reader = reader_of(header_of(request_.requestHeaders, "content-type"))
+        if request.method != b"POST" or reader is None or self._refusal(request_):
+            return None
+        self._share(request_)
+        _describe(request_, _JSON)
+        source = HttpRequest(_POLLING, request.channel.address, request_.requestHeaders)
+        return Terms(reader, self._limits, source, request.head())
+
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
         if self._stopping:
@@ -144,12 +161,7 @@ class BayeuxResource:
             and method in (b"GET", b"HEAD")
         ):
             return self._script.render(request)
-        headers = request.requestHeaders
-        refusal = self._origins.refusal(
-            lambda name: header_of(headers, name),
-            request.isSecure(),
-            script=method == b"GET" and not _wants_events(request),
-        )
+        refusal = self._refusal(request)
         if refusal is not None:
             self._tell(refusal)
             return refuse(request, 403, refusal)
@@ -177,18 +189,10 @@ class BayeuxResource:
     def _post(self, request: Request) -> bytes | int:
         content: Any = request.content
         text: bytes = content.read(self._limits.request_bytes + 1)
-        media = (header_of(request.requestHeaders, "content-type") or "").partition(";")
-        kind = media[0].strip().lower()
-        if kind in ("application/json", "text/json") or kind.endswith("+json"):
-            messages = read(text, self._limits)
-        elif kind not in _FORMS:
+        reader = reader_of(header_of(request.requestHeaders, "content-type"))
+        if reader is None:
             return refuse(request, 415, "Send messages as application/json")
-        elif len(text) <= self._limits.request_bytes and not looks_like_json(text):
-            fields = form_fields(text, b"message", self._limits)
-            messages = read_all(fields, self._limits)
-        else:
-            messages = read(text, self._limits)
-        return self._answer(request, "long-polling", messages, _write_json)
+        return self._answer(request, _POLLING, reader(text, self._limits), _write_json)
 
     def _get(self, request: Request) -> bytes | int:
         headers = request.requestHeaders
@@ -226,8 +230,7 @@ class BayeuxResource:
         source = HttpRequest(
             transport, request.getClientAddress(), request.requestHeaders
         )
-        answer = self._server.process(messages, source)
-        return Exchange(request, write).wait(answer)
+        return answer_request(request, self._server.process(messages, source), write)
 
     def _other(self, request: Request) -> bytes:
         request.setHeader(b"Allow", _ALLOWED_METHODS)
@@ -244,6 +247,14 @@ class BayeuxResource:
             request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
         return b""
 
+    def _refusal(self, request: Request) -> str | None:
+        headers = request.requestHeaders
+        return self._origins.refusal(
+            lambda name: header_of(headers, name),
+            request.isSecure(),
+            script=request.method == b"GET" and not _wants_events(request),
+        )
+
     def _share(self, request: Request) -> None:
         """Let the page that the request comes from read the answer."""
         origin = request.requestHeaders.getRawHeaders(b"Origin")
@@ -259,14 +270,18 @@ def _wants_events(request: Request) -> bool:
 
 
 def _write_json(request: Request, body: bytes) -> None:
-    _write(request, b"application/json;charset=utf-8", body)
+    _write(request, _JSON, body)
 
 
 def _write(request: Request, kind: bytes, body: bytes) -> None:
+    _describe(request, kind)
+    request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+    request.write(body)
+    request.finish()
+
+
+def _describe(request: Request, kind: bytes) -> None:
     headers = request.responseHeaders
     headers.setRawHeaders(b"Content-Type", [kind])
     headers.setRawHeaders(b"Cache-Control", [b"no-cache, no-store"])
     headers.setRawHeaders(b"X-Content-Type-Options", [b"nosniff"])
-    headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-    request.write(body)
-    request.finish()

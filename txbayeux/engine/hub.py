@@ -341,12 +341,12 @@ class Hub:
             session.seen = max(session.seen, self.position)
         held.callback(
             Answer(
-                entries=entries,
-                acknowledgement=session.seen if session.acknowledges else None,
-                superseded=False,
-                ended=session.ended,
-                why=session.why,
-                returned=partial(self.give_back, session),
+                entries,
+                session.seen if session.acknowledges else None,
+                False,
+                session.ended,
+                session.why,
+                partial(self.give_back, session) if entries else None,
             )
         )
 

@@ -15,12 +15,12 @@ from txbayeux.errors import (
 from txbayeux.events import Connected, Reason
 from txbayeux.interfaces import Delivery
 from txbayeux.message import Message
-from txbayeux.server.exchange import ConnectAnswer, Core, Exchange
+from txbayeux.server.exchange import ConnectAnswer, Connecting, Core, Exchange
 from txbayeux.server.fields import connect_advice, extension_field, session_id
 from txbayeux.server.options import CONNECTION_TYPES
-from txbayeux.server.replies import advice, reply
+from txbayeux.server.replies import reply
 
-__all__ = ["connect"]
+__all__ = ["connect", "connected"]
 
 _SUPERSEDED_INTERVAL: Final = 1000
 """Milliseconds that a connect released by another one is told to stay away.
@@ -29,9 +29,7 @@ Two tabs that share one session would otherwise release each other without end.
 """
 
 
-def connect(
-    core: Core, message: Message, exchange: Exchange
-) -> Deferred[ConnectAnswer]:
+def connect(core: Core, message: Message, exchange: Exchange) -> Connecting:
     """Say that the client listens, and wait for messages.
 
     ====================================  =====================================
@@ -56,22 +54,20 @@ def connect(
     if isinstance(acknowledged, bool) or not isinstance(acknowledged, int):
         acknowledged = None
 
-    def answered(delivery: Delivery) -> ConnectAnswer:
-        return ConnectAnswer(delivery, _reply(core, message, kind, delivery))
-
-    def wait(_: object = None) -> Deferred[ConnectAnswer]:
+    def wait(_: object = None) -> Deferred[Delivery]:
         return core.engine.connect(
             session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
-        ).addCallback(answered)
+        )
 
     if not core.events.heard(Connected):
-        return wait()
+        return Connecting(message, wait())
 
     def accepted(_: object) -> None:
         core.events.emit(Connected(session, exchange.request))
 
     # The engine's word comes with the answer, which may be long in coming.
-    return core.engine.subscribe(session, ()).addCallback(accepted).addCallback(wait)
+    known = core.engine.subscribe(session, ()).addCallback(accepted)
+    return Connecting(message, known.addCallback(wait))
 
 
 def _connection_type(message: Message) -> str:
@@ -85,20 +81,22 @@ def _connection_type(message: Message) -> str:
     return kind
 
 
-def _reply(core: Core, message: Message, kind: str, delivery: Delivery) -> Message:
+def connected(core: Core, message: Message, delivery: Delivery) -> ConnectAnswer:
+    """Answer a connect with what the engine has for it.
+
+    :raises UnknownSession: if its session has ended meanwhile.
+    """
     if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
         raise UnknownSession(message["clientId"], delivery.why or "Session closed")
     answer = reply(message)
-    answer["advice"] = advice(core.options)
+    advice = answer["advice"] = core.advice.copy()
     if delivery.ended is Reason.CLIENT:
         answer["advice"] = {"reconnect": "none"}
     elif delivery.superseded:
-        answer["advice"]["interval"] = max(
-            _SUPERSEDED_INTERVAL, answer["advice"]["interval"]
-        )
-    elif kind == "eventsource":
-        answer["advice"]["interval"] = answer["advice"]["timeout"]
-        answer["advice"]["timeout"] = 0
+        advice["interval"] = max(_SUPERSEDED_INTERVAL, advice["interval"])
+    elif message["connectionType"] == "eventsource":
+        advice["interval"] = advice["timeout"]
+        advice["timeout"] = 0
     if delivery.acknowledgement is not None:
         answer["ext"] = {"ack": delivery.acknowledgement}
-    return answer
+    return ConnectAnswer(delivery, answer)

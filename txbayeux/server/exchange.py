@@ -14,7 +14,7 @@ from txbayeux.message import Message
 from txbayeux.server.options import ServerOptions
 from txbayeux.server.service import ServiceChannels
 
-__all__ = ["ConnectAnswer", "Core", "Exchange", "Operation", "Outcome"]
+__all__ = ["ConnectAnswer", "Connecting", "Core", "Exchange", "Operation", "Outcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Core:
     options: ServerOptions
     events: Events
     services: ServiceChannels
+    advice: Message
+    """That all is well, with our times: to be copied."""
 
 
 # Neither of these changes; to have it enforced would cost 1 µs for each.
@@ -46,7 +48,19 @@ class ConnectAnswer:
     reply: Message
 
 
-Outcome: TypeAlias = Message | Deferred[Message] | Deferred[ConnectAnswer]
+@dataclass(slots=True)
+class Connecting:
+    """A connect on its way: :func:`~txbayeux.server.connect.connected` answers it.
+
+    Not a Deferred of the answer: for each connect that is held, a callback costs
+    1 µs and keeps six objects.
+    """
+
+    message: Message
+    delivery: Deferred[Delivery]
+
+
+Outcome: TypeAlias = Message | Deferred[Message] | Connecting
 
 Operation: TypeAlias = Callable[[Core, Message, Exchange], Outcome]
 """One channel's rules.  Raises, or its Deferred fails with, BayeuxError to refuse."""

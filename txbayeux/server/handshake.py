@@ -18,7 +18,7 @@ from txbayeux.message import Message
 from txbayeux.server.exchange import Core, Exchange
 from txbayeux.server.fields import extension_field
 from txbayeux.server.options import CONNECTION_TYPES, VERSION
-from txbayeux.server.replies import advice, offer, reply
+from txbayeux.server.replies import offer, reply
 
 __all__ = ["handshake"]
 
@@ -49,7 +49,7 @@ def handshake(core: Core, message: Message, exchange: Exchange) -> Deferred[Mess
     def created(session_id: str) -> Message:
         answer = reply(message) | offer()
         answer["clientId"] = session_id
-        answer["advice"] = advice(core.options)
+        answer["advice"] = core.advice.copy()
         if acknowledges:
             answer["ext"] = {"ack": True}
         if core.events.heard(Handshaken):

@@ -27,18 +27,24 @@ from txbayeux.errors import (
 )
 from txbayeux.events import Disconnected, Events, Reason
 from txbayeux.extension import Extension, Pipeline, check
-from txbayeux.interfaces import Engine, Request, Stream
+from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
 from txbayeux.response import Processor, Response
-from txbayeux.server.connect import connect
+from txbayeux.server.connect import connect, connected
 from txbayeux.server.disconnect import disconnect
-from txbayeux.server.exchange import ConnectAnswer, Core, Exchange, Operation
+from txbayeux.server.exchange import (
+    ConnectAnswer,
+    Connecting,
+    Core,
+    Exchange,
+    Operation,
+)
 from txbayeux.server.handshake import handshake
 from txbayeux.server.local import LocalClient
 from txbayeux.server.options import ServerOptions
 from txbayeux.server.outgoing import Outgoing
 from txbayeux.server.publish import publish
-from txbayeux.server.replies import refusal
+from txbayeux.server.replies import advice, refusal
 from txbayeux.server.service import ServiceChannels
 from txbayeux.server.subscribe import subscribe, unsubscribe
 
@@ -63,6 +69,9 @@ _PUBLISHERS: Final = frozenset({"ext", "advice"})
 _Slot: TypeAlias = Message | ConnectAnswer | None
 """What one message of a request comes to; None if an extension dropped it."""
 
+_Later: TypeAlias = Connecting | Deferred[Any]
+"""What comes to one: a connect that is held, or a Deferred that never fails."""
+
 _log: Final = Logger()
 
 
@@ -86,7 +95,13 @@ class Server:
             check(extension)
         self.events = Events()
         self.options = options or ServerOptions()
-        self._core = Core(engine, self.options, self.events, ServiceChannels())
+        self._core = Core(
+            engine,
+            self.options,
+            self.events,
+            ServiceChannels(),
+            advice(self.options),
+        )
         self._incoming = Pipeline("incoming", extensions)
         self._outgoing = Outgoing(Pipeline("outgoing", extensions), engine)
         for extension in extensions:
@@ -134,7 +149,7 @@ class Server:
         if len(messages) > 1:
             messages = _without_companions(messages)
         exchange = Exchange(request, stream, len(messages) == 1)
-        slots: list[_Slot | Deferred[Any]] = []
+        slots: list[_Slot | _Later] = []
         remaining = iter(messages)
         for message in remaining:
             admitted = self._admit(message, request)
@@ -173,8 +188,10 @@ class Server:
 
     def _admit(self, message: Any, request: Request | None) -> Any:
         """Pass a message through the incoming extensions, which get a copy."""
-        if not isinstance(message, dict) or not self._incoming.sees(
-            message.get("channel")
+        if (
+            self._incoming.empty
+            or not isinstance(message, dict)
+            or not self._incoming.sees(message.get("channel"))
         ):
             return message
         own = {
@@ -192,8 +209,8 @@ class Server:
         message: Any,
         remaining: Iterator[Any],
         exchange: Exchange,
-        slots: list[_Slot | Deferred[Any]],
-    ) -> list[_Slot | Deferred[Any]]:
+        slots: list[_Slot | _Later],
+    ) -> list[_Slot | _Later]:
         """Go on where an extension takes its time: the others wait their turn."""
         slots.append(self._perform(await admitted, message, exchange))
         for following in remaining:
@@ -204,14 +221,18 @@ class Server:
 
     def _perform(
         self, message: Any, original: Any, exchange: Exchange
-    ) -> _Slot | Deferred[Any]:
-        """Do what a message asks; the answer, or a Deferred of it that never fails."""
+    ) -> _Slot | _Later:
+        """Do what a message asks; give the answer, or what will come to it."""
         if message is None and original is not None:
             return None
         try:
             outcome = self._operate(message, original, exchange)
         except Exception:
             return _refused(Failure(), message)
+        if isinstance(outcome, Connecting):
+            if exchange.alone and not outcome.delivery.called:
+                return outcome
+            outcome = outcome.delivery.addCallback(self._connected, message)
         if not isinstance(outcome, Deferred):
             return cast(_Slot, outcome)
         outcome.addErrback(_refused, message)
@@ -231,12 +252,12 @@ class Server:
         if error and message is not original:
             given = _added(message, original).get("advice")
             return refusal(message, str(error), given)
-        if not channels.is_reserved(channel):
-            added = {} if message is original else _added(message, original)
-            return publish(self._core, message, exchange, added)
         operation = _OPERATIONS.get(channel)
         if operation is not None:
             return operation(self._core, message, exchange)
+        if not channels.is_reserved(channel):
+            added = {} if message is original else _added(message, original)
+            return publish(self._core, message, exchange, added)
         raise (channel_forbidden if channels.is_name(channel) else channel_invalid)(
             channel
         )
@@ -244,31 +265,63 @@ class Server:
     # Out
 
     def _respond(
-        self, slots: Sequence[_Slot | Deferred[Any]], exchange: Exchange
+        self, slots: Sequence[_Slot | _Later], exchange: Exchange
     ) -> Deferred[Response]:
+        if exchange.alone:  # nearly always; to gather one costs 5 µs
+            return self._respond_alone(slots[0], exchange.request)
         # What is not there yet was begun in order; the connection need not wait for it.
-        waiting = [slot for slot in slots if isinstance(slot, Deferred)]
-        if not waiting:
-            there = cast(Sequence[_Slot], slots)
-            response = self._outgoing.response(there, exchange.request)
-            return response if isinstance(response, Deferred) else succeed(response)
-        held: Deferred[Response]
-        if len(slots) == 1:  # nearly always; to gather one costs 5 µs
-            held = waiting[0].addCallback(self._respond_alone, exchange.request)
-        else:
-            answers = gatherResults(
-                [
-                    slot if isinstance(slot, Deferred) else succeed(slot)
-                    for slot in slots
-                ]
-            )
-            held = answers.addCallback(self._outgoing.response, exchange.request)
+        if not any(isinstance(slot, Deferred) for slot in slots):
+            return self._respond_now(cast(Sequence[_Slot], slots), exchange.request)
+        answers = gatherResults(
+            [slot if isinstance(slot, Deferred) else succeed(slot) for slot in slots]
+        )
+        held: Deferred[Response] = answers.addCallback(
+            self._outgoing.response, exchange.request
+        )
         return succeed(Response((), held))
 
+    def _respond_now(
+        self, slots: Sequence[_Slot], request: Request | None
+    ) -> Deferred[Response]:
+        response = self._outgoing.response(slots, request)
+        return response if isinstance(response, Deferred) else succeed(response)
+
     def _respond_alone(
+        self, slot: _Slot | _Later, request: Request | None
+    ) -> Deferred[Response]:
+        held: Deferred[Response]
+        if isinstance(slot, Connecting):
+            asked = (slot.message, request)
+            held = cast(Any, slot.delivery).addCallbacks(
+                self._delivered, self._not_delivered, asked, {}, asked
+            )
+        elif isinstance(slot, Deferred):
+            held = slot.addCallback(self._respond_with, request)
+        else:
+            return self._respond_now((slot,), request)
+        return succeed(Response((), held))
+
+    def _respond_with(
         self, slot: _Slot, request: Request | None
     ) -> Response | Deferred[Response]:
         return self._outgoing.response((slot,), request)
+
+    def _delivered(
+        self, delivery: Delivery, message: Message, request: Request | None
+    ) -> Response | Deferred[Response]:
+        try:
+            answer = self._connected(delivery, message)
+        except BayeuxError:
+            return self._not_delivered(Failure(), message, request)
+        return self._outgoing.response((answer,), request)
+
+    def _not_delivered(
+        self, failure: Failure, message: Message, request: Request | None
+    ) -> Response | Deferred[Response]:
+        return self._outgoing.response((_refused(failure, message),), request)
+
+    def _connected(self, delivery: Delivery, message: Message) -> ConnectAnswer:
+        return connected(self._core, message, delivery)
 
 
 def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:
