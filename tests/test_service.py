@@ -241,6 +241,7 @@ def test_a_wrong_option_is_refused_in_words(
     [
         ("nonsense", "Unknown endpoint type: 'nonsense'"),
         ("tcp:abc", "abc"),
+        ("systemd:domain=INET:index=0", "handed over"),
         ("ssl:1:privateKey=/nowhere.pem", "No such file or directory: '/nowhere.pem'"),
     ],
 )

@@ -293,6 +293,8 @@ def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
         )
         if isinstance(error, ImportError):
             what += " (for TLS: pip install 'txbayeux[tls]')"
+        if endpoint.startswith("systemd:"):
+            what += " (has systemd handed over such a socket?)"
         raise SystemExit(what) from error
 
 
