@@ -44,7 +44,7 @@ Examples:
       with TLS; --listen takes any endpoint string of Twisted's
   twistd -n bayeux --port 8000 --allow-origin https://www.example.com
       for the pages of another site
-  twistd -n bayeux --port 8001 --redis redis://127.0.0.1:6379/0
+  twistd -n --pidfile= bayeux --port 8001 --redis redis://127.0.0.1:6379/0
       as one of any number of front-ends that are one service
   twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
       with code of yours that sees each message
