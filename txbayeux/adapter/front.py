@@ -12,7 +12,7 @@ A poll costs 25 µs here where it costs 90 in ``twisted.web``.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
@@ -33,12 +33,14 @@ from txbayeux.adapter.exchange import Exchange, has_closed, refuse
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
-from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
 from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
 from txbayeux.message import Malformed
+
+if TYPE_CHECKING:
+    from txbayeux.adapter.resource import BayeuxResource
 
 __all__ = ["Front", "FrontFactory"]
 

@@ -6,7 +6,16 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MAX_HEAD", "Head", "RequestHeaders", "could_become_ours", "read_head"]
+from twisted.web.http_headers import Headers
+
+__all__ = [
+    "MAX_HEAD",
+    "Head",
+    "RequestHeaders",
+    "could_become_ours",
+    "is_poll",
+    "read_head",
+]
 
 MAX_HEAD: Final = 8192
 """Longest head, in bytes; those of browsers have about 500."""
@@ -53,13 +62,6 @@ class RequestHeaders:
         """Give them all, by names in lower case."""
         return list(self._values.items())
 
-    def only(self, name: bytes) -> bytes | None:
-        """Give a header's value in lower case, None if there is none; b"" for two."""
-        values = self._values.get(name)
-        if values is None:
-            return None
-        return values[0].lower() if len(values) == 1 else b""
-
 
 @dataclass(slots=True)
 class Head:
@@ -92,17 +94,34 @@ def read_head(data: bytes) -> Head | None:
         return None
     method, target, lines = match.groups()
     headers = RequestHeaders(lines)
-    if any(headers.hasHeader(name) for name in _NOT_OURS):
+    if not (_is_upgrade(headers) if method == b"GET" else is_poll(headers)):
         return None
-    length = headers.only(b"content-length")
-    if method == b"POST":
-        plain = headers.only(b"connection") in (None, b"keep-alive")
-        if not plain or headers.hasHeader(b"upgrade"):
-            return None
-        if length is None or _LENGTH.match(length) is None:
-            return None
-    # Of those without a body, only the upgrade to a socket.
-    elif headers.only(b"upgrade") != b"websocket" or length is not None:
-        return None
-    size = match.end()
+    size, length = match.end(), _only(headers, b"content-length")
     return Head(data[:size], method, target, headers, size, int(length or 0))
+
+
+def is_poll(headers: RequestHeaders | Headers) -> bool:
+    """Tell whether a POST has a body of a known length, and its connection goes on."""
+    length = _only(headers, b"content-length")
+    return (
+        not any(headers.hasHeader(name) for name in (*_NOT_OURS, b"upgrade"))
+        and _only(headers, b"connection") in (None, b"keep-alive")
+        and length is not None
+        and _LENGTH.match(length) is not None
+    )
+
+
+def _is_upgrade(headers: RequestHeaders) -> bool:
+    """Tell whether a GET has no body, and asks for a socket."""
+    return (
+        not any(headers.hasHeader(name) for name in (*_NOT_OURS, b"content-length"))
+        and _only(headers, b"upgrade") == b"websocket"
+    )
+
+
+def _only(headers: RequestHeaders | Headers, name: bytes) -> bytes | None:
+    """Give a header's value in lower case, None if there is none; b"" for two."""
+    values = headers.getRawHeaders(name)
+    if values is None:
+        return None
+    return values[0].lower() if len(values) == 1 else b""

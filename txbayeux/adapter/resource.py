@@ -11,6 +11,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from txbayeux.adapter.adoption import Adoption, adopt
 from txbayeux.adapter.codec import TooLarge, form_fields, read_all, reader_of
 from txbayeux.adapter.eventsource import EventStreams
 from txbayeux.adapter.exchange import answer_request, refuse
@@ -69,6 +70,10 @@ class BayeuxResource:
     :param keep_alive: seconds between signs of life on idle sockets and streams.
     :param websocket_deflate: agree to permessage-deflate where a client offers it.
         It saves bandwidth and costs a copy of each message for each client.
+    :param adopt_connections: serve further polls of a connection without
+        ``twisted.web``, where its first one came through nothing but plain
+        :class:`~twisted.web.resource.Resource` nodes.  The site's access log then
+        has the first one only.
     """
 
     isLeaf = True
@@ -83,6 +88,7 @@ class BayeuxResource:
         client_script: Path | None = None,
         keep_alive: float = 25.0,
         websocket_deflate: bool = False,
+        adopt_connections: bool = True,
     ) -> None:
         self._server = server
         self._limits = limits or Limits()
@@ -92,6 +98,10 @@ class BayeuxResource:
         self._told: set[str] = set()
         self.processor: Processor | None = server
         """What polls are handed to; None once the service stops."""
+        self._adoption = None
+        if adopt_connections:
+            most = self._limits.request_bytes
+            self._adoption = Adoption(self, reactor, most=most)
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
             server,
@@ -192,7 +202,8 @@ class BayeuxResource:
         reader = reader_of(header_of(request.requestHeaders, "content-type"))
         if reader is None:
             return refuse(request, 415, "Send messages as application/json")
-        return self._answer(request, _POLLING, reader(text, self._limits), _write_json)
+        messages = reader(text, self._limits)
+        return self._answer(request, _POLLING, messages, self._write_poll)
 
     def _get(self, request: Request) -> bytes | int:
         headers = request.requestHeaders
@@ -232,6 +243,13 @@ class BayeuxResource:
         )
         return answer_request(request, self._server.process(messages, source), write)
 
+    def _write_poll(self, request: Request, body: bytes) -> None:
+        channel = request.channel
+        fronts = self._adoption and self._adoption.consider(request)
+        _write(request, _JSON, body)
+        if fronts:
+            adopt(channel, fronts)
+
     def _other(self, request: Request) -> bytes:
         request.setHeader(b"Allow", _ALLOWED_METHODS)
         return refuse(request, 405, "Bayeux knows GET, POST and OPTIONS")
@@ -267,10 +285,6 @@ class BayeuxResource:
 
 def _wants_events(request: Request) -> bool:
     return "text/event-stream" in (header_of(request.requestHeaders, "accept") or "")
-
-
-def _write_json(request: Request, body: bytes) -> None:
-    _write(request, _JSON, body)
 
 
 def _write(request: Request, kind: bytes, body: bytes) -> None:
