@@ -67,7 +67,7 @@ BOUNDS = {
     "nesting": message.MAX_DEPTH,
     "message id": fields._MAX_ID,
     "name of a JSON-P callback": jsonp._MAX_LENGTH,
-    "URL and headers": site._Channel.totalHeadersSize,
+    "URL and headers": site.OwnChannel.totalHeadersSize,
     "seconds in which a request": site.REQUEST_TIME,
     "seconds that an HTTP connection may be idle": default_of(
         front.FrontFactory, "timeout"
@@ -86,7 +86,7 @@ def test_every_bound_is_what_it_says() -> None:
     for (what, value), (name, bound) in zip(table, BOUNDS.items(), strict=True):
         assert what.startswith(name)
         assert float(value) == bound, name
-    assert site._Channel.totalHeadersSize == site._Channel.MAX_LENGTH
+    assert site.OwnChannel.totalHeadersSize == site.OwnChannel.MAX_LENGTH
     assert default_of(site.OwnSite, "timeout") == default_of(
         front.FrontFactory, "timeout"
     )

@@ -21,6 +21,7 @@ __all__ = [
     "REQUEST_TIME",
     "TOO_SLOW",
     "BoundedRequest",
+    "OwnChannel",
     "OwnSite",
     "bounded_request",
 ]
@@ -112,7 +113,7 @@ def bounded_request(limits: Limits) -> type[BoundedRequest]:
     return cast("type[BoundedRequest]", bounded)
 
 
-class _Channel(HTTPChannel):
+class OwnChannel(HTTPChannel):
     """Answers what is too long (a line of 16 KiB) or too slow, and hangs up."""
 
     transport: Any
@@ -159,7 +160,7 @@ class OwnSite(Site):
         comes slowly.  Neither cuts held connects.
     """
 
-    protocol: Any = _Channel
+    protocol: Any = OwnChannel
     displayTracebacks = False
     noisy = False
 
