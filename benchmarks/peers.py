@@ -261,6 +261,15 @@ PEERS: Final = (
         only="lp-",
     ),
     Peer(
+        name="txbayeux-extended",
+        title="txbayeux with an extension for /meta",
+        prepare=_ours,
+        command=lambda port, _: _twistd(
+            port, "--extension=benchmarks.peers.meta:Extension"
+        ),
+        only="ws-1",
+    ),
+    Peer(
         name="cometd-node",
         title="cometd-nodejs-server",
         prepare=partial(_npm, "cometd-nodejs-server"),

@@ -46,7 +46,7 @@ def _polling(subscribers: int, window: int, *, quick: bool = False) -> Scenario:
         name=f"lp-{subscribers}-{window}",
         title=f"Long-polling fan-out to {subscribers:,}, {window} in flight",
         transport=POLLING,
-        load={"clients": subscribers, "window": window, "publishers": window},
+        load={"clients": subscribers, "window": window},
         quick=quick,
     )
 

@@ -36,6 +36,13 @@ TARGETS: Final = (
         _REDIS,
         "faye-redis",
     ),
+    Target(
+        "WebSocket fan-out beside an extension for /meta",
+        ("ws-100", "ws-1000"),
+        1.1,
+        "txbayeux-extended",
+        "txbayeux",
+    ),
     Target("100 publishers, one subscriber each", ("ws-pairs",), 1.0),
     Target("Long-polling, 10 in flight, own port", _TEN, 0.35),
     Target("Long-polling, 10 in flight, own port", _TEN, 0.6, peer="cometd-node"),

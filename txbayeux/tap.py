@@ -30,7 +30,7 @@ from txbayeux.service.workers import EndOfInput, Workers
 
 __all__ = ["Options", "calm_collector", "makeService"]
 
-_THRESHOLDS: Final = (10_000, 20, 20)
+_THRESHOLDS: Final = (50_000, 20, 20)
 _DEFAULTS: Final = Limits()
 # What no browser writes in another way.
 _MOUNT: Final = re.compile(r"(?:/|(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+)\Z")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.response import Response, there
 
-__all__ = ["Exchange", "Exit", "answer_request", "has_closed", "refuse"]
+__all__ = ["Exchange", "Exit", "answer_request", "closing_probe", "refuse"]
 
 _PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+# Elsewhere the states have other numbers.
+_TCP_INFO: Final = 11 if sys.platform == "linux" else None  # socket.TCP_INFO
+_ESTABLISHED: Final = b"\x01"  # tcpi_state, the first byte of struct tcp_info
 
 _log: Final = Logger()
 
@@ -34,14 +41,34 @@ def refuse(request: Request, code: int, why: str) -> bytes:
     return body
 
 
-def has_closed(transport: Any) -> bool:
-    """Ask the kernel whether the peer has closed a TCP or Unix connection.
+def closing_probe(transport: Any) -> Callable[[], bool]:
+    """Make a function that asks the kernel whether the peer has closed a connection.
 
-    About 1 µs.  What cannot be asked (TLS, a transport in memory) has not.
+    It costs 1 µs.  What cannot be asked (a transport in memory) has not closed.
     """
+    while isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
+        transport = transport.transport
     handle = transport.getHandle() if hasattr(transport, "getHandle") else None
     if not isinstance(handle, socket.socket):
-        return False
+        return _has_not
+    if handle.family in _INTERNET and _TCP_INFO is not None:
+        return partial(_has_state, handle, _TCP_INFO)
+    return partial(_has_ended, handle)
+
+
+def _has_not() -> bool:
+    return False
+
+
+def _has_state(handle: socket.socket, info: int) -> bool:
+    # Without an exception for "nothing to read": 0.9 µs instead of 1.6.
+    try:
+        return handle.getsockopt(socket.IPPROTO_TCP, info, 1) != _ESTABLISHED
+    except OSError:
+        return True
+
+
+def _has_ended(handle: socket.socket) -> bool:
     try:
         return handle.recv(1, _PEEK) == b""
     except BlockingIOError:
@@ -162,7 +189,7 @@ class WebExit:
 
     def left(self) -> bool:
         """See :class:`Exit`."""
-        if not has_closed(self._request.transport):
+        if not closing_probe(self._request.transport)():
             return False
         self._request.loseConnection()
         return True

@@ -29,7 +29,7 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import TooLarge
-from txbayeux.adapter.exchange import Exchange, has_closed, refuse
+from txbayeux.adapter.exchange import Exchange, closing_probe, refuse
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
@@ -82,6 +82,7 @@ class Front(Protocol):
         transport = self.transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
+        self._has_closed = closing_probe(transport)
         self.secure = ISSLTransport(transport, None) is not None
         transport.registerProducer(self, True)
         self._heard = self.factory.seconds()
@@ -208,7 +209,7 @@ class Front(Protocol):
 
     def left(self) -> bool:
         """See :class:`~txbayeux.adapter.exchange.Exit`."""
-        if self.transport is None or not has_closed(self.transport):
+        if self.transport is None or not self._has_closed():
             return False
         self.transport.loseConnection()
         return True

@@ -158,7 +158,7 @@ class Hub:
         session.hold_until = now + hold
         session.deadline = session.hold_until + self._session_timeout
         self._alarms.set(session, session.hold_until if hold > 0 else session.deadline)
-        held: Deferred[Delivery] = Deferred(partial(_withdraw, session))
+        held: Deferred[Delivery] = Deferred(session.withdraw)
         former, session.held = session.held, held
         # From here on others are called, who may do anything, even end the session.
         if former is not None:
@@ -393,8 +393,3 @@ class Hub:
         self.totals["expired"] += 1
         self._expired(session)
         return None
-
-
-def _withdraw(session: Session, held: Deferred[Delivery]) -> None:
-    if session.held is held:
-        session.held = None

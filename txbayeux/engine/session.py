@@ -125,6 +125,11 @@ class Session:
         self.sent = 0
         return self.repeats < MOST_REPEATS
 
+    def withdraw(self, held: Deferred[Delivery]) -> None:
+        """Hear that the connection whose connect is held is gone."""
+        if self.held is held:
+            self.held = None
+
     def over(self, limits: Limits) -> bool:
         """Tell whether more waits than may."""
         return (

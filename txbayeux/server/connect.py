@@ -88,8 +88,9 @@ def connected(core: Core, message: Message, delivery: Delivery) -> ConnectAnswer
     """
     if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
         raise UnknownSession(message["clientId"], delivery.why or "Session closed")
+    advice = core.advice.copy()
     answer = reply(message)
-    advice = answer["advice"] = core.advice.copy()
+    answer["advice"] = advice
     if delivery.ended is Reason.CLIENT:
         answer["advice"] = {"reconnect": "none"}
     elif delivery.superseded:

@@ -293,7 +293,10 @@ class Server:
         if isinstance(slot, Connecting):
             asked = (slot.message, request)
             held = cast(Any, slot.delivery).addCallbacks(
-                self._delivered, self._not_delivered, asked, {}, asked
+                self._delivered,
+                self._not_delivered,
+                callbackArgs=asked,
+                errbackArgs=asked,
             )
         elif isinstance(slot, Deferred):
             held = slot.addCallback(self._respond_with, request)
