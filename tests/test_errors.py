@@ -25,7 +25,6 @@ ALL: list[BayeuxError] = [
     errors.session_required(),
     errors.channel_forbidden("/meta/x"),
     errors.channel_invalid("/a/*"),
-    errors.publish_failed("/a"),
     errors.server_error(),
     errors.unavailable(),
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import CannotListenError
 from twisted.internet.testing import (
     MemoryReactorClock,
     StringTransportWithDisconnection,
@@ -16,7 +17,8 @@ from twisted.internet.testing import (
 from twisted.python.usage import UsageError
 
 from txbayeux.message import Message
-from txbayeux.service.service import BACKLOG, LAST_WORDS
+from txbayeux.service.listening import BACKLOG, CannotListen
+from txbayeux.service.service import LAST_WORDS
 from txbayeux.tap import Options, makeService
 
 HANDSHAKE = {
@@ -115,7 +117,10 @@ def test_metrics_count_and_are_for_the_admin_port_only() -> None:
     running.post(HANDSHAKE)
     running.post({"channel": "/a", "data": 1})
     metrics = running.ask(get("/metrics"), port=1)
-    assert b"# TYPE txbayeux_sessions gauge\ntxbayeux_sessions 1\n" in metrics
+    assert (
+        b"# HELP txbayeux_sessions Sessions that are held\n"
+        b"# TYPE txbayeux_sessions gauge\ntxbayeux_sessions 1\n" in metrics
+    )
     assert b"# TYPE txbayeux_published_total counter\n" in metrics
     assert b"txbayeux_published_total 1\n" in metrics
     assert b" 404 " in running.ask(get("/metrics"))
@@ -130,7 +135,7 @@ def test_an_extension_is_named_on_the_command_line() -> None:
 def test_an_extension_may_be_in_the_present_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "of_mine.py").write_text("class Mine: pass")
+    (tmp_path / "of_mine.py").write_text("class Mine: incoming = print")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in sys.path if path])
     options = Options()
@@ -145,6 +150,14 @@ def test_publishing_without_a_session_can_be_switched_off() -> None:
     assert without["error"].startswith("401:")
     assert unknown["error"].startswith("402:nobody:")
     assert unknown["advice"]["reconnect"] == "handshake"
+
+
+def test_the_names_of_the_service_come_from_the_command_line() -> None:
+    running = Running("--port", "8000", "--host", "b", "--host", "a")
+    assert running.post(HANDSHAKE)[0]["successful"]
+    running = Running("--port", "8000", "--host", "b")
+    assert b" 403 " in running.ask(post(HANDSHAKE))
+    assert b" 200 OK" in running.ask(get("/health"))  # asked for by address
 
 
 def test_limits_and_times_come_from_the_command_line() -> None:
@@ -190,19 +203,29 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
     ("arguments", "complaint"),
     [
         ([], "--port"),
-        (["--port", "x"], "invalid literal"),
+        (["--port", "x"], "--port x: .*0 to 65535"),
         (["--port", "70000"], "0 to 65535"),
+        (["--port", "1", "--max-request-bytes", "8388609"], "as large as"),
         (["--port", "1", "--mount", "/a?b"], "--mount"),
         (["--port", "1", "--mount", "/b\u00e4yeux"], "--mount"),
+        (["--port", "1", "--mount", "/a/../b"], "--mount"),
+        (["--port", "1", "--mount", "/a//b"], "--mount"),
+        (["--port", "1", "--mount", "/a<b"], "--mount"),
         (["--port", "1", "--mount", "/static/"], "/static is taken"),
-        (["--port", "1", "--timeout", "nan"], "seconds"),
+        (["--port", "1", "--mount", "/health/x"], "/health/x is taken"),
+        (["--port", "1", "--timeout", "nan"], "--timeout nan: .*seconds"),
         (["--port", "1", "--timeout", "-1"], "seconds"),
+        (["--port", "1", "--timeout", "1h"], "seconds"),
+        (["--port", "1", "--timeout", "0"], "--interval"),
         (["--port", "1", "--max-queue-bytes", "0"], "1 or more"),
+        (["--port", "1", "--max-queue-bytes", "1e9"], "--max-queue-bytes 1e9: .*whole"),
         (["--port", "1", "--timeout", "60"], "longer than --timeout"),
         (["--port", "1", "--interval", "61"], "longer than --timeout"),
         (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
+        (["--port", "1", "--extension", "os:getcwd"], "no extension"),
         (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),
+        (["--port", "1", "--host", "http://a"], "--host"),
     ],
 )
 def test_a_wrong_option_is_refused_in_words(
@@ -218,6 +241,7 @@ def test_a_wrong_option_is_refused_in_words(
     [
         ("nonsense", "Unknown endpoint type: 'nonsense'"),
         ("tcp:abc", "abc"),
+        ("systemd:domain=INET:index=0", "handed over"),
         ("ssl:1:privateKey=/nowhere.pem", "No such file or directory: '/nowhere.pem'"),
     ],
 )
@@ -228,6 +252,23 @@ def test_a_wrong_endpoint_is_refused_in_words(
     options.parseOptions(["--port", "1", option, endpoint])
     with pytest.raises(SystemExit, match=f"{option} {endpoint}: .*{complaint}"):
         makeService(options, MemoryReactorClock())
+
+
+class Taken(MemoryReactorClock):
+    """A reactor whose ports are all in use."""
+
+    def listenTCP(self, port: int, *args: Any, **kwargs: Any) -> Any:
+        raise CannotListenError("any", port, OSError(98, "Address already in use"))
+
+
+@pytest.mark.parametrize("start", ["privilegedStartService", "startService"])
+def test_a_port_that_is_taken_is_said_in_words(start: str) -> None:
+    options = Options()
+    options.parseOptions(["--port", "8000"])
+    service: Any = makeService(options, Taken())
+    with pytest.raises(CannotListen, match=r"any:8000.*in use") as raised:
+        getattr(service, start)()
+    assert isinstance(raised.value, SystemExit)  # the interpreter's own way to say it
 
 
 def test_what_tls_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

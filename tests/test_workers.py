@@ -13,6 +13,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
+from txbayeux.service.listening import CannotListen
 from txbayeux.service.workers import RESTART_DELAY, STOP_TIMEOUT, EndOfInput, listen
 from txbayeux.tap import Options, makeService
 
@@ -85,6 +86,17 @@ def test_each_worker_is_given_the_same_sockets_and_options() -> None:
         assert given["port"] is None
         assert given["timeout"] == 7
     assert len({process.files[3] for process in reactor.processes}) == 1
+    stop(reactor, service)
+
+
+def test_twist_which_skips_the_privileged_step_is_no_different() -> None:
+    options = Options()
+    options.parseOptions(["--port", "0", "--workers", "2", *REDIS])
+    reactor = Reactor()
+    service: Any = makeService(options, reactor)
+    service.startService()
+    for process in reactor.processes:
+        assert process.command[-3:] == ["--adopt", "3", "--end-with-input"]
     stop(reactor, service)
 
 
@@ -173,6 +185,11 @@ def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_tcp_ports_can_be_shared(endpoint: str) -> None:
     with pytest.raises(ValueError, match="tcp:PORT"):
         listen(endpoint, 5)
+
+
+def test_a_port_that_cannot_be_shared_is_said_in_words() -> None:
+    with pytest.raises(CannotListen, match="unix:/x"):
+        started("--listen", "unix:/x", "--workers", "2")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ __all__ = [
     "channel_invalid",
     "connection_types_mismatch",
     "missing_parameter",
-    "publish_failed",
     "server_error",
     "session_required",
     "unavailable",
@@ -123,11 +122,6 @@ def channel_forbidden(channel: str) -> BayeuxError:
 def channel_invalid(channel: str) -> BayeuxError:
     """Refuse what is neither a channel name nor, where allowed, a pattern."""
     return BayeuxError(405, (channel,), "Invalid channel")
-
-
-def publish_failed(channel: str) -> BayeuxError:
-    """Tell a publisher that the message was not accepted by the engine."""
-    return BayeuxError(407, (channel,), "Failed to publish")
 
 
 def server_error() -> BayeuxError:

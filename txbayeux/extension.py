@@ -2,9 +2,10 @@
 
 An extension has ``incoming``, ``outgoing``, or both.  Each gets the message
 (its own to change) and the request it belongs to, None for the process's own;
-it gives back the message, another one, None to drop it, or a Deferred of any
-of these.  Setting ``message["error"]`` refuses it (Faye's convention).  The
-order is that of installation, both ways.  On the client, ``request`` is None.
+it gives back the message, another one, None to drop it, or a Deferred or a
+coroutine of any of these.  Setting ``message["error"]`` refuses it (Faye's
+convention).  The order is that of installation, both ways.  On the client,
+``request`` is None.
 
 The message's ``channel`` is a string; nothing else about it has been checked yet.
 
@@ -18,27 +19,48 @@ the path of published messages, which it would slow down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from types import CoroutineType
 from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.errors import server_error
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
-__all__ = ["Extension", "Outcome", "Pipeline"]
+__all__ = ["Extension", "Outcome", "Pipeline", "check"]
 
 Extension: TypeAlias = object
 """Any object with ``incoming(message, request)`` and/or ``outgoing(...)``."""
 
 Outcome: TypeAlias = Message | Deferred[Message | None] | None
-"""What an extension may give back."""
+"""What becomes of a message."""
 
-_Step: TypeAlias = Callable[[Message, Request | None], Outcome]
+_Given: TypeAlias = Outcome | Coroutine[Deferred[Any], Any, Message | None]
+_Step: TypeAlias = Callable[[Message, Request | None], _Given]
 _log: Final = Logger()
+
+_METHODS: Final = ("incoming", "outgoing", "installed")
+
+
+def check(extension: Extension) -> None:
+    """See that something is an extension: one that is never called refuses nothing.
+
+    :raises TypeError: if it has none of the methods, or ``channels`` is no sequence
+        of channel names and patterns.
+    """
+    if not any(callable(getattr(extension, name, None)) for name in _METHODS):
+        raise TypeError(f"no extension, for it has no method incoming: {extension!r}")
+    patterns = getattr(extension, "channels", ())
+    if isinstance(patterns, str) or not all(
+        channels.is_name(pattern) or channels.is_pattern(pattern)
+        for pattern in patterns
+    ):
+        raise TypeError(f'channels must be like ("/meta/**",), not {patterns!r}')
 
 
 class Pipeline:
@@ -91,7 +113,9 @@ class Pipeline:
             try:
                 outcome: object = step(message, request)
             except Exception:
-                return _failed(original)
+                return _failed(original, Failure())
+            if isinstance(outcome, CoroutineType):
+                outcome = Deferred.fromCoroutine(outcome)
             if isinstance(outcome, Deferred):
                 return self._later(outcome, original, request, index + 1)
             if outcome is not None and not isinstance(outcome, dict):
@@ -111,9 +135,8 @@ class Pipeline:
                 return _wrong(original, message)
             return self._run(message, request, following)
 
-        def failed(failure: Any) -> Message:
-            _log.failure("An extension failed", failure)
-            return _refused(original)
+        def failed(failure: Failure) -> Message:
+            return _failed(original, failure)
 
         return outcome.addCallbacks(succeeded, failed)
 
@@ -127,14 +150,27 @@ def _wants(patterns: Sequence[str] | None, channel: object) -> bool:
     return any(pattern in names for pattern in patterns)
 
 
-def _failed(message: Message) -> Message:
-    _log.failure("An extension failed")
+def _failed(message: Message, failure: Failure) -> Message:
+    _log.failure(
+        "An extension failed on a message to {channel!r}",
+        failure,
+        channel=_channel_of(message),
+    )
     return _refused(message)
 
 
 def _wrong(message: Message, outcome: object) -> Message:
-    _log.error("An extension gave back {outcome!r}, no message", outcome=outcome)
+    _log.error(
+        "An extension gave back {outcome!r}, no message, for one to {channel!r}",
+        outcome=outcome,
+        channel=_channel_of(message),
+    )
     return _refused(message)
+
+
+def _channel_of(message: Message) -> str:
+    """Name the channel for the log: it may be anything, and long."""
+    return str(message.get("channel"))[: channels.MAX_LENGTH]
 
 
 def _refused(message: Message) -> Message:

@@ -65,7 +65,7 @@ class Request(Protocol):
 
     @property
     def peer(self) -> str:
-        """Address of the other end of the connection, without its port."""
+        """Address of the other end, without its port; "" for a Unix socket."""
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -48,14 +48,21 @@ class Origins:
     pages that have none (files, sandboxed frames).  The empty list, the
     default, admits the service's own pages only.
 
-    :raises ValueError: for an item that is none of these.
+    ``hosts`` are the names that the service has (``www.example.com``); the port
+    does not matter.  With none, it has every name by which it is asked, so that
+    a page whose name is pointed at it would count as its own (DNS rebinding).
+
+    :raises ValueError: for an item or a host that is none of these.
     """
 
-    __slots__ = ("_any", "_exact", "_null", "_patterns", "items")
+    __slots__ = ("_any", "_exact", "_hosts", "_null", "_patterns", "hosts", "items")
 
-    def __init__(self, items: Iterable[str] = ()) -> None:
+    def __init__(self, items: Iterable[str] = (), *, hosts: Iterable[str] = ()) -> None:
         self.items = tuple(items)
         """What was given."""
+        self.hosts = tuple(hosts)
+        """Likewise."""
+        self._hosts = frozenset(_parse_name(host) for host in self.hosts)
         listed = [item.strip().lower() for item in self.items]
         self._any = "*" in listed
         self._null = "null" in listed
@@ -72,13 +79,15 @@ class Origins:
         self._patterns = tuple(patterns)
 
     def __repr__(self) -> str:
-        return f"Origins({list(self.items)!r})"
+        return f"Origins({list(self.items)!r}, hosts={list(self.hosts)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Origins) and self.items == other.items
+        return isinstance(other, Origins) and (
+            (self.items, self.hosts) == (other.items, other.hosts)
+        )
 
     def __hash__(self) -> int:
-        return hash(self.items)
+        return hash((self.items, self.hosts))
 
     def allows(self, origin: str) -> bool:
         """Tell whether ``origin``, as a browser writes it, is on the list."""
@@ -105,6 +114,10 @@ class Origins:
 
         :returns: why not, in a sentence for the operator.
         """
+        if self._hosts:
+            name = _host_name(header("host"))
+            if name not in self._hosts:
+                return _explain_host(name)
         origin = header("origin")
         site = header("sec-fetch-site")
         if origin is None:
@@ -146,6 +159,26 @@ def _explain(origin: str) -> str:
         f"Pages of {origin} may not use this service. To let them, start it with"
         f" --allow-origin {origin}"
     )
+
+
+def _explain_host(name: str | None) -> str:
+    if name is None:
+        return "The Host of this request is no host"
+    return (
+        f"This service is not named {name}. Should it be, start it with --host {name}"
+    )
+
+
+def _host_name(host: str | None) -> str | None:
+    match = None if host is None else _HOST.match(host[:_MAX_LENGTH].lower())
+    return None if match is None else match.group(1).rstrip(".")
+
+
+def _parse_name(host: str) -> str:
+    match = _HOST.match(host.strip().lower())
+    if match is None or match.group(2) is not None or len(host) > _MAX_LENGTH:
+        raise ValueError(f"not the name of a host: {host!r} (write www.example.com)")
+    return match.group(1).rstrip(".")
 
 
 def _number(port: str | None, scheme: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,18 +18,22 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
-from txbayeux.extension import Extension
+from txbayeux.extension import Extension, check
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
-from txbayeux.service.service import BACKLOG, BayeuxService, Configuration
+from txbayeux.service.listening import BACKLOG
+from txbayeux.service.options import count, option, port, seconds
+from txbayeux.service.service import BayeuxService, Configuration
 from txbayeux.service.workers import EndOfInput, Workers
 
 __all__ = ["Options", "calm_collector", "makeService"]
 
 _THRESHOLDS: Final = (50_000, 20, 20)
 _DEFAULTS: Final = Limits()
+# What no browser writes in another way.
+_MOUNT: Final = re.compile(r"(?:/|(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+)\Z")
 _SERVER: Final = ServerOptions()
 
 _EXAMPLES: Final = """
@@ -39,7 +44,7 @@ Examples:
       with TLS; --listen takes any endpoint string of Twisted's
   twistd -n bayeux --port 8000 --allow-origin https://www.example.com
       for the pages of another site
-  twistd -n bayeux --port 8001 --redis redis://127.0.0.1:6379/0
+  twistd -n --pidfile= bayeux --port 8001 --redis redis://127.0.0.1:6379/0
       as one of any number of front-ends that are one service
   twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
       with code of yours that sees each message
@@ -47,27 +52,6 @@ Examples:
       -d '{"channel": "/chat/demo", "data": {"name": "me", "text": "hello"}}'
       publishes without a client
 """
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError("must be a number of seconds, 0 or more")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("must be a whole number, 1 or more")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise ValueError("must be a port, 0 to 65535")
-    return value
 
 
 class Options(UsageOptions):
@@ -80,99 +64,89 @@ class Options(UsageOptions):
     )
 
     optParameters: Final = [
-        ["port", "p", None, "TCP port to listen on, on all interfaces", _port],
-        ["mount", "m", "/bayeux", "Path of the Bayeux URL"],
-        [
+        option(
+            "port", None, "TCP port to listen on, on all interfaces", port, short="p"
+        ),
+        option("mount", "/bayeux", "Path of the Bayeux URL", short="m"),
+        option(
             "timeout",
-            None,
             _SERVER.timeout,
             "Longest time to hold a connect, in seconds",
-            _number,
-        ],
-        [
+            seconds,
+        ),
+        option(
             "interval",
-            None,
             _SERVER.interval,
             "Time clients are told to wait between connects, in seconds",
-            _number,
-        ],
-        [
+            seconds,
+        ),
+        option(
             "session-timeout",
-            None,
             DEFAULT_SESSION_TIMEOUT,
             "How long a session lives without a connect, in seconds",
-            _number,
-        ],
-        [
+            seconds,
+        ),
+        option(
             "max-request-bytes",
-            None,
             _DEFAULTS.request_bytes,
             "Largest request body or WebSocket message, decompressed",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-batch-messages",
-            None,
             _DEFAULTS.batch_messages,
             "Most messages in one request",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-sessions",
-            None,
             _DEFAULTS.sessions,
             "Most sessions; past it, handshakes are refused",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-session-subscriptions",
-            None,
             _DEFAULTS.session_subscriptions,
             "Most subscriptions of one session",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-queue-messages",
-            None,
             _DEFAULTS.queue_messages,
             "Most messages waiting for one session; past it, it is closed",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "max-queue-bytes",
-            None,
             _DEFAULTS.queue_bytes,
             "Most bytes waiting for one session; past it, it is closed",
-            _count,
-        ],
-        [
+            count,
+        ),
+        option(
             "redis",
-            None,
             None,
             "Share sessions and messages with all front-ends on this Redis: "
             "redis://[[user]:password@]host[:port][/database], rediss: for TLS, "
             "redis+unix:///its/path, redis+sentinel://host[,host]/service",
-        ],
-        [
+        ),
+        option(
             "redis-namespace",
-            None,
             "txbayeux",
             "How the keys in Redis begin: one service, one namespace",
-        ],
-        [
+        ),
+        option(
             "workers",
-            "w",
             1,
             "Processes that share the ports, to use a machine's cores; with --redis",
-            _count,
-        ],
-        [
+            count,
+            short="w",
+        ),
+        option(
             "admin",
-            None,
             None,
             "Endpoint string to serve /health and /metrics on, for you alone: "
             "tcp:9000:interface=127.0.0.1",
-        ],
+        ),
     ]
 
     optFlags: Final = [
@@ -188,6 +162,7 @@ class Options(UsageOptions):
         self["listen"] = []
         self["adopt"] = []
         self["allow-origin"] = []
+        self["host"] = []
         self["extension"] = []
 
     def getUsage(self, width: int | None = None) -> str:
@@ -202,13 +177,17 @@ class Options(UsageOptions):
     def opt_adopt(self, descriptor: str) -> None:
         """Listen on this open TCP socket and nowhere else, as a worker does."""
         try:
-            self["adopt"].append(_count(descriptor))
+            self["adopt"].append(count(descriptor))
         except ValueError as error:
             raise UsageError(f"--adopt: {error}") from None
 
     def opt_allow_origin(self, origin: str) -> None:
         """Let in pages of this origin, like https://*.example.com; repeatable."""
         self["allow-origin"].append(origin)
+
+    def opt_host(self, name: str) -> None:
+        """Answer to this host name, like www.example.com; repeatable. All, if none."""
+        self["host"].append(name)
 
     def opt_extension(self, name: str) -> None:
         """Install what package.module:factory gives; repeatable, in order."""
@@ -228,27 +207,44 @@ class Options(UsageOptions):
             self["port"], self["listen"], self["workers"] = None, [], 1
         elif self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
-        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
-            # EventSource clients are told to connect once in --timeout only.
-            raise UsageError(
-                "--session-timeout must be longer than --timeout and --interval"
-            )
-        mount = "/" + self["mount"].strip("/")
-        if not mount.isascii() or any(character in mount for character in "?#% \t\\"):
-            raise UsageError("--mount is a plain path like /bayeux")
-        if mount in ("/health", "/static"):
-            raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
-        self["mount"] = mount
+        self._check_times_and_limits()
+        self["mount"] = _mount(self["mount"])
         try:
-            self["origins"] = Origins(self["allow-origin"])
+            self["origins"] = Origins(self["allow-origin"], hosts=self["host"])
         except ValueError as error:
-            raise UsageError(f"--allow-origin: {error}") from None
+            raise UsageError(f"--allow-origin, --host: {error}") from None
         if self["workers"] > 1 and self["redis"] is None:
             raise UsageError("--workers share their sessions: they need --redis")
         if self["workers"] > 1 and self["admin"] is not None:
             raise UsageError("--admin is one process's: it cannot be the --workers'")
         self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
+
+    def _check_times_and_limits(self) -> None:
+        if self["timeout"] == self["interval"] == 0:
+            raise UsageError(
+                "--timeout 0 needs an --interval: clients would connect without pause"
+            )
+        if self["session-timeout"] <= max(self["timeout"], self["interval"]):
+            # EventSource clients are told to connect once in --timeout only.
+            raise UsageError(
+                "--session-timeout must be longer than --timeout and --interval"
+            )
+        if self["max-queue-bytes"] < self["max-request-bytes"]:
+            raise UsageError(
+                "--max-queue-bytes must be as large as --max-request-bytes: one message"
+                " would end the sessions that it waits for"
+            )
+
+
+def _mount(path: str) -> str:
+    mount = "/" + path.strip("/")
+    segments = mount.split("/")[1:]
+    if _MOUNT.match(mount) is None or not {".", ".."}.isdisjoint(segments):
+        raise UsageError("--mount is a plain path like /bayeux")
+    if segments[0] in ("health", "static"):
+        raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
+    return mount
 
 
 def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
@@ -276,10 +272,12 @@ def _extension(name: str) -> Extension:
         # twistd looks only where packages are installed.  Last, so as to hide none.
         sys.path.append(os.getcwd())
     try:
-        return namedAny(f"{module}.{factory}")()
+        extension: Extension = namedAny(f"{module}.{factory}")()
+        check(extension)
     except Exception as error:
         # Whatever the operator's code raises, the operator should see it, and no more.
         raise UsageError(f"--extension {name}: {error!r}") from error
+    return extension
 
 
 def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
@@ -295,6 +293,8 @@ def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
         )
         if isinstance(error, ImportError):
             what += " (for TLS: pip install 'txbayeux[tls]')"
+        if endpoint.startswith("systemd:"):
+            what += " (has systemd handed over such a socket?)"
         raise SystemExit(what) from error
 
 

@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import GzipEncoderFactory, Request, Site
 from twisted.web.static import Data
 
 from txbayeux.adapter.front import Front
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import BoundedRequest, bounded_request
+from txbayeux.limits import Limits
 from txbayeux.response import Response
 
 from .sockets import TEXT, frame, upgrade
@@ -142,18 +145,51 @@ class _Site(Site):
 
 
 class _Request(Request):
-    def process(self) -> None:
-        super().process()
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        super().requestReceived(command, path, version)
 
 
-def test_so_is_a_site_of_somebodys_own_kind() -> None:
-    for kind, options in ((_Site, {}), (Site, {"requestFactory": _Request})):
-        service = Nested()
-        service.door = service.site = kind(
-            service.site.resource, reactor=service.clock, **options
-        )
-        service.site.startFactory()
-        assert not is_adopted(service.poll())
+class _Bounded(BoundedRequest):
+    def getClientAddress(self) -> Any:
+        return super().getClientAddress()
+
+
+class _Channel(HTTPChannel):
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+
+
+class _SiteOfChannels(Site):
+    protocol = _Channel
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (_Site, {}),
+        (_SiteOfChannels, {}),
+        (Site, {"requestFactory": _Request}),
+        (Site, {"requestFactory": _Bounded}),
+    ],
+)
+def test_so_is_a_site_of_somebodys_own_kind(kind: Any, options: dict[str, Any]) -> None:
+    service = Nested()
+    service.door = service.site = kind(
+        service.site.resource, reactor=service.clock, **options
+    )
+    service.site.startFactory()
+    assert not is_adopted(service.poll())
+
+
+def test_a_site_whose_requests_are_bounded_as_ours_are_may_be() -> None:
+    service = Nested()
+    service.door = service.site = Site(
+        service.site.resource,
+        reactor=service.clock,
+        requestFactory=bounded_request(Limits()),
+    )
+    service.site.startFactory()
+    assert is_adopted(service.poll())
 
 
 def test_a_site_without_a_time_limit_keeps_its_connections() -> None:

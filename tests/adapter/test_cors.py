@@ -1,4 +1,5 @@
 import pytest
+from twisted.logger import LogEvent, formatEvent
 
 from txbayeux.origins import Origins
 
@@ -101,6 +102,19 @@ def test_two_origins_are_no_origin() -> None:
     service = Service(origins=Origins(["*"]))
     answer = service.post([1], origin=f"{LISTED}\r\nOrigin: {LISTED}")
     assert answer.code == 403
+
+
+def test_the_operator_is_told_too_once_for_each(log: list[LogEvent]) -> None:
+    service = Service(origins=ORIGINS)
+    for origin in ["https://b.example"] * 3 + ["https://c.example\x85x: y"]:
+        assert service.post([1], origin=origin).code == 403
+    said = [formatEvent(event) for event in log]
+    assert len(said) == 2
+    assert said[0].endswith("--allow-origin https://b.example")
+    assert "c.example" not in said[1]  # which is no origin, but could be anything
+    for number in range(1000):
+        service.post([1], origin=f"https://{number}.example")
+    assert len(log) == 100
 
 
 def test_the_service_s_own_page_passes_with_nothing_listed() -> None:

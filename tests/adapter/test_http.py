@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from txbayeux.adapter.site import _DRAIN
+from txbayeux.adapter.site import _DRAIN, REQUEST_TIME
 from txbayeux.limits import Limits
+from txbayeux.response import Response
 
 from .support import Answer, Service, request
 
@@ -55,6 +57,59 @@ def test_a_request_byte_by_byte() -> None:
     for byte in request("POST", body=b"[1]"):
         transport.protocol.dataReceived(bytes([byte]))
     assert Answer(transport.value()).json() == [{"echo": 1}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /bay",
+        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nX: ",
+        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n[",
+        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"999\r\n[",
+        b"GET /health?",
+    ],
+)
+def test_a_request_that_drips_in_is_cut(data: bytes) -> None:
+    service = Service()
+    transport = service.send(data)
+    for _ in range(6):
+        service.clock.advance(50)
+        assert transport.value() == b""
+        transport.protocol.dataReceived(b"x")
+    service.clock.advance(1)
+    transport.protocol.dataReceived(b"x")
+    assert Answer(transport.take()).code == 408
+    assert transport.disconnecting
+    transport.protocol.dataReceived(b"x\r\n\r\n")
+    assert transport.value() == b""
+    assert service.processor.requests == []
+
+
+def test_each_request_of_a_connection_has_its_own_time() -> None:
+    service = Service()
+    transport = service.wire()
+    half, rest = request("POST", body=b"[1]")[:-2], b"1]"
+    transport.protocol.dataReceived(half)
+    for _ in range(20):
+        service.clock.advance(40)
+        transport.protocol.dataReceived(rest + half)
+        assert Answer(transport.take()).code == 200
+
+
+def test_what_comes_behind_a_held_request_does_not_count_yet() -> None:
+    service = Service()
+    waiting: Deferred[Response] = Deferred()
+    service.processor.answers.append(waiting)
+    data = request("POST", body=b"[1]")
+    transport = service.send(data + data[:9])
+    service.clock.advance(REQUEST_TIME + 1)
+    transport.protocol.dataReceived(data[9:12])
+    waiting.callback(Response([1]))
+    assert Answer(transport.take()).code == 200
+    service.clock.advance(50)
+    transport.protocol.dataReceived(data[12:])
+    assert Answer(transport.take()).code == 200
 
 
 def test_a_declared_length_past_the_limit_is_refused_before_it_is_read() -> None:

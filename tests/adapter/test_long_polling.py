@@ -1,11 +1,10 @@
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from txbayeux.limits import Limits
 from txbayeux.response import Response
@@ -286,14 +285,6 @@ def test_half_a_request_is_cut_by_the_idle_timeout() -> None:
     assert transport.disconnecting
     transport.sever()
     assert service.processor.requests == []
-
-
-@pytest.fixture
-def log() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 def test_an_answer_that_cannot_be_written_is_an_error_of_ours(

@@ -76,9 +76,10 @@ def test_what_is_no_origin_is_said_at_once(item: str) -> None:
 
 
 def test_it_is_a_value() -> None:
+    assert Origins(hosts=["a"]) != Origins()
     assert Origins(["*"]) == Origins(["*"]) != Origins()
     assert {Origins(["*"]): 1}[Origins(["*"])] == 1
-    assert repr(Origins(["null"])) == "Origins(['null'])"
+    assert repr(Origins(["null"])) == "Origins(['null'], hosts=[])"
 
 
 def test_programs_pass() -> None:
@@ -140,6 +141,50 @@ def test_an_extension_s_request_needs_its_origin_listed() -> None:
     origin = "chrome-extension://abcdefgh"
     assert judge(Origins(), origin=origin, sec_fetch_site="none") is not None
     assert judge(Origins([origin]), origin=origin, sec_fetch_site="none") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "passes"),
+    [
+        ("www.example.com", True),
+        ("WWW.example.com:8000", True),
+        ("www.example.com.", True),
+        ("[::1]:8000", True),
+        ("example.com", False),
+        ("evil.example", False),
+        ("www.example.com.evil.example", False),
+        ("www.example.com, evil.example", False),
+        ("www.example.com:8000:1", False),
+        ("", False),
+        ("a" * 600, False),
+    ],
+)
+def test_who_names_the_hosts_refuses_all_others(host: str, passes: bool) -> None:
+    origins = Origins(["https://a.example"], hosts=["www.Example.com", "[::1]"])
+    for headers in (
+        {},
+        {"origin": "https://a.example"},
+        {"sec_fetch_site": "same-origin"},
+    ):
+        assert (judge(origins, host=host, **headers) is None) is passes
+    assert origins.refusal({}.get, False) is not None
+
+
+def test_a_name_that_is_pointed_at_the_service_is_not_its_own() -> None:
+    rebound = {"host": "evil.example", "origin": "http://evil.example"}
+    assert judge(Origins(), **rebound) is None
+    said = judge(Origins(hosts=["localhost"]), **rebound)
+    assert said is not None
+    assert "--host evil.example" in said
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "a b", "http://a.example", "a.example:80", "a.example/", "*", "a" * 600],
+)
+def test_what_is_no_host_is_said_at_once(host: str) -> None:
+    with pytest.raises(ValueError, match="host"):
+        Origins(hosts=[host])
 
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64)"

@@ -1,9 +1,11 @@
 import gc
 import json
 import weakref
+from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone
+from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 
@@ -168,7 +170,7 @@ def test_a_connection_inside_another_protocol() -> None:
     # As with TLS, whose protocol wraps the one of HTTP.
     service = Service()
     transport = Transport()
-    wrapper = WrappingFactory(service.site).buildProtocol(transport.getPeer())
+    wrapper = WrappingFactory(service.door).buildProtocol(transport.getPeer())
     assert wrapper is not None
     transport.protocol = wrapper
     wrapper.makeConnection(transport)
@@ -178,3 +180,23 @@ def test_a_connection_inside_another_protocol() -> None:
     assert transport.take() == b"\x81\x02[]"
     wrapper.connectionLost(Failure(ConnectionDone()))
     assert len(service.processor.detached) == 1
+
+
+def test_a_proxy_tells_who_its_client_is() -> None:
+    service = Service()
+    transport = Transport()
+    wrapper: Any = proxyEndpoint(Listening()).listen(service.door)
+    transport.protocol = wrapper.buildProtocol(transport.getPeer())
+    transport.protocol.makeConnection(transport)
+    transport.protocol.dataReceived(b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 80\r\n")
+    transport.protocol.dataReceived(request("POST", body=b"[1]"))
+    transport.protocol.dataReceived(upgrade() + frame(TEXT, b"[2]"))
+    peers = [source and source.peer for _, source, _ in service.processor.requests]
+    assert peers == ["203.0.113.9"] * 2
+
+
+class Listening:
+    """An endpoint that gives the factory it is to listen with."""
+
+    def listen(self, factory: Any) -> Any:
+        return factory

@@ -107,6 +107,15 @@ def test_parts_too_large_together() -> None:
     assert_refused(service, client, 1009)
 
 
+def test_empty_parts_without_end() -> None:
+    service = Service(limits=LIMITS)
+    client = Client(service)
+    client.raw(frame(0x01, b"[1") + frame(0x00, b"") * 900)
+    assert client.closed_with() is None
+    client.raw(frame(0x00, b"") * 100)
+    assert_refused(service, client, 1009)
+
+
 def test_what_follows_a_broken_frame_is_not_looked_at() -> None:
     service = Service(limits=LIMITS)
     client = Client(service)

@@ -1,6 +1,7 @@
 """The doors before the real server and the memory engine."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +19,9 @@ from .test_eventsource import chunks, open_stream
 class Real(Service):
     """A service whose processor is the real one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *extensions: object) -> None:
         super().__init__()
-        self.server = Server(MemoryEngine(self.clock))
+        self.server = Server(MemoryEngine(self.clock), extensions=extensions)
         self.server.start()
         self.resource = BayeuxResource(self.server, self.clock)
         self.site.resource.putChild(b"bayeux", self.resource)
@@ -126,6 +127,44 @@ def test_a_socket_that_closes_leaves_the_session_alive(service: Real) -> None:
     transport = service.send(poll(session))
     service.clock.advance(0)
     assert Answer(transport.value()).json()[0] == {"channel": "/a", "data": 1}
+
+
+class Looking:
+    """An extension for which each message is written anew."""
+
+    def outgoing(self, message: Any, request: object) -> Any:
+        return message
+
+
+@pytest.mark.parametrize("extensions", [(), (Looking(),)], ids=["plain", "extended"])
+@pytest.mark.parametrize("kind", ["websocket", "eventsource"])
+def test_who_says_its_last_words_takes_no_message_along(
+    kind: str, extensions: tuple[object, ...]
+) -> None:
+    service = Real(*extensions)
+    session = service.handshake()
+    service.subscribe(session)
+    service.publish(1)
+    service.publish(2)
+    ours, theirs = socket.socketpair()
+    theirs.close()  # which the reactor reads only in its next turn
+    if kind == "websocket":
+        client = Client(service)
+        transport: Any = client.transport
+        transport.getHandle = lambda: ours
+        client.send([connect(session, kind)])
+    else:
+        transport = service.wire()
+        transport.getHandle = lambda: ours
+        data = request(path=f"/bayeux/{session}", accept="text/event-stream")
+        transport.protocol.dataReceived(data)
+    service.clock.advance(0)
+    service.clock.advance(0)
+    assert b'"data"' not in transport.value()
+    transport.sever()
+    ours.close()
+    answer = service.post(connect(session, advice={"timeout": 0}))
+    assert [item["data"] for item in answer.json() if "data" in item] == [1, 2]
 
 
 def test_a_peer_that_does_not_keep_up_gets_the_rest_later(service: Real) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.message import Message
 from txbayeux.testing import FakeRequest
@@ -76,6 +78,37 @@ def test_the_following_extensions_see_a_refused_message() -> None:
     assert world.send({"channel": "/a", "data": 1})[0]["successful"]
 
 
+def test_one_that_gives_its_answer_a_time_refuses_when_it_is_up() -> None:
+    world: World = World(
+        incoming(lambda m, _: Deferred().addTimeout(5, world.clock), "/slow"),
+    )
+    refused, passed = world.ask(
+        {"channel": "/slow", "data": 1}, {"channel": "/a", "data": 1}
+    )
+    assert refused["error"].startswith("500:")
+    assert passed["successful"]
+
+
+def test_one_may_be_written_with_async() -> None:
+    class Asking:
+        async def incoming(self, message: Message, request: Any) -> Message | None:
+            await deferLater(world.clock, 1)
+            if message["data"] == "raise":
+                raise RuntimeError
+            return {**message, "data": [message["data"]]} if message["data"] else None
+
+        async def outgoing(self, message: Message, request: Any) -> Message:
+            return {**message, "ext": {"seen": True}}
+
+    world = World(Asking())
+    local: list[Message] = []
+    world.server.client().subscribe("/a", local.append)
+    replies = world.ask(*({"channel": "/a", "data": data} for data in (1, 0, "raise")))
+    assert [reply["successful"] for reply in replies] == [True, False]
+    assert all(reply["ext"] == {"seen": True} for reply in replies)
+    assert [message["data"] for message in local] == [[1]]
+
+
 @pytest.mark.parametrize(
     "outcome", [1, "text", [], [{"channel": "/a"}], True, object(), succeed(7)]
 )
@@ -94,9 +127,16 @@ def test_one_that_raises_fails_its_message_alone(how: str) -> None:
         return fail(RuntimeError("secret"))
 
     world = World(incoming(bad, "/bad"))
-    replies = world.send({"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1})
+    with capturedLogs() as log:
+        replies = world.send(
+            {"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1}
+        )
     assert replies[0]["error"] == "500::Internal server error"
     assert replies[1]["successful"]
+    assert [formatEvent(event) for event in log] == [
+        "An extension failed on a message to '/bad'"
+    ]
+    assert log[0]["log_failure"].check(RuntimeError)
 
 
 def test_messages_of_a_request_wait_for_one_another() -> None:
@@ -299,3 +339,25 @@ def test_extensions_need_not_expect_a_message_without_a_channel(wrong: Any) -> N
     [reply] = world.send(wrong)
     assert reply["error"].startswith("400:")
     assert seen == []
+
+
+class Misspelled:
+    def incomming(self, message: Message, request: Any) -> None:
+        """Would refuse everything."""
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        None,
+        "text",
+        Misspelled(),
+        type("", (), {"incoming": None})(),
+        incoming(put("error", "403::No"), *"/meta/**"),  # a text is a sequence, too
+        incoming(put("error", "403::No"), "/meta/*/x"),
+        type("", (), {"incoming": put("error", "403::No"), "channels": "/meta/**"})(),
+    ],
+)
+def test_one_that_would_never_be_called_is_refused(extension: Any) -> None:
+    with pytest.raises(TypeError, match=r"extension|channels"):
+        World(extension)

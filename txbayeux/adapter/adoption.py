@@ -16,6 +16,7 @@ from twisted.web.server import Request, Site
 
 from txbayeux.adapter.front import FrontFactory
 from txbayeux.adapter.head import is_poll
+from txbayeux.adapter.site import BoundedRequest, OwnChannel
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Adoption", "adopt"]
 
 _NAME: Final = re.compile(rb"[A-Za-z0-9._~\-]+\Z")  # the same in a URL
+_HARMLESS: Final = {"__module__", "__doc__", "max_bytes"}  # of bounded_request()
 
 
 class Adoption:
@@ -72,8 +74,8 @@ class Adoption:
         if not (
             type(site).buildProtocol is Site.buildProtocol
             and type(site).getResourceFor is Site.getResourceFor
-            and type(request).process is Request.process
-            and type(request).render is Request.render
+            and _adds_nothing(type(request), (Request, BoundedRequest))
+            and _adds_nothing(type(request.channel), (HTTPChannel, OwnChannel))
         ):
             return False
         node: Any = site.resource
@@ -87,6 +89,20 @@ class Adoption:
             node = node.children.get(name)
         plain: IResource = self._resource
         return node is plain
+
+
+def _adds_nothing(kind: type, known: tuple[type, type]) -> bool:
+    """Tell whether a class does as one that is known does.
+
+    Whatever its author has overridden, be it to count requests or to refuse some,
+    would not be called any more.
+    """
+    for base in kind.__mro__:
+        if base in known:
+            return True
+        if not vars(base).keys() <= _HARMLESS:
+            return False
+    return False
 
 
 def adopt(channel: Any, fronts: FrontFactory) -> None:

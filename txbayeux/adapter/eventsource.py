@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.adapter.exchange import refuse
+from txbayeux.adapter.exchange import closing_probe, refuse
 from txbayeux.adapter.request import HttpRequest
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
@@ -45,7 +45,7 @@ class EventStream:
         self.writable = True
         self._request = request
         self._streams = streams
-        self._open = True
+        self._open = self._fresh = True
         source = HttpRequest(
             "eventsource", request.getClientAddress(), request.requestHeaders
         )
@@ -56,6 +56,13 @@ class EventStream:
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Write one event with these messages."""
+        if self._fresh:
+            # The request may have come with the end of its connection.
+            self._fresh = False
+            if closing_probe(self._request.transport)():
+                # An outlet knows by itself what has not been written.
+                self._leave(entries if self.outlet is self else ())
+                return
         self._begin()
         self._request.write(self._streams.event(entries))
 
@@ -135,10 +142,10 @@ class EventStream:
         if self._open:
             self._leave()
 
-    def _leave(self) -> None:
+    def _leave(self, unsent: Sequence[Entry] = ()) -> None:
         self._open = self.writable = False
         self._streams.discard(self)
-        self._streams.server.detach(self.outlet)
+        self._streams.server.detach(self.outlet, unsent)
 
 
 class EventStreams:

@@ -11,6 +11,7 @@ A poll costs 25 µs here where it costs 90 in ``twisted.web``.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import (
@@ -32,6 +33,7 @@ from txbayeux.adapter.exchange import Exchange, closing_probe, refuse
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
+from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
 from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
@@ -59,7 +61,6 @@ class Front(Protocol):
     persistent = True
     """Whether the connection goes on after the present answer."""
     secure = False
-    address: IAddress
 
     _pending: Poll | Exchange | None = None  # what waits for its answer
     _exchange: Exchange | None = None
@@ -70,6 +71,7 @@ class Front(Protocol):
     _parting = False
     _stuck = False  # the peer does not read what is written to it
     _heard = 0.0  # when something went on here the last time
+    _begun = 0.0  # when the request that is still coming did
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -82,10 +84,15 @@ class Front(Protocol):
             transport.setTcpNoDelay(True)
         self._has_closed = closing_probe(transport)
         self.secure = ISSLTransport(transport, None) is not None
-        self.address = transport.getPeer()
         transport.registerProducer(self, True)
         self._heard = self.factory.seconds()
         self.factory.opened(self)
+
+    @cached_property
+    def address(self) -> IAddress:
+        """Where requests come from; where a proxy tells (PROXY), it does so first."""
+        address: IAddress = self.transport.getPeer()
+        return address
 
     def dataReceived(self, data: bytes) -> None:
         """Read what the client sent."""
@@ -102,6 +109,12 @@ class Front(Protocol):
             self._serve(last, data[last.size :])
             return
         self._heard = self.factory.seconds()
+        if not self._size:
+            self._begun = self._heard
+        elif self._pending is None and self._heard - self._begun > REQUEST_TIME:
+            self.transport.write(TOO_SLOW)
+            self._part()
+            return
         self._parts.append(data)
         self._size += len(data)
         if self._pending is not None:
@@ -227,7 +240,7 @@ class Front(Protocol):
     def done(self) -> None:
         """Hear that a request has been answered."""
         self._pending = None
-        self._heard = self.factory.seconds()
+        self._heard = self._begun = self.factory.seconds()
         if not self.persistent:
             self._part()
         elif self._size:
@@ -343,6 +356,10 @@ class FrontFactory(Factory):
     def stopFactory(self) -> None:
         """Hear that nobody does any more."""
         self.site.doStop()
+
+    def logPrefix(self) -> str:
+        """Give the name under which the log says where it listens."""
+        return "Bayeux"
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Make the protocol of a new connection."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -39,6 +40,10 @@ _ALLOWED_HEADERS: Final = (
     "Accept, Authorization, Content-Type, Pragma, X-Requested-With"
 )
 _PREFLIGHT_AGE: Final = b"86400"  # seconds; Faye's
+_MOST_TOLD: Final = 100
+"""Different refusals that are logged, once each: anybody can make up more."""
+
+_log: Final = Logger()
 
 
 @implementer(IResource)
@@ -90,6 +95,7 @@ class BayeuxResource:
         self._origins = origins or Origins()
         self._script = None if client_script is None else ClientScript(client_script)
         self._stopping = False
+        self._told: set[str] = set()
         self.processor: Processor | None = server
         """What polls are handed to; None once the service stops."""
         self._adoption = None
@@ -167,6 +173,7 @@ class BayeuxResource:
             return self._script.render(request)
         refusal = self._refusal(request)
         if refusal is not None:
+            self._tell(refusal)
             return refuse(request, 403, refusal)
         self._share(request)
         handle = {
@@ -180,6 +187,12 @@ class BayeuxResource:
             return refuse(request, 400, str(error))
         except TooLarge as error:
             return refuse(request, 413, str(error))
+
+    def _tell(self, refusal: str) -> None:
+        """Log it, once: no browser shows a page why its socket was refused."""
+        if refusal not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(refusal)
+            _log.warn("Refused: {refusal}", refusal=refusal)
 
     # The doors
 

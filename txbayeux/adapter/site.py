@@ -17,24 +17,45 @@ from twisted.web.server import Request, Site
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 
-__all__ = ["BoundedRequest", "OwnSite", "bounded_request"]
+__all__ = [
+    "REQUEST_TIME",
+    "TOO_SLOW",
+    "BoundedRequest",
+    "OwnChannel",
+    "OwnSite",
+    "bounded_request",
+]
 
-_BODY: Final = b"The body of this request is too large\n"
-_REFUSAL: Final = (
-    b"HTTP/1.1 413 Request Entity Too Large\r\n"
-    b"Connection: close\r\n"
-    b"Content-Type: text/plain; charset=utf-8\r\n"
-    b"X-Content-Type-Options: nosniff\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+REQUEST_TIME: Final = 300.0
+"""Seconds in which a request must have come whole, however slowly (Node's figure).
+
+Without it one who sends a byte now and then would hold a connection for ever.
+"""
+
+
+def _final(status: bytes, why: bytes) -> bytes:
+    """Write an answer that ends the connection."""
+    return (
+        b"HTTP/1.1 %s\r\n"
+        b"Connection: close\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"X-Content-Type-Options: nosniff\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (status, len(why), why)
+    )
+
+
+_TOO_LARGE: Final = _final(
+    b"413 Request Entity Too Large", b"The body of this request is too large\n"
 )
-_LINE: Final = b"The URL or a header of this request is too long\n"
-_LINE_REFUSAL: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Connection: close\r\n"
-    b"Content-Type: text/plain; charset=utf-8\r\n"
-    b"X-Content-Type-Options: nosniff\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(_LINE), _LINE)
+_TOO_LONG: Final = _final(
+    b"431 Request Header Fields Too Large",
+    b"The URL or a header of this request is too long\n",
 )
+TOO_SLOW: Final = _final(
+    b"408 Request Timeout", b"The rest of this request did not come in time\n"
+)
+"""The answer to a request that took longer than :data:`REQUEST_TIME` to come."""
+
 _DRAIN: Final = 8 * 1024 * 1024
 """Bytes of a refused body that are read and dropped before the connection is cut.
 
@@ -79,7 +100,7 @@ class BoundedRequest(Request):
     def _refuse(self) -> None:
         self._refused = True
         self.content = BytesIO()
-        self.channel.write(_REFUSAL)
+        self.channel.write(_TOO_LARGE)
         if self.requestHeaders.hasHeader(b"Expect"):
             # It has sent nothing yet, and will not without a "100 Continue".
             self.requestHeaders.removeHeader(b"Expect")
@@ -92,21 +113,42 @@ def bounded_request(limits: Limits) -> type[BoundedRequest]:
     return cast("type[BoundedRequest]", bounded)
 
 
-class _Channel(HTTPChannel):
-    """Answers a line past the limit (16 KiB) instead of hanging up on it."""
+class OwnChannel(HTTPChannel):
+    """Answers what is too long (a line of 16 KiB) or too slow, and hangs up."""
 
     transport: Any
     _refused = False
+    _begun: float | None = None  # when the request that is still coming did
 
     def dataReceived(self, data: bytes) -> None:
         """Read what the client sent, unless it has been told to go."""
-        if not self._refused:
-            HTTPChannel.dataReceived(self, data)
+        if self._refused:
+            return
+        now = self.factory.reactor.seconds()
+        if self._begun is None or self._handlingRequest:
+            self._begun = now
+        elif now - self._begun > REQUEST_TIME:
+            self._refuse(TOO_SLOW)
+            return
+        HTTPChannel.dataReceived(self, data)
+
+    def allContentReceived(self) -> None:
+        """Hear that a request has come whole."""
+        self._begun = None
+        HTTPChannel.allContentReceived(self)
+
+    def requestDone(self, request: Request) -> None:
+        """Hear that a request is answered: what came behind it begins to count now."""
+        self._begun = None
+        HTTPChannel.requestDone(self, request)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse: twisted.web would leave a JSON-P client without a word."""
+        self._refuse(_TOO_LONG)
+
+    def _refuse(self, answer: bytes) -> None:
         self._refused = True
-        self.transport.write(_LINE_REFUSAL)
+        self.transport.write(answer)
         HTTPChannel.loseConnection(self)
 
 
@@ -114,10 +156,11 @@ class OwnSite(Site):
     """A site whose requests are bounded, and that keeps no access log.
 
     :param timeout: seconds that a connection may be idle between requests, or
-        stay silent in the middle of one.  It does not cut held connects.
+        stay silent in the middle of one; see :data:`REQUEST_TIME` for one that
+        comes slowly.  Neither cuts held connects.
     """
 
-    protocol: Any = _Channel
+    protocol: Any = OwnChannel
     displayTracebacks = False
     noisy = False
 
@@ -136,6 +179,10 @@ class OwnSite(Site):
     def acceptableProtocols(self) -> list[bytes]:
         """Offer no HTTP/2, which Site does where it can: a WebSocket needs HTTP/1.1."""
         return [b"http/1.1"]
+
+    def logPrefix(self) -> str:
+        """Give the name under which the log says where it listens."""
+        return "Web site"
 
     def log(self, request: object) -> None:
         """Write nothing."""

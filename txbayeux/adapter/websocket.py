@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txbayeux.adapter.codec import TooLarge, read
+from txbayeux.adapter.exchange import closing_probe
 from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import copy_own
@@ -99,6 +100,7 @@ class Socket(WebSocketServerProtocol):
     _draining = False
     _prompt = False  # whether what is written now should not wait for more
     _silent = 0
+    _spoke = False  # since something was sent to it
     _farewell: int | None = None
     _linger: DelayedCall | None = None
     _backlog: deque[list[Any]] | None = None
@@ -129,6 +131,7 @@ class Socket(WebSocketServerProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Read what the peer sent."""
         self._silent = 0
+        self._spoke = True
         if (
             self.state == self.STATE_OPEN
             and self.current_frame is None
@@ -157,6 +160,10 @@ class Socket(WebSocketServerProtocol):
         self.factory.closed(self)
 
     # What the peer says
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """Hear of a part of a message; an empty one counts too, as it is kept."""
+        super().onMessageFrameBegin(length or 1)
 
     def onMessageEnd(self) -> None:
         """Hear that a message is complete."""
@@ -247,6 +254,14 @@ class Socket(WebSocketServerProtocol):
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Write messages, each in a frame of its own."""
+        if self._spoke:
+            # Its last words may have come with the end of the connection, of which
+            # only the kernel knows yet.
+            self._spoke = False
+            if closing_probe(self.transport)():
+                # An outlet knows by itself what has not been written.
+                self._part(entries if self.outlet is self else ())
+                return
         if self._perMessageCompress is None:
             write_now(self.transport, self.factory.frames.joined(entries))
         else:
@@ -333,7 +348,7 @@ class Socket(WebSocketServerProtocol):
         if self.state == self.STATE_OPEN:
             self.sendCloseFrame(code=self._farewell)
 
-    def _part(self) -> None:
+    def _part(self, unsent: Sequence[Entry] = ()) -> None:
         """Have nothing more to do with the server."""
         if not self._parted:
             self._parted = True
@@ -341,7 +356,7 @@ class Socket(WebSocketServerProtocol):
             if linger is not None and linger.active():
                 linger.cancel()
             self.writable = False
-            self.factory.processor.detach(self.outlet)
+            self.factory.processor.detach(self.outlet, unsent)
             del self.outlet  # often the socket itself: a cycle less to collect
             held, self._held = self._held, ()
             for waiting in held:

@@ -393,4 +393,3 @@ class Hub:
         self.totals["expired"] += 1
         self._expired(session)
         return None
-

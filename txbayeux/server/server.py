@@ -26,7 +26,7 @@ from txbayeux.errors import (
     wrong_parameter,
 )
 from txbayeux.events import Disconnected, Events, Reason
-from txbayeux.extension import Extension, Pipeline
+from txbayeux.extension import Extension, Pipeline, check
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
 from txbayeux.response import Processor, Response
@@ -81,6 +81,7 @@ class Server:
     It is the :class:`~txbayeux.interfaces.SessionObserver` of its engine.
 
     :param extensions: see :mod:`txbayeux.extension`; in this order, both ways.
+    :raises TypeError: for one that is none.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Server:
         options: ServerOptions | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
+        for extension in extensions:
+            check(extension)
         self.events = Events()
         self.options = options or ServerOptions()
         self._core = Core(

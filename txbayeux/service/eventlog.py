@@ -32,7 +32,7 @@ def log_events(events: Events) -> None:
         _log.info(
             "{session} handshake from {peer} over {transport}",
             session=_short(event.session_id),
-            peer=request.peer if request else "this process",
+            peer=(request.peer or "a Unix socket") if request else "this process",
             transport=request.transport if request else "in-process",
         )
 

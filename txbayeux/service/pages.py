@@ -18,6 +18,24 @@ from txbayeux.message import encode
 
 __all__ = ["ChatPage", "Health", "Metrics", "client_script", "static_files"]
 
+_MEANINGS: Final = {
+    "sessions": "Sessions that are held",
+    "subscriptions": "Subscriptions of these sessions",
+    "held": "Connects that wait for messages",
+    "streams": "Sessions whose messages go to a WebSocket or an EventSource",
+    "queued_messages": "Messages that wait, counted for each session",
+    "queued_bytes": "Bytes of these messages, counted likewise",
+    "published_total": "Messages that were accepted and handed out",
+    "delivered_total": "Messages handed to connections, counted for each session",
+    "expired_total": "Sessions that did not connect in time",
+    "overflowed_total": "Sessions ended past a limit of their queue",
+    "refused_total": "Handshakes refused for want of room",
+    "pending": "Commands that Redis has not answered",
+    "gaps_total": "Sessions told to handshake anew: the log had lost theirs",
+    "epochs_total": "Times that another log than before was found in Redis",
+}
+"""What the numbers of the engines are; see docs/reference/service.md."""
+
 _HOST: Final = re.compile(rb"[A-Za-z0-9.-]{1,255}\Z")
 
 
@@ -110,6 +128,8 @@ class Metrics(Resource):
         request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
         lines = []
         for name, value in sorted(self._statistics().items()):
+            if name in _MEANINGS:
+                lines.append(f"# HELP txbayeux_{name} {_MEANINGS[name]}\n")
             kind = "counter" if name.endswith("_total") else "gauge"
             lines.append(f"# TYPE txbayeux_{name} {kind}\ntxbayeux_{name} {value}\n")
         return "".join(lines).encode()

@@ -26,6 +26,7 @@ from txbayeux.interfaces import Engine
 from txbayeux.origins import Origins
 from txbayeux.server import Server, ServerOptions
 from txbayeux.service.eventlog import log_events
+from txbayeux.service.listening import in_words, with_backlog
 from txbayeux.service.pages import (
     ChatPage,
     Health,
@@ -34,13 +35,7 @@ from txbayeux.service.pages import (
     static_files,
 )
 
-__all__ = ["BACKLOG", "LAST_WORDS", "BayeuxService", "Configuration"]
-
-BACKLOG: Final = 4096
-"""Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
-
-The kernel's bound (Linux: net.core.somaxconn) is 4096 too.
-"""
+__all__ = ["LAST_WORDS", "BayeuxService", "Configuration"]
 
 LAST_WORDS: Final = 0.1
 """Seconds between the last answers and the end of the process."""
@@ -112,7 +107,7 @@ class BayeuxService(MultiService):
             most=options.limits.request_bytes,
         )
         for endpoint in configuration.endpoints:
-            port_service(_with_backlog(endpoint), front, reactor).setServiceParent(self)
+            port_service(with_backlog(endpoint), front, reactor).setServiceParent(self)
         for descriptor in configuration.adopted:
             adopted = AdoptedStreamServerEndpoint(reactor, descriptor, AF_INET)
             StreamServerEndpointService(adopted, front).setServiceParent(self)
@@ -120,13 +115,19 @@ class BayeuxService(MultiService):
             admin = OwnSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
+    def privilegedStartService(self) -> None:
+        """Listen, while that is allowed on ports below 1024."""
+        with in_words():
+            super().privilegedStartService()
+
     def startService(self) -> None:
         """Start the engine, then listen."""
         _log.info("{files} files at most: that many connections", files=_raise_files())
         self.server.start().addErrback(
             lambda failure: _log.failure("The engine did not start", failure)
         )
-        super().startService()
+        with in_words():
+            super().startService()
 
     def stopService(self) -> Deferred[Any]:
         """Stop listening, answer held connects, close sockets, stop the engine."""
@@ -170,13 +171,3 @@ def _raise_files() -> int:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
-
-
-def _with_backlog(endpoint: str) -> str:
-    kind = endpoint.partition(":")[0]
-    if (
-        kind in ("tcp", "tcp6", "ssl", "unix", "haproxy")
-        and ":backlog=" not in endpoint
-    ):
-        return f"{endpoint}:backlog={BACKLOG}"
-    return endpoint

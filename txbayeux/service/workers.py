@@ -21,6 +21,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txbayeux.service.listening import in_words
+
 __all__ = ["RESTART_DELAY", "STOP_TIMEOUT", "EndOfInput", "Workers", "listen"]
 
 RESTART_DELAY: Final = 1.0
@@ -124,13 +126,18 @@ class Workers(Service):
         self._restarts: dict[int, Any] = {}
 
     def privilegedStartService(self) -> None:
-        """Open the ports."""
-        self._sockets = [
-            listen(endpoint, self._backlog) for endpoint in self._endpoints
-        ]
+        """Open the ports, while that is allowed below 1024."""
+        with in_words():
+            self._sockets = [
+                listen(endpoint, self._backlog) for endpoint in self._endpoints
+            ]
 
     def startService(self) -> None:
         """Start the workers."""
+        if not self._sockets:
+            # twist has no privileges to drop, and skips that step.  A worker that is
+            # given no sockets would start workers of its own.
+            self.privilegedStartService()
         super().startService()
         for number in range(1, self._count + 1):
             self._spawn(number)

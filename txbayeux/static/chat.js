@@ -82,6 +82,19 @@
     },
   };
 
+  function explain(url) {
+    $('endpoint').textContent = url;
+    $('script').textContent = [
+      `const client = new Faye.Client('${url}');`,
+      `client.subscribe('${CHANNEL}', ({ name, text }) => show(name, text));`,
+      `client.publish('${CHANNEL}', { name: 'page', text: 'hello' });`,
+    ].join('\n');
+    $('curl').textContent = [
+      `curl ${new URL(url, location.href)} -H 'Content-Type: application/json' \\`,
+      `  -d '{"channel": "${CHANNEL}", "data": {"name": "curl", "text": "hello"}}'`,
+    ].join('\n');
+  }
+
   function start() {
     const url = endpoint(document.querySelector('script[data-mount]').dataset.mount);
     const client = new Faye.Client(url, { retry: 2 });
@@ -90,7 +103,7 @@
     client.on('transport:down', () => show('reconnecting'));
     // Faye says nowhere in public when it changes its transport.
     setInterval(() => showTransport(client._dispatcher.connectionType), 250);
-    $('endpoint').textContent = url;
+    explain(url);
 
     client.subscribe(CHANNEL, (data) => showMessage(Object(data)))
       .then(null, (error) => showProblem(`Not subscribed: ${error.message}`));

@@ -1,0 +1,110 @@
+"""docs/reference/service.md says what the code does."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from txbayeux import channel, message
+from txbayeux.adapter import front, jsonp, resource, site, sockets, websocket
+from txbayeux.engine import session
+from txbayeux.engine.memory import MemoryEngine
+from txbayeux.engine.redis import RedisEngine
+from txbayeux.engine.redis.location import parse
+from txbayeux.server import fields
+from txbayeux.service import listening, pages
+from txbayeux.tap import Options
+
+PAGE = Path(__file__).parent.parent / "docs/reference/service.md"
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Give the cells of the tables below a heading."""
+    section = re.split(rf"^## {heading}$", PAGE.read_text(), flags=re.MULTILINE)[1]
+    section = section.partition("\n## ")[0]
+    tables = re.findall(r"^\|---.*\n((?:\|.*\n)+)", section, flags=re.MULTILINE)
+    return [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in "".join(tables).splitlines()
+    ]
+
+
+def default_of(function: Any, name: str) -> Any:
+    return inspect.signature(function).parameters[name].default
+
+
+def written(value: Any) -> str:
+    """Write an option's default as the table does."""
+    if value is None or value == []:
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "off" if value == 0 else str(value)
+
+
+def test_every_option_is_there_with_its_default() -> None:
+    options = Options()
+    documented = set()
+    for names, default, _ in rows("Options"):
+        long = re.findall(r"`--([a-z-]+)`", names)
+        documented.update(long)
+        for short in re.findall(r"`-(\w)`", names):
+            assert options.synonyms[short] == long[0]
+        if long != ["adopt", "end-with-input"]:
+            assert default == written(options[long[0]]), names
+    assert documented == {name.rstrip("=") for name in options.longOpt} - {
+        "help",
+        "version",
+    }
+
+
+BOUNDS = {
+    "channel name or pattern": channel.MAX_LENGTH,
+    "segments": channel.MAX_SEGMENTS,
+    "nesting": message.MAX_DEPTH,
+    "message id": fields._MAX_ID,
+    "name of a JSON-P callback": jsonp._MAX_LENGTH,
+    "URL and headers": site.OwnChannel.totalHeadersSize,
+    "seconds in which a request": site.REQUEST_TIME,
+    "seconds that an HTTP connection may be idle": default_of(
+        front.FrontFactory, "timeout"
+    ),
+    "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
+    "answers that one socket": websocket.MOST_HELD,
+    "connects with the same messages": session.MOST_REPEATS,
+    "connections that wait": listening.BACKLOG,
+    "seconds that a socket has": sockets.CLOSE_TIMEOUT,
+}
+
+
+def test_every_bound_is_what_it_says() -> None:
+    table = rows("Bounds that are no options")
+    assert len(table) == len(BOUNDS)
+    for (what, value), (name, bound) in zip(table, BOUNDS.items(), strict=True):
+        assert what.startswith(name)
+        assert float(value) == bound, name
+    assert site.OwnChannel.totalHeadersSize == site.OwnChannel.MAX_LENGTH
+    assert default_of(site.OwnSite, "timeout") == default_of(
+        front.FrontFactory, "timeout"
+    )
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_every_metric_is_there_with_its_meaning(kind: str) -> None:
+    reactor = MemoryReactorClock()
+    engine: Any = (
+        MemoryEngine(reactor)
+        if kind == "memory"
+        else RedisEngine(reactor, parse("redis://localhost"))
+    )
+    documented = dict(rows("Metrics"))
+    assert documented == {
+        f"`txbayeux_{name}`": meaning for name, meaning in pages._MEANINGS.items()
+    }
+    names = set(engine.statistics())
+    assert names <= set(pages._MEANINGS)
+    if kind == "redis":
+        assert names == set(pages._MEANINGS)
