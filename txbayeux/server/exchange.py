@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from txbayeux.events import Events
@@ -29,9 +30,9 @@ class Core:
     """That all is well, with our times: to be copied."""
 
 
-# Neither of these changes; to have it enforced would cost 1 µs for each.
-@dataclass(slots=True)
-class Exchange:
+# Structs, which are made in C: five of them for each poll take 0.4 µs, not 1.2.
+# None of them changes.
+class Exchange(msgspec.Struct, gc=False):
     """The request that messages came with."""
 
     request: Request | None
@@ -40,16 +41,14 @@ class Exchange:
     """Whether it is the only message: only then may its answer wait."""
 
 
-@dataclass(slots=True)
-class ConnectAnswer:
+class ConnectAnswer(msgspec.Struct, gc=False):
     """A connect's reply, and the messages that go with it."""
 
     delivery: Delivery
     reply: Message
 
 
-@dataclass(slots=True)
-class Connecting:
+class Connecting(msgspec.Struct, gc=False):
     """A connect on its way: :func:`~txbayeux.server.connect.connected` answers it.
 
     Not a Deferred of the answer: for each connect that is held, a callback costs
