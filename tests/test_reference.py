@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from txbayeux import channel, message
-from txbayeux.adapter import front, jsonp, resource, site, sockets, websocket
+from txbayeux.adapter import fronts, jsonp, resource, site, sockets, websocket
 from txbayeux.engine import session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine
@@ -70,7 +70,7 @@ BOUNDS = {
     "URL and headers": site.OwnChannel.totalHeadersSize,
     "seconds in which a request": site.REQUEST_TIME,
     "seconds that an HTTP connection may be idle": default_of(
-        front.FrontFactory, "timeout"
+        fronts.FrontFactory, "timeout"
     ),
     "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
     "answers that one socket": websocket.MOST_HELD,
@@ -88,7 +88,7 @@ def test_every_bound_is_what_it_says() -> None:
         assert float(value) == bound, name
     assert site.OwnChannel.totalHeadersSize == site.OwnChannel.MAX_LENGTH
     assert default_of(site.OwnSite, "timeout") == default_of(
-        front.FrontFactory, "timeout"
+        fronts.FrontFactory, "timeout"
     )
 
 

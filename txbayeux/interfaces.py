@@ -128,6 +128,10 @@ class Delivery(Protocol):
     def why(self) -> str | None:
         """What to tell the client of that, in words; None if nobody said."""
 
+    @property
+    def turn(self) -> int | None:
+        """The same number for all that were answered together; None if alone."""
+
     def give_back(self) -> None:
         """Return the entries: the connection was gone when they came to be written.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from txbayeux.interfaces import Request, Stream
@@ -17,12 +17,15 @@ __all__ = ["Processor", "Response", "Returnable", "there"]
 class Returnable(Protocol):
     """Messages that wait for the next connect if they could not be written."""
 
+    @property
+    def turn(self) -> int | None:
+        """See :attr:`txbayeux.interfaces.Delivery.turn`."""
+
     def give_back(self) -> None:
         """See :meth:`txbayeux.interfaces.Delivery.give_back`."""
 
 
-@dataclass(slots=True)
-class Response:
+class Response(msgspec.Struct):
     """The answer to one request: replies and messages, in the order to send them.
 
     ``held``, if not None, is an answer that is not there yet: a connect that

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from txbayeux.adapter.front import FrontFactory
+from txbayeux.adapter.fronts import FrontFactory
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import OwnSite
 from txbayeux.errors import UnknownSession
@@ -43,6 +43,7 @@ class Given:
     acknowledgement = None
     superseded = False
     ended = None
+    turn = None
 
     def __init__(self) -> None:
         self.given_back = 0

@@ -14,7 +14,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from txbayeux.adapter.front import FrontFactory
+from txbayeux.adapter.fronts import FrontFactory
 from txbayeux.adapter.head import is_poll
 from txbayeux.adapter.site import BoundedRequest, OwnChannel
 from txbayeux.adapter.upgrade import put_in_place

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.adapter.exchange import closing_probe, refuse
+from txbayeux.adapter.closing import has_closed
+from txbayeux.adapter.exchange import refuse
 from txbayeux.adapter.request import HttpRequest
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
@@ -59,7 +60,7 @@ class EventStream:
         if self._fresh:
             # The request may have come with the end of its connection.
             self._fresh = False
-            if closing_probe(self._request.transport)():
+            if has_closed(self._request.transport):
                 # An outlet knows by itself what has not been written.
                 self._leave(entries if self.outlet is self else ())
                 return

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
+from txbayeux.adapter.closing import has_closed
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.response import Response, there
 
-__all__ = ["Exchange", "Exit", "answer_request", "closing_probe", "refuse"]
-
-_PEEK: Final = socket.MSG_PEEK | socket.MSG_DONTWAIT
-_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
-# Elsewhere the states have other numbers.
-_TCP_INFO: Final = 11 if sys.platform == "linux" else None  # socket.TCP_INFO
-_ESTABLISHED: Final = b"\x01"  # tcpi_state, the first byte of struct tcp_info
+__all__ = ["Exchange", "Exit", "answer_request", "refuse"]
 
 _log: Final = Logger()
 
@@ -41,42 +32,6 @@ def refuse(request: Request, code: int, why: str) -> bytes:
     return body
 
 
-def closing_probe(transport: Any) -> Callable[[], bool]:
-    """Make a function that asks the kernel whether the peer has closed a connection.
-
-    It costs 1 µs.  What cannot be asked (a transport in memory) has not closed.
-    """
-    while isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
-        transport = transport.transport
-    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
-    if not isinstance(handle, socket.socket):
-        return _has_not
-    if handle.family in _INTERNET and _TCP_INFO is not None:
-        return partial(_has_state, handle, _TCP_INFO)
-    return partial(_has_ended, handle)
-
-
-def _has_not() -> bool:
-    return False
-
-
-def _has_state(handle: socket.socket, info: int) -> bool:
-    # Without an exception for "nothing to read": 0.9 µs instead of 1.6.
-    try:
-        return handle.getsockopt(socket.IPPROTO_TCP, info, 1) != _ESTABLISHED
-    except OSError:
-        return True
-
-
-def _has_ended(handle: socket.socket) -> bool:
-    try:
-        return handle.recv(1, _PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
 class Exit(Protocol):
     """Where the answer to one request is written."""
 
@@ -86,8 +41,11 @@ class Exit(Protocol):
     def fail(self) -> None:
         """Say that something went wrong here, and be done."""
 
-    def left(self) -> bool:
-        """Tell whether the client is known to be gone; hang up, if so."""
+    def left(self, turn: int | None) -> bool:
+        """Tell whether the client is known to be gone; hang up, if so.
+
+        :param turn: see :attr:`txbayeux.interfaces.Delivery.turn`.
+        """
 
 
 class Exchange:
@@ -147,7 +105,8 @@ class Exchange:
     def _left(self, response: Response) -> bool:
         # A connect and the end of its connection may have arrived together: the
         # reactor has read the one, the kernel knows of the other.
-        return response.delivery is not None and self._exit.left()
+        delivery = response.delivery
+        return delivery is not None and self._exit.left(delivery.turn)
 
     def _finish(self, items: Sequence[Message | Entry]) -> None:
         try:
@@ -187,9 +146,9 @@ class WebExit:
         request.write(body)
         request.finish()
 
-    def left(self) -> bool:
+    def left(self, turn: int | None) -> bool:
         """See :class:`Exit`."""
-        if not closing_probe(self._request.transport)():
+        if not has_closed(self._request.transport):
             return False
         self._request.loseConnection()
         return True

@@ -16,38 +16,33 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
-    IProtocolNegotiationFactory,
     IPushProducer,
     ISSLTransport,
     ITCPTransport,
 )
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import LoopingCall
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 from zope.interface import implementer
 
+from txbayeux.adapter.closing import Watched, has_closed
 from txbayeux.adapter.codec import TooLarge
-from txbayeux.adapter.exchange import Exchange, closing_probe, refuse
+from txbayeux.adapter.exchange import Exchange, refuse
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
 from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
 from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.upgrade import put_in_place
-from txbayeux.interfaces import Clock
 from txbayeux.message import Malformed
 
 if TYPE_CHECKING:
-    from txbayeux.adapter.resource import BayeuxResource
+    from txbayeux.adapter.fronts import FrontFactory
 
-__all__ = ["Front", "FrontFactory"]
+__all__ = ["Front"]
 
 _EAGER: Final = 0x4000
 """Bytes that are read while a request waits for its answer: twisted.web's figure."""
-
-_SWEEPS: Final = 4  # in the time that a connection may be idle
 
 _log: Final = Logger()
 
@@ -64,6 +59,7 @@ class Front(Protocol):
 
     _pending: Poll | Exchange | None = None  # what waits for its answer
     _exchange: Exchange | None = None
+    _watched: Watched | None = None
     _terms: Terms | None = None
     _head: Head | None = None  # of the request whose body is still to come
     _last: Head | None = None
@@ -82,7 +78,6 @@ class Front(Protocol):
         transport = self.transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self._has_closed = closing_probe(transport)
         self.secure = ISSLTransport(transport, None) is not None
         transport.registerProducer(self, True)
         self._heard = self.factory.seconds()
@@ -189,6 +184,7 @@ class Front(Protocol):
         exchange = self._exchange
         if exchange is None:
             exchange = self._exchange = Exchange(self)
+            self._watched = self.factory.closing.add(self.transport)
         self._pending = exchange
         try:
             exchange.begin(processor.process(messages, terms.source))
@@ -207,12 +203,19 @@ class Front(Protocol):
         if self._last is not None and self.transport is not None:
             self._refuse(self._poll(self._last, b""))
 
-    def left(self) -> bool:
+    def left(self, turn: int | None) -> bool:
         """See :class:`~txbayeux.adapter.exchange.Exit`."""
-        if self.transport is None or not self._has_closed():
+        if self.transport is None:
             return False
-        self.transport.loseConnection()
-        return True
+        watched = self._watched
+        gone = (
+            has_closed(self.transport)
+            if watched is None
+            else self.factory.closing.has_closed(watched, turn)
+        )
+        if gone:
+            self.transport.loseConnection()
+        return gone
 
     def _poll(self, head: Head, body: bytes) -> Poll:
         return Poll(self, head, body, self.factory.mount)
@@ -303,6 +306,9 @@ class Front(Protocol):
         self._parting = True
         pending, self._pending = self._pending, None
         self._head = self._exchange = None
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            self.factory.closing.remove(watched)
         self.transport = None
         self.factory.closed(self)
         return pending
@@ -313,86 +319,3 @@ class Front(Protocol):
         self._parts, self._size = [], 0
         channel.makeConnection(transport)
         channel.dataReceived(data)
-
-
-@implementer(IProtocolNegotiationFactory)
-class FrontFactory(Factory):
-    """Listens in the place of a site that has the resource at ``mount``.
-
-    :param timeout: seconds that a connection may be idle, as the site's own.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        site: Site,
-        resource: BayeuxResource,
-        reactor: Clock,
-        *,
-        mount: str,
-        most: int,
-        timeout: float = 60.0,
-    ) -> None:
-        self.site = site
-        self.resource = resource
-        self.mount = mount.strip("/").encode("ascii")
-        self._most = most
-        path = b"/" + self.mount
-        self._exact = (path, path + b"/")
-        self._below = (path + b"?", path if path == b"/" else path + b"/")
-        self._open: set[Front] = set()
-        self._timeout = timeout
-        self.seconds = reactor.seconds
-        # One timer for all, which runs while there are any.
-        self._alarm = LoopingCall(self._sweep)
-        clock: Any = reactor
-        self._alarm.clock = clock
-
-    def startFactory(self) -> None:
-        """Hear that somebody listens."""
-        self.site.doStart()
-
-    def stopFactory(self) -> None:
-        """Hear that nobody does any more."""
-        self.site.doStop()
-
-    def logPrefix(self) -> str:
-        """Give the name under which the log says where it listens."""
-        return "Bayeux"
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Make the protocol of a new connection."""
-        front = Front()
-        front.factory = self
-        return front
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """Give what may be agreed upon in a TLS handshake."""
-        protocols: list[bytes] = self.site.acceptableProtocols()
-        return protocols
-
-    def takes(self, head: Head) -> bool:
-        """Tell whether a request is for the resource, and not too large."""
-        if head.method == b"GET":
-            return head.target.partition(b"?")[0] in self._exact
-        return head.body <= self._most and (
-            head.target in self._exact or head.target.startswith(self._below)
-        )
-
-    def opened(self, front: Front) -> None:
-        """Hear of a new connection."""
-        self._open.add(front)
-        if not self._alarm.running:
-            self._alarm.start(self._timeout / _SWEEPS, now=False)
-
-    def closed(self, front: Front) -> None:
-        """Hear that one is gone, or somebody else's now."""
-        self._open.discard(front)
-        if not self._open and self._alarm.running:
-            self._alarm.stop()
-
-    def _sweep(self) -> None:
-        earliest = self.seconds() - self._timeout
-        for front in tuple(self._open):
-            front.sweep(earliest)

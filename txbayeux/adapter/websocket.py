@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txbayeux.adapter.closing import has_closed
 from txbayeux.adapter.codec import TooLarge, read
-from txbayeux.adapter.exchange import closing_probe
 from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import copy_own
@@ -258,7 +258,7 @@ class Socket(WebSocketServerProtocol):
             # Its last words may have come with the end of the connection, of which
             # only the kernel knows yet.
             self._spoke = False
-            if closing_probe(self.transport)():
+            if has_closed(self.transport):
                 # An outlet knows by itself what has not been written.
                 self._part(entries if self.outlet is self else ())
                 return

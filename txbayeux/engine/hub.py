@@ -61,6 +61,8 @@ class Hub:
         self._alarms: Alarms[Session] = Alarms(clock, self._ring)
         self._dirty: list[Session] = []
         self._flush_call: DelayedCall | None = None
+        self._flushes = 0
+        self._turn: int | None = None  # while a flush goes on
         self.totals = dict.fromkeys(
             ("published", "delivered", "expired", "overflowed", "refused"), 0
         )
@@ -307,8 +309,10 @@ class Hub:
     def flush(self) -> None:
         """Hand over now what the end of this reactor turn would."""
         dirty, self._dirty = self._dirty, []
+        self._turn = self._flushes = self._flushes + 1
         for session in dirty:
             self._flush(session)
+        self._turn = None
         self.listeners.tell()
 
     def _flush(self, session: Session) -> None:
@@ -347,6 +351,7 @@ class Hub:
                 session.ended,
                 session.why,
                 partial(self.give_back, session) if entries else None,
+                self._turn,
             )
         )
 

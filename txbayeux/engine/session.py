@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from twisted.internet.defer import Deferred
 
 from txbayeux.engine.alarms import AWAKE
@@ -20,8 +20,7 @@ MOST_REPEATS: Final = 100
 """Times that the same messages are sent to a session which acknowledges none."""
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """A :class:`~txbayeux.interfaces.Delivery`."""
 
     entries: Sequence[Entry]
@@ -30,6 +29,7 @@ class Answer:
     ended: Reason | None
     why: str | None
     returned: Callable[[Sequence[Entry]], None] | None
+    turn: int | None = None
 
     def give_back(self) -> None:
         """See :meth:`txbayeux.interfaces.Delivery.give_back`."""

@@ -160,6 +160,8 @@ _ASKED: Final = ("channel", "id", "subscription", "clientId")
 class _Several:
     """What the connects of one request were answered with."""
 
+    turn = None
+
     def __init__(self, deliveries: Sequence[Delivery]) -> None:
         self._deliveries = deliveries
 

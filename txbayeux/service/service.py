@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
-from txbayeux.adapter.front import FrontFactory
+from txbayeux.adapter.fronts import FrontFactory
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import OwnSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
