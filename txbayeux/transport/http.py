@@ -110,9 +110,11 @@ class Http:
             original: IResponse = response.original
             if original.code == 200:
                 return original
-            # Read to the end, so that the connection can be used again.
-            ended = reading(original, _MAX_DISCARDED)
-            return ended.addBoth(lambda _: follow(original))
+            # Read to the end, so that the connection can be used again.  Given up
+            # meanwhile, it is not followed: nothing would bound that any more.
+            ended: Deferred[Any] = reading(original, _MAX_DISCARDED)
+            ended.addErrback(lambda failure: failure.trap(NoReply))
+            return ended.addCallback(lambda _: follow(original))
 
         def follow(response: IResponse) -> Deferred[IResponse]:
             location = response.headers.getRawHeaders(b"Location")
