@@ -188,15 +188,14 @@ class _Collecting(Protocol):
     def __init__(self, limit: int) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
         self._limit = limit
-        self._size = 0
-        self._pieces: list[bytes] = []
+        self._body = bytearray()  # not a list: pieces may be single bytes
 
     def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size <= self._limit:
-            self._pieces.append(data)
-        elif not self.done.called:
-            self._pieces.clear()
+        if self.done.called:
+            return
+        self._body += data
+        if len(self._body) > self._limit:
+            self._body.clear()
             self.done.errback(NoReply(f"the answer is larger than {self._limit} bytes"))
             self._abort()
 
@@ -204,7 +203,7 @@ class _Collecting(Protocol):
         if self.done.called:
             return
         if reason.check(ResponseDone):
-            self.done.callback(b"".join(self._pieces))
+            self.done.callback(bytes(self._body))
         else:
             # Also PotentialDataLoss: without a length nobody knows whether it is whole.
             self.done.errback(NoReply("the answer ended too early"))
@@ -218,7 +217,11 @@ class _Collecting(Protocol):
 
 @implementer(IAgent)
 class _Tidying:
-    """Drops cookies that are no ASCII: the jar's reader would raise at them."""
+    """Drops headers that what stands above would choke on.
+
+    Cookies that are no ASCII: the jar's reader would raise at them.  Encodings of
+    encodings: each unpacks to a thousand times its size before it can be measured.
+    """
 
     def __init__(self, agent: IAgent) -> None:
         self._agent = agent
@@ -234,6 +237,9 @@ class _Tidying:
             found = response.headers.getRawHeaders(b"Set-Cookie", [])
             kept = [line for line in found if line.isascii()]
             response.headers.setRawHeaders(b"Set-Cookie", kept)
+            encodings = response.headers.getRawHeaders(b"Content-Encoding", [])
+            if b"," in b",".join(encodings):
+                response.headers.removeHeader(b"Content-Encoding")
             return response
 
         asking = self._agent.request(method, uri, headers, bodyProducer)
