@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -123,7 +123,8 @@ class Http:
                 return self.respond(method, target, headers, body, redirects - 1)
             raise NoReply(f"HTTP status {response.code}", response.code)
 
-        sent: Deferred[Any] = self._client.request(
+        sent: Deferred[Any] = maybeDeferred(  # a policy for TLS may raise
+            self._client.request,
             method,
             endpoint.url,
             headers=merged,
