@@ -88,7 +88,7 @@ class Pace:
         interval = self.advice.interval
         advice = None if reply is None else reply.get("advice")
         came = Advice(interval=-1).updated(advice, connection_type).interval >= 0
-        if came and interval >= self._retry.initial:
+        if came and interval >= self._retry.stable:
             return interval
         return max(interval, waiting) if came or keep_interval else waiting
 
