@@ -175,10 +175,12 @@ class Connection:
             self._refused_with = None
             self._flight = None
             self.session = session
-            self._is_known = self._opening = True
+            self._opening = True
+            self._owner.session_began()
             self._machine.feed(Input.HANDSHAKEN)
             if not self._ending:
-                self._owner.session_began()
+                # Not before: what is published on hearing of it follows the connect.
+                self._is_known = True
                 self._connect()
 
     def _handshake_failed(self, error: Exception, reply: Message | None = None) -> None:
@@ -254,7 +256,7 @@ class Connection:
             if not connect.opening:  # being answered at once is no proof
                 self._roads.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
-            if not self._ending:
+            if self.state is State.CONNECTED:
                 self._roads.attach(connect.session)
                 self._owner.sendable()
                 # Behind the messages that came with the reply.
@@ -375,9 +377,10 @@ class Connection:
         self._went_down()
         self.session = None
         self._flight = self._connect_in_flight = None
-        self._machine.feed(Input.REFUSE)
+        tell = self._owner.refused(error)
         self._roads.leave()
-        self._owner.refused(error)
+        self._machine.feed(Input.REFUSE)
+        tell()
 
     def _stopped(self) -> None:
         self._machine.feed(Input.STOPPED)

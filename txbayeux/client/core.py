@@ -311,7 +311,8 @@ class Client:
         for envelope in self._outbox.unsettled():
             if not envelope.attempts:
                 self._abandon(envelope, Closed(envelope.fields["channel"]))
-        self._subscriptions.close(Closed)
+        for subscription in self._subscriptions.take():
+            subscription.closed(Closed(subscription.channel))
 
         def stopped(result: None) -> None:
             for envelope in self._outbox.unsettled():
@@ -370,15 +371,25 @@ class Client:
         """See :class:`~txbayeux.client.owner.Owner`."""
         self._post.pump()
 
-    def refused(self, error: Exception) -> None:
+    def refused(self, error: Exception) -> Callable[[], None]:
         """See :class:`~txbayeux.client.owner.Owner`."""
         self._refusal = error
-        for envelope in self._outbox.unsettled():
-            self._abandon(envelope, error)
+        envelopes = [e for e in self._outbox.unsettled() if self._outbox.settle(e)]
+        subscriptions = self._subscriptions.take()
+        connecting = self._observers.take()
         self._post.stop()
-        self._subscriptions.close(lambda _: error)
-        self._observers.refused(error)
-        self.troubled(error)
+
+        def tell() -> None:
+            for envelope in envelopes:
+                envelope.then.abandoned(error)
+            for subscription in subscriptions:
+                subscription.closed(error)
+            for waiting in connecting:
+                if not waiting.called:
+                    waiting.errback(error)
+            self.troubled(error)
+
+        return tell
 
     def troubled(self, error: Exception) -> None:
         """See :class:`~txbayeux.client.owner.Owner`."""

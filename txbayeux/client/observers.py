@@ -69,10 +69,11 @@ class Observers:
     def changed(self, new: State, old: State) -> None:
         """Hear of a change."""
         if new is State.CONNECTED:
-            for waiting in self._take():
+            for waiting in self.take():
                 waiting.callback(None)
         elif new is State.DISCONNECTING:
-            self.refused(Closed(channels.CONNECT))
+            for waiting in self.take():
+                waiting.errback(Closed(channels.CONNECT))
         for listener in list(self._states):
             try:
                 listener(new, old)
@@ -87,12 +88,8 @@ class Observers:
             except Exception:
                 _log.failure("A listener to failures failed")
 
-    def refused(self, error: Exception) -> None:
-        """Hear that there will be no session."""
-        for waiting in self._take():
-            waiting.errback(error)
-
-    def _take(self) -> list[Deferred[None]]:
+    def take(self) -> list[Deferred[None]]:
+        """Forget those who wait for a connect to succeed; give them, to be told."""
         taken, self._connecting = self._connecting, []
         return taken
 

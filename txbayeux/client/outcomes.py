@@ -66,7 +66,8 @@ class Publication:
     def abandoned(self, error: Exception) -> None:
         """See :class:`~txbayeux.client.outbox.Outcome`."""
         self._stop()
-        self.result.errback(error)
+        if not self.result.called:  # cancelled on hearing of what it is abandoned for
+            self.result.errback(error)
 
 
 class _Subscribing:

@@ -242,12 +242,10 @@ class Subscriptions:
             for subscription in list(interest.subscriptions):
                 subscription.closed(error)
 
-    def close(self, error: Callable[[str], Exception]) -> None:
-        """End all of them."""
+    def take(self) -> list[Subscription]:
+        """Forget all of them; give them, to be closed."""
         interests, self._interests = self._interests, {}
-        for interest in interests.values():
-            for subscription in list(interest.subscriptions):
-                subscription.closed(error(interest.channel))
+        return [s for interest in interests.values() for s in interest.subscriptions]
 
     def deliver(self, message: Message) -> None:
         """Pass a message to each subscription it matches, once each."""
