@@ -73,8 +73,6 @@ class Connection:
         self._flight: Flight | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Any = None
-        self._credentials: Credentials | None = None
-        self._refused_with: tuple[Credentials, Exception] | None = None
         self._farewell = Farewell(reactor, roads, courier, self._stopped)
 
     @property
@@ -100,7 +98,7 @@ class Connection:
         """Ask for a session; changes nothing while there is one, or one is coming."""
         before = self.state
         if self._machine.feed(Input.START) is not before and not self._ending:
-            self._refused_with = None
+            self._hooks.forget_refusal()
             self._handshake()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
@@ -136,10 +134,10 @@ class Connection:
         asking.addBoth(asked)
 
     def _shake(self, credentials: Credentials) -> None:
-        if self._refused_with is not None and self._refused_with[0] == credentials:
-            self._refuse(self._refused_with[1])
+        refusal = self._hooks.refusal_of(credentials)
+        if refusal is not None:
+            self._refuse(refusal)
             return
-        self._credentials = credentials
         roads = self._roads
         roads.equip(credentials)
         transport = roads.for_handshake(self._reactor.seconds())
@@ -151,9 +149,9 @@ class Connection:
         if self.state is not State.HANDSHAKING:
             return
         advice = Advice().updated(reply.get("advice"), self._roads.name)
+        self._pace.advice = advice
         session, types = reply.get("clientId"), reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
-            self._pace.advice = advice
             error = BayeuxError.parse(reply.get("error"))
             if error.code in _AUTHENTICATION:
                 self._unauthenticated(error, reply)
@@ -162,17 +160,15 @@ class Connection:
             else:
                 self._handshake_failed(error, reply)
         elif not isinstance(session, str) or not session:
-            self._handshake_failed(
-                BayeuxError(400, (), "A handshake without a session")
-            )
+            error = BayeuxError(400, (), "A handshake without a session")
+            self._handshake_failed(error, reply)
         elif advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
         elif isinstance(types, list) and not self._roads.offered(types):
             error = BayeuxError(301, (), "No connection type in common")
             self._handshake_failed(error, reply)
         else:
-            self._pace.advice = advice
-            self._refused_with = None
+            self._hooks.forget_refusal()
             self._flight = None
             self.session = session
             self._opening = True
@@ -194,17 +190,18 @@ class Connection:
         self._flight = None
         if isinstance(error, TransportError):
             self._roads.failed(error, self._reactor.seconds())
-        self._roads.next_host()
+        hosts = () if reply is None else self._pace.advice.hosts
+        if not self._roads.advised_hosts(hosts):
+            self._roads.next_host()
         self._machine.feed(Input.HANDSHAKE_FAILED)
         self._recover(error, reply, self._handshake)
 
     def _unauthenticated(self, error: BayeuxError, reply: Message | None) -> None:
         """Handshake with other credentials, if there are any; give up if not."""
-        if not self._hooks.fresh or self._credentials is None:
+        if self._hooks.refused(error):
+            self._handshake_failed(error, reply)
+        else:
             self._refuse(error)
-            return
-        self._refused_with = (self._credentials, error)
-        self._handshake_failed(error, reply)
 
     # Connect.
 
@@ -272,12 +269,10 @@ class Connection:
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
         self._pace.advise_anew(reply, self._roads.name)
         if self._pace.advice.final:
-            fresh = error.code in _AUTHENTICATION and self._hooks.fresh
-            if not fresh or self._credentials is None:
+            if error.code in _AUTHENTICATION and self._hooks.refused(error):
+                self._lose_session(error, reply)
+            else:
                 self._refuse(error)
-                return
-            self._refused_with = (self._credentials, error)
-            self._lose_session(error, reply)
         elif self._pace.advice.reconnect == HANDSHAKE or error.code in (401, 402):
             self._lose_session(error, reply)
         else:

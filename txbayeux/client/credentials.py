@@ -55,8 +55,8 @@ class Hooks:
 
     def __init__(self, headers: Source, cookies: Source, ext: Source) -> None:
         self._sources = (headers, cookies, ext)
-        self.fresh = any(callable(source) for source in self._sources)
-        """Whether another handshake may get other credentials."""
+        self._last: Credentials | None = None
+        self._refused: tuple[Credentials, Exception] | None = None
 
     @inlineCallbacks
     def ask(self) -> Any:
@@ -72,7 +72,26 @@ class Hooks:
         for name, value in cookies.items():
             _require(name, _TOKEN, "cookie name")
             _require(value, _COOKIE, f"value of cookie {name}")
-        return Credentials(headers, cookies, ext)
+        self._last = Credentials(headers, cookies, ext)
+        return self._last
+
+    def refused(self, error: Exception) -> bool:
+        """Hear that the server refused the last ones; give whether to ask again."""
+        fresh = any(callable(source) for source in self._sources)
+        if not fresh or self._last is None:
+            return False
+        self._refused = (self._last, error)
+        return True
+
+    def refusal_of(self, credentials: Credentials) -> Exception | None:
+        """Give why the server refused the same ones just before, if it did."""
+        if self._refused is None or self._refused[0] != credentials:
+            return None
+        return self._refused[1]
+
+    def forget_refusal(self) -> None:
+        """Hear that the last ones were accepted, or are to be tried all the same."""
+        self._refused = None
 
     def _all(self) -> Any:
         found: list[dict[str, Any]] = []

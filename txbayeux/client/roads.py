@@ -191,8 +191,11 @@ class Roads:
         """Whether the server in use is one that was advised."""
         return self._context.endpoint != self.home
 
-    def advised_hosts(self, hosts: tuple[str, ...]) -> None:
-        """Hear which hosts to handshake with, if the current one is not among them."""
+    def advised_hosts(self, hosts: tuple[str, ...]) -> bool:
+        """Hear which hosts to handshake with, if the current one is not among them.
+
+        Gives whether that is so.
+        """
         here = self._context.endpoint
         endpoints = []
         for host in hosts:
@@ -203,9 +206,10 @@ class Roads:
                     "Ignoring advised host {host!r}: {error}", host=host, error=error
                 )
         if not endpoints or any(endpoint == here for _, endpoint in endpoints):
-            return
+            return False
         self._hosts = [host for host, _ in endpoints]
         self.next_host()
+        return True
 
     def next_host(self) -> None:
         """Go to the next advised host; after the last, back home."""
