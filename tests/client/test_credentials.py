@@ -191,6 +191,15 @@ def test_http_s_way_to_say_so(status: int) -> None:
     assert stage.client.state is State.REFUSED
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_socket_s_refusal_is_final_where_there_is_nothing_else(status: int) -> None:
+    stage = Stage(types=["websocket"])
+    stage.server = lambda request: request.fail(Unusable("no", status))
+    [error] = outcome(stage.client.connect())
+    assert error.code == status
+    assert stage.client.state is State.REFUSED
+
+
 def test_a_socket_s_refusal_says_nothing_of_polling() -> None:
     stage = Stage()
     stage.server = lambda request: (

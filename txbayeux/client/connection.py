@@ -182,9 +182,9 @@ class Connection:
     def _handshake_failed(self, error: Exception, reply: Message | None = None) -> None:
         if self.state is not State.HANDSHAKING:
             return
-        status = getattr(error, "status", None)
-        if status in _AUTHENTICATION and not isinstance(error, Unusable):
-            refusal = BayeuxError(int(status or 0), (), "Authentication failed")
+        if self._refuses_us(error):
+            status = int(getattr(error, "status", 0))
+            refusal = BayeuxError(status, (), "Authentication failed")
             self._unauthenticated(refusal, reply)
             return
         self._flight = None
@@ -195,6 +195,11 @@ class Connection:
             self._roads.next_host()
         self._machine.feed(Input.HANDSHAKE_FAILED)
         self._recover(error, reply, self._handshake)
+
+    def _refuses_us(self, error: Exception) -> bool:
+        """Tell whether we are refused, rather than a connection type of several."""
+        type_only = isinstance(error, Unusable) and len(self._roads.types) > 1
+        return getattr(error, "status", None) in _AUTHENTICATION and not type_only
 
     def _unauthenticated(self, error: BayeuxError, reply: Message | None) -> None:
         """Handshake with other credentials, if there are any; give up if not."""
@@ -216,11 +221,9 @@ class Connection:
             "clientId": session,
             "connectionType": transport.connection_type,
         }
-        hold = 0.0
+        hold = 0.0 if opening else self._pace.hold
         if opening:
             message["advice"] = {"timeout": 0}
-        else:
-            hold = self._pace.hold
         connect = self._connect_in_flight = Attempt(
             session, transport.connection_type, now, opening, self.deliveries
         )
@@ -282,10 +285,9 @@ class Connection:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
-        status = getattr(error, "status", None)
-        is_refusal = status in _AUTHENTICATION and not isinstance(error, Unusable)
+        gone = self._roads.away and isinstance(error, Unreachable)
         # The handshake will tell; or lead from an advised host back home.
-        if is_refusal or (self._roads.away and isinstance(error, Unreachable)):
+        if gone or self._refuses_us(error):
             self._lose_session(error, None)
         else:
             self._break(error, None)
