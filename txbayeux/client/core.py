@@ -67,7 +67,7 @@ class Client:
     :param proxy: URL of an HTTP proxy; the environment is never asked.
     :param compression: whether to offer permessage-deflate.
 
-    :raises ValueError: for a URL, proxy or connection type that cannot be used.
+    :raises ValueError: for a URL, or any other of these, that cannot be used.
 
     Source: Bayeux specification, "Client Operation"; Faye's ``Client``.
     """
@@ -270,14 +270,14 @@ class Client:
         Deferred ends that; what was sent may arrive.
 
         :param data: anything that JSON has a form for; taken as it is now.
-        :param attempts: how often to send it at most; None for no limit.
-        :param deadline: seconds after which to give up; None for never.
+        :param attempts: how often to send it at most, from 1; None for no limit.
+        :param deadline: seconds after which to give up, from 0; None for never.
 
         Fails with :class:`~txbayeux.errors.BayeuxError` if the server refuses it
         (405 without asking it, if ``channel`` is no channel name); with its
         subclasses :class:`~txbayeux.client.Expired`,
         :class:`~txbayeux.client.Full` and :class:`~txbayeux.client.Closed`; with
-        :exc:`TypeError` or :exc:`ValueError` if ``data`` is no JSON.
+        :exc:`TypeError` or :exc:`ValueError` for data that is no JSON, or such limits.
         """
         if not channels.is_name(channel) or channels.is_meta(channel):
             return fail(channel_invalid(str(channel)))
@@ -289,13 +289,13 @@ class Client:
             return fail(Full(channel))
         fields: Message = {"channel": channel}
         try:
+            publication = Publication(self._reactor, deadline, self._abandon)
             encoded = msgspec.json.encode(data)
+            envelope = Envelope(fields, publication, encoded, attempts)
             if ext is not None:
                 fields["ext"] = msgspec.json.decode(encode(dict(ext)))
         except (TypeError, ValueError, RecursionError) as error:
             return fail(error)
-        publication = Publication(self._reactor, deadline, self._abandon)
-        envelope = Envelope(fields, publication, encoded, attempts)
         publication.begin(envelope)
         self._outbox.put(envelope)
         self._go()

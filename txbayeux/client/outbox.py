@@ -56,6 +56,8 @@ class Envelope:
         data: bytes | None = None,
         attempts_allowed: int | None = None,
     ) -> None:
+        if attempts_allowed is not None and attempts_allowed < 1:
+            raise ValueError("there must be at least one attempt")
         self.fields = fields
         self.data = data
         self.then = then

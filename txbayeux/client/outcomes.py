@@ -26,6 +26,8 @@ class Publication:
         deadline: float | None,
         abandon: Callable[[Envelope, Exception], None],
     ) -> None:
+        if deadline is not None and not deadline >= 0:  # nor NaN
+            raise ValueError("a deadline must not be negative")
         self._reactor = reactor
         self._deadline = deadline
         self._abandon = abandon
