@@ -13,7 +13,7 @@ from twisted.web.client import Agent
 
 from txbayeux.message import encode_list
 from txbayeux.transport.callback_polling import CallbackPolling
-from txbayeux.transport.cookies import cookie_header
+from txbayeux.transport.cookies import cookie_header, own_cookie
 from txbayeux.transport.http import Http
 from txbayeux.transport.interface import (
     NoReply,
@@ -273,6 +273,20 @@ def test_redirects_end() -> None:
 
 
 # Cookies.
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "example.com"])
+def test_the_user_s_cookies_and_the_server_s_come_home(host: str) -> None:
+    stage = Stage(url=f"http://{host}:8000/bayeux")
+    stage.context.jar.set_cookie(own_cookie(stage.context.endpoint, "mine", "1"))
+    stage.send()
+    request = stage.pipe.take().decode()
+    assert f"Host: {host}:8000\r\n" in request
+    assert "Cookie: mine=1\r\n" in request
+    stage.answer(BODY, "Set-Cookie: theirs=2")
+    stage.send()
+    assert "Cookie: mine=1; theirs=2\r\n" in stage.pipe.take().decode()
+    assert cookie_header(stage.context.jar, stage.context.endpoint) is not None
 
 
 def test_cookies_are_kept_and_sent() -> None:

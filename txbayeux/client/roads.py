@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from treq.cookies import scoped_cookie
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from txbayeux.client.credentials import Credentials
 from txbayeux.client.selection import Selection
 from txbayeux.message import Message
+from txbayeux.transport.cookies import own_cookie
 from txbayeux.transport.interface import (
     Context,
     Factory,
@@ -79,7 +79,7 @@ class Roads:
             headers["Authorization"] = self._authorization
         self._context.headers = headers
         for name, value in credentials.cookies.items():
-            self._context.jar.set_cookie(scoped_cookie(self.home.url, name, value))
+            self._context.jar.set_cookie(own_cookie(self.home, name, value))
 
     # Transports.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IConsumer
@@ -126,7 +127,7 @@ class Http:
         sent: Deferred[Any] = maybeDeferred(  # a policy for TLS may raise
             self._client.request,
             method,
-            endpoint.url,
+            _Url.from_text(endpoint.url),
             headers=merged,
             data=body,
             allow_redirects=False,
@@ -214,6 +215,13 @@ class _Collecting(Protocol):
         lose = getattr(self.transport, "loseConnection", None)
         if lose is not None:
             lose()
+
+
+class _Url(EncodedURL):
+    """A URL that is encoded; treq would do that again, and fail at IPv6."""
+
+    def to_uri(self) -> _Url:
+        return self
 
 
 @implementer(IAgent)
