@@ -261,10 +261,10 @@ class Courier:
 
     def _hand_on(self, ticket: Ticket | None, message: Message | None) -> None:
         if ticket is None:
-            if message is not None:
+            if message is not None and isinstance(message.get("channel"), str):
                 self._deliver(message)
-        elif message is None:
-            ticket.fail(NoReply("an extension dropped the reply"))
+        elif message is None or not isinstance(message.get("successful"), bool):
+            ticket.fail(NoReply("an extension kept the reply"))
         elif ticket.open:
             ticket.open = False
             ticket.replied(message)
