@@ -66,6 +66,7 @@ class Client:
         against the platform's roots.  :class:`txbayeux.transport.tls.TLSPolicy` is one.
     :param proxy: URL of an HTTP proxy; the environment is never asked.
     :param compression: whether to offer permessage-deflate.
+    :param random: gives numbers from 0 up to 1, for the jitter; for tests.
 
     :raises ValueError: for a URL, or any other of these, that cannot be used.
 
