@@ -19,6 +19,7 @@ from txbayeux.client.errors import Closed, Full
 from txbayeux.client.observers import Observers, StateListener
 from txbayeux.client.outbox import Envelope, Outbox
 from txbayeux.client.outcomes import Publication, subscribing, unsubscribing
+from txbayeux.client.owner import Owner
 from txbayeux.client.post import Post
 from txbayeux.client.retry import Backoff, Retry
 from txbayeux.client.roads import Roads
@@ -126,9 +127,15 @@ class Client:
             self._broken,
             None if user is None else basic(user),
         )
+        owner = Owner(
+            session_began=self._session_began,
+            sendable=self._pump,
+            refused=self._refused,
+            troubled=self._troubled,
+        )
         self._connection = Connection(
             reactor,
-            self,
+            owner,
             roads=self._roads,
             courier=self._courier,
             hooks=Hooks(headers, cookies, ext),
@@ -143,7 +150,7 @@ class Client:
             connection=self._connection,
             roads=self._roads,
             backoff=Backoff(retry, randomness),
-            troubled=self.troubled,
+            troubled=self._troubled,
         )
 
     @classmethod
@@ -326,20 +333,17 @@ class Client:
 
     def _go(self) -> None:
         self._connection.start()
+        self._pump()
+
+    def _pump(self) -> None:
         self._post.pump()
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         interest = self._subscriptions.remove(subscription)
-        if interest is None:
+        if interest is None or interest.envelope is None:
             return
-        envelope = interest.envelope
-        if envelope is not None:
-            self._outbox.settle(envelope)
-        if (
-            envelope is not None
-            and envelope.attempts
-            and self._connection.session is not None
-        ):
+        self._outbox.settle(interest.envelope)
+        if interest.envelope.attempts and self._connection.session is not None:
             self._outbox.put(unsubscribing(interest))
             self._post.pump()
 
@@ -357,8 +361,7 @@ class Client:
             self._connection.deliveries += 1
             self._subscriptions.deliver(message)
 
-    def session_began(self) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
+    def _session_began(self) -> None:
         for envelope in self._outbox.unsettled():
             if channels.is_meta(envelope.fields["channel"]):
                 self._outbox.settle(envelope)
@@ -368,12 +371,7 @@ class Client:
         ]
         self._outbox.put_first(again)
 
-    def sendable(self) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
-        self._post.pump()
-
-    def refused(self, error: Exception) -> Callable[[], None]:
-        """See :class:`~txbayeux.client.owner.Owner`."""
+    def _refused(self, error: Exception) -> Callable[[], None]:
         self._refusal = error
         envelopes = [e for e in self._outbox.unsettled() if self._outbox.settle(e)]
         subscriptions = self._subscriptions.take()
@@ -388,12 +386,11 @@ class Client:
             for waiting in connecting:
                 if not waiting.called:
                     waiting.errback(error)
-            self.troubled(error)
+            self._troubled(error)
 
         return tell
 
-    def troubled(self, error: Exception) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
+    def _troubled(self, error: Exception) -> None:
         self._failure = error
         # Text, not objects: whoever keeps the log must not keep the client.
         _log.info("{client}: {error}", client=repr(self), error=str(error))
