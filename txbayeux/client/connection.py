@@ -216,19 +216,12 @@ class Connection:
         before = self._roads.name
         transport = self._roads.for_connect(now)
         opening = self._opening or self._roads.name != before
-        message: Message = {
-            "channel": channels.CONNECT,
-            "clientId": session,
-            "connectionType": transport.connection_type,
-        }
         hold = 0.0 if opening else self._pace.hold
-        if opening:
-            message["advice"] = {"timeout": 0}
         connect = self._connect_in_flight = Attempt(
             session, transport.connection_type, now, opening, self.deliveries
         )
         ticket = Ticket(
-            message,
+            connect.message(),
             lambda reply: self._connect_answered(connect, reply),
             lambda error: self._connect_unanswered(connect, error),
         )
@@ -307,6 +300,12 @@ class Connection:
             self._break(error, None, keep_interval=transport.pipelined)
         if flight is not None:
             flight.give_up()
+
+    def doubt(self, transport: Transport, error: TransportError) -> None:
+        """Hear of other messages without an answer: maybe another server is there."""
+        idle = self.state is State.CONNECTED and self._connect_in_flight is None
+        if idle and self._roads.uses(transport):
+            self._break(error, None, keep_interval=False)
 
     def _break(
         self, error: Exception, reply: Message | None, *, keep_interval: bool = True
