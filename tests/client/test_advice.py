@@ -228,6 +228,28 @@ def test_hosts_are_tried_in_order_and_then_home_again() -> None:
     assert stage.client.url == "http://example.com/bayeux"
 
 
+def test_hosts_that_come_with_a_refused_handshake_are_tried() -> None:
+    stage = Stage(types=["long-polling"])
+
+    def serve(request: Request) -> None:
+        if request.transport.context.endpoint.host == "c.example.com":
+            stage.serve(request)
+            return
+        [message] = request.messages
+        advice = {"hosts": ["b.example.com", "c.example.com"]}
+        request.answer(stage.reply(message, error="503::Full", advice=advice))
+
+    stage.server = serve
+    connected = outcome(stage.client.connect())
+    stage.pass_time(5)
+    assert connected == [None]
+    assert [url.split("/")[2] for url in urls(stage)] == [
+        "example.com",
+        "b.example.com",
+        "c.example.com",
+    ]
+
+
 def test_a_host_that_answers_is_kept() -> None:
     stage = Stage(types=["long-polling"], url="https://example.com:8443/bayeux")
     stage.connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -163,6 +164,69 @@ async def test_an_interrupt_says_goodbye_and_is_130(
     assert all(json.loads(line)["data"] == 1 for line in out.splitlines())
 
 
+def waiting_for_input(url: str, channel: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [*COMMAND, "publish", url, channel, "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"1\n")
+    process.stdin.flush()
+    return process
+
+
+async def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    """Wait for a process whose standard input stays open."""
+    await deferToThread(process.wait, 20)
+    _, said = process.communicate()
+    return process.returncode, said
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_interrupt_does_not_wait_for_a_line(url: str) -> None:
+    alice = Client(url, reactor=reactor)
+    came: Deferred[Any] = Deferred()
+    await alice.subscribe("/a", came.callback).ready
+    process = waiting_for_input(url, "/a")
+    await came
+    process.send_signal(signal.SIGINT)
+    assert await ended(process) == (130, b"")
+    await alice.disconnect()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refusal_does_not_wait_for_a_line(url: str) -> None:
+    code, said = await ended(waiting_for_input(url, "/forbidden"))
+    assert (code, said) == (1, b"txbayeux: 403:/forbidden:No\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_streams_that_are_closed_are_2(closed: str) -> None:
+    line = f'"$@" publish http://127.0.0.1:1/ /a - {closed}'
+    command = ["/bin/sh", "-c", line, "sh", *COMMAND]
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=20, check=False)
+    assert done.returncode == 2
+    assert b"must be open" in done.stderr
+
+
+@pytest_twisted.ensureDeferred
+async def test_output_that_cannot_be_written_is_1(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    arguments = ["subscribe", url, "/a"]
+    listening = Deferred.fromCoroutine(code_of(arguments, stdout=Full()))
+    await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
+    assert await code_of(["publish", url, "/a", "1"]) == 0
+    assert await listening == 1
+    assert "No space left" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -176,6 +240,7 @@ async def test_an_interrupt_says_goodbye_and_is_130(
         ["subscribe", "http://x/", "/a", "--count", "0"],
         ["subscribe", "http://x/", "/a", "--timeout", "-1"],
         ["subscribe", "http://x/", "/a", "--timeout", "nan"],
+        ["subscribe", "http://x/", "/a", "--timeout", "soon"],
         ["subscribe", "http://x/", "/a", "--transport", "pigeon"],
         ["subscribe", "http://x/", "/a", "--header", "nothing"],
         ["subscribe", "http://x/", "/a", "--ext", "[]"],
@@ -188,7 +253,9 @@ def test_wrong_command_lines_are_2(
     with pytest.raises(SystemExit) as stopped:
         options(arguments)
     assert stopped.value.code == 2
-    assert "txbayeux" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("txbayeux")
+    assert "_" not in said
 
 
 @pytest.mark.parametrize(
@@ -196,7 +263,11 @@ def test_wrong_command_lines_are_2(
     [
         ["subscribe", "ftp://x/", "/a"],
         ["subscribe", "http://x/", "/a", "--ca", "/nowhere"],
+        ["subscribe", "http://x/", "/a", "--ca", __file__],
+        ["subscribe", "http://x/", "/a", "--certificate", __file__],
         ["subscribe", "http://x/", "/a", "--proxy", "x:y"],
+        ["subscribe", "http://x/", "/a", "--header", "X Y: z"],
+        ["subscribe", "http://x_y/", "/a"],
     ],
 )
 @pytest_twisted.ensureDeferred

@@ -117,10 +117,15 @@ def test_a_hook_that_fails_is_asked_again_later() -> None:
         {"cookies": {"a=b": "1"}},
         {"headers": 7},
         {"ext": [1]},
+        {"ext": {"token": object()}},
     ],
 )
 def test_credentials_that_cannot_be_sent_are_not(fields: dict[str, Any]) -> None:
-    stage = Stage(**fields)
+    with pytest.raises(ValueError, match=r"headers|cookies|ext"):
+        Stage(**fields)
+    # What a function gives may be better the next time.
+    [(kind, value)] = fields.items()
+    stage = Stage(**{kind: lambda: value})
     stage.client.connect()
     stage.pass_time(5)
     assert stage.requests == []
@@ -186,6 +191,15 @@ def test_a_token_that_expires_during_the_session(fresh: bool) -> None:
 def test_http_s_way_to_say_so(status: int) -> None:
     stage = Stage(types=["long-polling"])
     stage.server = lambda request: request.fail(NoReply("no", status))
+    [error] = outcome(stage.client.connect())
+    assert error.code == status
+    assert stage.client.state is State.REFUSED
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_socket_s_refusal_is_final_where_there_is_nothing_else(status: int) -> None:
+    stage = Stage(types=["websocket"])
+    stage.server = lambda request: request.fail(Unusable("no", status))
     [error] = outcome(stage.client.connect())
     assert error.code == status
     assert stage.client.state is State.REFUSED

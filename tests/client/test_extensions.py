@@ -130,17 +130,20 @@ def test_messages_keep_their_order_behind_a_slow_extension() -> None:
     assert stage.count("/meta/connect") == before + 1
 
 
-def test_a_dropped_reply_is_as_good_as_lost() -> None:
-    class Dropping:
+@pytest.mark.parametrize("instead", [None, {}, {"channel": 7, "successful": "yes"}])
+def test_a_reply_that_an_extension_keeps_is_as_good_as_lost(
+    instead: Message | None,
+) -> None:
+    class Keeping:
         left = 2
 
         def incoming(self, message: Message, request: object) -> Message | None:
             if message["channel"] in {"/meta/handshake", "/a"} and self.left:
                 self.left -= 1
-                return None
+                return instead
             return message
 
-    stage = Stage(extensions=[Dropping()])
+    stage = Stage(extensions=[Keeping()])
     result = outcome(stage.client.publish("/a", 1))
     stage.pass_time(5)
     assert result[0]["successful"] is True

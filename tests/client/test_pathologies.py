@@ -36,6 +36,13 @@ def refusing_with_advice_to_go_on(stage: Stage) -> Callable[[Request], None]:
     )
 
 
+def refusing_with_a_short_interval(stage: Stage) -> Callable[[Request], None]:
+    advice = {"reconnect": "handshake", "interval": 500}
+    return lambda request: request.answer(
+        *[stage.reply(m, error="500::No", advice=advice) for m in request.messages]
+    )
+
+
 def forgetting_every_session(stage: Stage) -> Callable[[Request], None]:
     def serve(request: Request) -> None:
         if "/meta/handshake" in request.channels:
@@ -75,7 +82,7 @@ def forgetting_after_a_message(stage: Stage) -> Callable[[Request], None]:
 
 def advising_handshakes_on_success(stage: Stage) -> Callable[[Request], None]:
     def serve(request: Request) -> None:
-        advice = {"reconnect": "handshake", "interval": 1}
+        advice = {"reconnect": "handshake", "interval": 1000}
         request.answer(*[stage.reply(m, advice=advice) for m in request.messages])
 
     return serve
@@ -136,6 +143,7 @@ PATHOLOGIES: list[Pathology] = [
     closing_at_once,
     refusing_handshakes,
     refusing_with_advice_to_go_on,
+    refusing_with_a_short_interval,
     forgetting_every_session,
     forgetting_the_second_connect,
     forgetting_after_a_message,

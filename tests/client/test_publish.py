@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -53,6 +54,18 @@ def test_what_is_no_json_fails_at_once(value: object, error: type[Exception]) ->
     [caught] = outcome(stage.client.publish("/a", value))
     assert isinstance(caught, error)
     assert stage.requests == []
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [{"attempts": 0}, {"attempts": -1}, {"deadline": -0.1}, {"deadline": math.nan}],
+)
+def test_limits_that_are_none_fail_at_once(limit: Any) -> None:
+    stage = Stage()
+    [error] = outcome(stage.client.publish("/a", 1, **limit))
+    assert isinstance(error, ValueError)
+    assert stage.client.pending == 0
+    assert stage.clock.getDelayedCalls() == []
 
 
 def test_data_is_taken_as_it_was() -> None:

@@ -249,3 +249,29 @@ def test_a_server_that_ends_the_session_by_itself() -> None:
         [{**kicked, "clientId": "session2", "advice": advice}]
     )
     assert stage.client.state is State.REFUSED
+
+
+def test_a_server_that_restarts_between_two_connects_gets_the_subscriptions_first() -> (
+    None
+):
+    stage = Stage(types=["long-polling"])
+    stage.client.subscribe("/a", print)
+    stage.pass_time(1)
+    stage.held.answer(stage.reply(stage.held.messages[0]))  # it stops
+    stage.server = lambda request: request.fail(Unreachable("refused"))
+    published = outcome(stage.client.publish("/a", 1))
+    assert stage.client.state is State.BROKEN
+    restarted = len(stage.requests)
+
+    def serve(request: Request) -> None:  # as servers do, publishes of any session
+        known = {m.get("clientId") for m in request.messages} <= {"session2", None}
+        if known or request.channels == ["/a"]:
+            stage.serve(request)
+        else:
+            request.answer(stage.reply(request.messages[0], error="402::Unknown"))
+
+    stage.server = serve
+    stage.pass_time(5)
+    assert published[0]["successful"] is True
+    sent = [name for r in stage.requests[restarted:] for name in r.channels]
+    assert sent.index("/meta/subscribe") < sent.index("/a")

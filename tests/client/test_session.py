@@ -6,6 +6,7 @@ import pytest
 
 from txbayeux.client import Closed, State
 from txbayeux.errors import BayeuxError
+from txbayeux.transport.interface import NoReply
 
 from .stage import Stage, outcome
 
@@ -147,6 +148,26 @@ def test_disconnect_in_every_state(reached: State) -> None:
     assert all(not request.open for request in stage.requests)
     assert all(wire.closed for wire in stage.wires)
     assert all(len(publication) == 1 for publication in publications)
+
+
+def test_whoever_hears_of_the_client_may_be_a_coroutine_function() -> None:
+    stage = Stage()
+    heard: list[str] = []
+
+    async def down() -> None:
+        heard.append("down")
+        raise RuntimeError("logged")
+
+    async def failed(error: Exception) -> None:
+        heard.append(str(error))
+
+    stage.client.on_down(down)
+    stage.client.on_failure(failed)
+    stage.connect()
+    stage.held.fail(NoReply("gone"))
+    stage.pass_time(5)
+    assert heard == ["down", "gone"]
+    assert stage.client.state is State.CONNECTED
 
 
 def test_a_disconnected_client_stays_so() -> None:

@@ -150,6 +150,24 @@ def test_what_holds_for_all_transports_demotes_none() -> None:
     assert selection.best(0.0) == "websocket"
 
 
+@pytest.mark.parametrize("how", ["raises", "fails"])
+def test_a_transport_that_breaks_its_promise_is_recovered_from(how: str) -> None:
+    def serve(request: Request) -> None:
+        if how == "raises":
+            raise ZeroDivisionError
+        request.done.errback(ZeroDivisionError())
+
+    stage = Stage()
+    stage.server = serve
+    published = outcome(stage.client.publish("/a", 1))
+    stage.pass_time(3)
+    assert stage.count("/meta/handshake") > 1
+    assert "ZeroDivisionError" in str(stage.client.last_failure)
+    stage.server = stage.serve
+    stage.pass_time(10)
+    assert published[0]["successful"] is True
+
+
 @pytest.mark.parametrize("error", [NoReply("closed"), Silent("silent")])
 def test_failures_in_a_row_demote(error: NoReply) -> None:
     selection = Selection(("websocket", "long-polling"))

@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from txbayeux.transport.dialer import Dialer
 from txbayeux.transport.endpoint import Credentials, Endpoint, Proxy, parse
-from txbayeux.transport.interface import Context, Unreachable
+from txbayeux.transport.interface import Context, NoReply, Unreachable
 from txbayeux.transport.long_polling import LongPolling
 from txbayeux.transport.websocket import WebSocket
 
@@ -26,6 +26,7 @@ from .support import Network, Pipe, Receiver, context, outcome
         ("HTTPS://x:444/ü", Endpoint("https", "x", 444, "/%C3%BC")),
         ("http://[::1]:80/", Endpoint("http", "::1", 80, "/")),
         ("http://bücher.example/", Endpoint("http", "xn--bcher-kva.example", 80, "/")),
+        ("http://faß.example/", Endpoint("http", "xn--fa-hia.example", 80, "/")),
         ("http://x/%2f", Endpoint("http", "x", 80, "/%2f")),
     ],
 )
@@ -43,7 +44,17 @@ def test_user_and_password() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x\r\nHost: y/", "http://x:port/", "file:///etc", "http://:80/", ""]
+    "url",
+    [
+        "http://x\r\nHost: y/",
+        "http://x:port/",
+        "file:///etc",
+        "http://:80/",
+        "",
+        "https://under_score/",
+        "http://two..dots/",
+        f"https://{'long' * 16}.example/",
+    ],
 )
 def test_urls_that_are_none(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
@@ -177,3 +188,22 @@ def test_nothing_is_asked_of_the_environment(
     [(host, port, *_)] = made.reactor.tcpClients
     assert (host, port) == ("127.0.0.1", 8000)
     outcome(transport.close())
+
+
+class Distrustful:
+    """A policy of somebody's own, that fails."""
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        raise RuntimeError("no such certificate")
+
+
+@pytest.mark.parametrize("kind", [LongPolling, WebSocket])
+def test_a_policy_that_raises_is_a_failure_as_any(kind: Any) -> None:
+    made = context("https://127.0.0.1/", tls=Distrustful())
+    transport = kind(made, Receiver())
+    for _ in range(2):
+        done = outcome(transport.send([{"channel": "/a", "id": "1"}], 10))
+        assert "no such certificate" in str(done[0])
+        assert isinstance(done[0], NoReply)
+    assert outcome(transport.close()) == [None]
+    assert made.reactor.getDelayedCalls() == []

@@ -208,7 +208,9 @@ def test_cuts_change_nothing(data: list[bytes], cuts: st.DataObject) -> None:
     assert events == data
 
 
-@pytest.mark.parametrize("text", [b"x" * 101, b"data: " + b"x" * 60 + b"\n"])
+@pytest.mark.parametrize(
+    "text", [b"x" * 101, b"data: " + b"x" * 60 + b"\n", b"data\n" * 60]
+)
 def test_the_limit(text: bytes) -> None:
     with pytest.raises(TooLong):
         EventStream(100).feed(text + text)

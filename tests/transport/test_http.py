@@ -5,69 +5,25 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from twisted.internet import error as twisted_error
-from twisted.web.client import URI, Agent
+from twisted.web.client import Agent
 
 from txbayeux.message import encode_list
 from txbayeux.transport.callback_polling import CallbackPolling
-from txbayeux.transport.cookies import cookie_header
+from txbayeux.transport.cookies import cookie_header, own_cookie
 from txbayeux.transport.http import Http
 from txbayeux.transport.interface import (
-    Context,
     NoReply,
     Silent,
-    Transport,
     TransportError,
     Unreachable,
 )
-from txbayeux.transport.long_polling import LongPolling
 
-from .support import Network, Pipe, Receiver, context, outcome
-
-PUBLISH = {"channel": "/a", "data": 1, "id": "1", "clientId": "s"}
-REPLY = {"channel": "/a", "id": "1", "successful": True}
-BODY = encode_list([REPLY])
-
-
-class Network80(Network):
-    """For Twisted's agent, through the dialer's watched connections."""
-
-    def endpointForURI(self, uri: URI) -> Network:
-        self.uris = [*getattr(self, "uris", []), uri.toBytes().decode()]
-        return self
-
-
-class Stage:
-    def __init__(self, kind: type = LongPolling, **options: Any) -> None:
-        self.context: Context = context(**options)
-        self.clock = self.context.reactor
-        self.network = Network(self.clock)
-        self.receiver = Receiver()
-        self.http = Http(self.context)
-        self.http._dialer.endpoint = self.network.endpoint  # type: ignore[assignment, method-assign]
-        self.transport: Transport = kind(self.context, self.receiver, self.http)
-
-    @property
-    def pipe(self) -> Pipe:
-        return self.network.pipes[-1]
-
-    def send(self, timeout: float = 10) -> list[Any]:
-        return outcome(self.transport.send([PUBLISH], timeout))
-
-    def answer(self, body: bytes = BODY, *headers: str, status: str = "200 OK") -> None:
-        head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-        self.pipe.send("\r\n".join(head).encode() + body)
-
-    def assert_nothing_left(self) -> None:
-        closed = outcome(self.transport.close())
-        self.clock.advance(0)
-        assert closed == [None]
-        assert self.clock.getDelayedCalls() == []
-        assert all(pipe.closed for pipe in self.network.pipes)
+from .posts import BODY, PUBLISH, REPLY, Network80, Stage
+from .support import outcome
 
 
 def test_a_batch_is_posted_and_its_answer_handed_on() -> None:
@@ -317,6 +273,20 @@ def test_redirects_end() -> None:
 
 
 # Cookies.
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "example.com"])
+def test_the_user_s_cookies_and_the_server_s_come_home(host: str) -> None:
+    stage = Stage(url=f"http://{host}:8000/bayeux")
+    stage.context.jar.set_cookie(own_cookie(stage.context.endpoint, "mine", "1"))
+    stage.send()
+    request = stage.pipe.take().decode()
+    assert f"Host: {host}:8000\r\n" in request
+    assert "Cookie: mine=1\r\n" in request
+    stage.answer(BODY, "Set-Cookie: theirs=2")
+    stage.send()
+    assert "Cookie: mine=1; theirs=2\r\n" in stage.pipe.take().decode()
+    assert cookie_header(stage.context.jar, stage.context.endpoint) is not None
 
 
 def test_cookies_are_kept_and_sent() -> None:

@@ -73,8 +73,6 @@ class Connection:
         self._flight: Flight | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Any = None
-        self._credentials: Credentials | None = None
-        self._refused_with: tuple[Credentials, Exception] | None = None
         self._farewell = Farewell(reactor, roads, courier, self._stopped)
 
     @property
@@ -100,7 +98,7 @@ class Connection:
         """Ask for a session; changes nothing while there is one, or one is coming."""
         before = self.state
         if self._machine.feed(Input.START) is not before and not self._ending:
-            self._refused_with = None
+            self._hooks.forget_refusal()
             self._handshake()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
@@ -136,10 +134,10 @@ class Connection:
         asking.addBoth(asked)
 
     def _shake(self, credentials: Credentials) -> None:
-        if self._refused_with is not None and self._refused_with[0] == credentials:
-            self._refuse(self._refused_with[1])
+        refusal = self._hooks.refusal_of(credentials)
+        if refusal is not None:
+            self._refuse(refusal)
             return
-        self._credentials = credentials
         roads = self._roads
         roads.equip(credentials)
         transport = roads.for_handshake(self._reactor.seconds())
@@ -151,9 +149,9 @@ class Connection:
         if self.state is not State.HANDSHAKING:
             return
         advice = Advice().updated(reply.get("advice"), self._roads.name)
+        self._pace.advice = advice
         session, types = reply.get("clientId"), reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
-            self._pace.advice = advice
             error = BayeuxError.parse(reply.get("error"))
             if error.code in _AUTHENTICATION:
                 self._unauthenticated(error, reply)
@@ -162,47 +160,53 @@ class Connection:
             else:
                 self._handshake_failed(error, reply)
         elif not isinstance(session, str) or not session:
-            self._handshake_failed(
-                BayeuxError(400, (), "A handshake without a session")
-            )
+            error = BayeuxError(400, (), "A handshake without a session")
+            self._handshake_failed(error, reply)
         elif advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
         elif isinstance(types, list) and not self._roads.offered(types):
             error = BayeuxError(301, (), "No connection type in common")
             self._handshake_failed(error, reply)
         else:
-            self._pace.advice = advice
-            self._refused_with = None
+            self._hooks.forget_refusal()
             self._flight = None
             self.session = session
-            self._is_known = self._opening = True
+            self._opening = True
+            self._owner.session_began()
             self._machine.feed(Input.HANDSHAKEN)
             if not self._ending:
-                self._owner.session_began()
+                # Not before: what is published on hearing of it follows the connect.
+                self._is_known = True
                 self._connect()
 
     def _handshake_failed(self, error: Exception, reply: Message | None = None) -> None:
         if self.state is not State.HANDSHAKING:
             return
-        status = getattr(error, "status", None)
-        if status in _AUTHENTICATION and not isinstance(error, Unusable):
-            refusal = BayeuxError(int(status or 0), (), "Authentication failed")
+        if self._refuses_us(error):
+            status = int(getattr(error, "status", 0))
+            refusal = BayeuxError(status, (), "Authentication failed")
             self._unauthenticated(refusal, reply)
             return
         self._flight = None
         if isinstance(error, TransportError):
             self._roads.failed(error, self._reactor.seconds())
-        self._roads.next_host()
+        hosts = () if reply is None else self._pace.advice.hosts
+        if not self._roads.advised_hosts(hosts):
+            self._roads.next_host()
         self._machine.feed(Input.HANDSHAKE_FAILED)
         self._recover(error, reply, self._handshake)
 
+    def _refuses_us(self, error: Exception) -> bool:
+        """Tell whether we are refused, rather than a connection type of several."""
+        type_only = isinstance(error, Unusable) and len(self._roads.types) > 1
+        return getattr(error, "status", None) in _AUTHENTICATION and not type_only
+
     def _unauthenticated(self, error: BayeuxError, reply: Message | None) -> None:
         """Handshake with other credentials, if there are any; give up if not."""
-        if not self._hooks.fresh or self._credentials is None:
+        if self._hooks.refused(error):
+            self._handshake_failed(error, reply)
+        else:
             self._refuse(error)
-            return
-        self._refused_with = (self._credentials, error)
-        self._handshake_failed(error, reply)
 
     # Connect.
 
@@ -212,21 +216,12 @@ class Connection:
         before = self._roads.name
         transport = self._roads.for_connect(now)
         opening = self._opening or self._roads.name != before
-        message: Message = {
-            "channel": channels.CONNECT,
-            "clientId": session,
-            "connectionType": transport.connection_type,
-        }
-        hold = 0.0
-        if opening:
-            message["advice"] = {"timeout": 0}
-        else:
-            hold = self._pace.hold
+        hold = 0.0 if opening else self._pace.hold
         connect = self._connect_in_flight = Attempt(
             session, transport.connection_type, now, opening, self.deliveries
         )
         ticket = Ticket(
-            message,
+            connect.message(),
             lambda reply: self._connect_answered(connect, reply),
             lambda error: self._connect_unanswered(connect, error),
         )
@@ -254,7 +249,7 @@ class Connection:
             if not connect.opening:  # being answered at once is no proof
                 self._roads.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
-            if not self._ending:
+            if self.state is State.CONNECTED:
                 self._roads.attach(connect.session)
                 self._owner.sendable()
                 # Behind the messages that came with the reply.
@@ -270,12 +265,10 @@ class Connection:
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
         self._pace.advise_anew(reply, self._roads.name)
         if self._pace.advice.final:
-            fresh = error.code in _AUTHENTICATION and self._hooks.fresh
-            if not fresh or self._credentials is None:
+            if error.code in _AUTHENTICATION and self._hooks.refused(error):
+                self._lose_session(error, reply)
+            else:
                 self._refuse(error)
-                return
-            self._refused_with = (self._credentials, error)
-            self._lose_session(error, reply)
         elif self._pace.advice.reconnect == HANDSHAKE or error.code in (401, 402):
             self._lose_session(error, reply)
         else:
@@ -285,10 +278,9 @@ class Connection:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
-        status = getattr(error, "status", None)
-        is_refusal = status in _AUTHENTICATION and not isinstance(error, Unusable)
+        gone = self._roads.away and isinstance(error, Unreachable)
         # The handshake will tell; or lead from an advised host back home.
-        if is_refusal or (self._roads.away and isinstance(error, Unreachable)):
+        if gone or self._refuses_us(error):
             self._lose_session(error, None)
         else:
             self._break(error, None)
@@ -308,6 +300,12 @@ class Connection:
             self._break(error, None, keep_interval=transport.pipelined)
         if flight is not None:
             flight.give_up()
+
+    def doubt(self, transport: Transport, error: TransportError) -> None:
+        """Hear of other messages without an answer: maybe another server is there."""
+        idle = self.state is State.CONNECTED and self._connect_in_flight is None
+        if idle and self._roads.uses(transport):
+            self._break(error, None, keep_interval=False)
 
     def _break(
         self, error: Exception, reply: Message | None, *, keep_interval: bool = True
@@ -375,9 +373,10 @@ class Connection:
         self._went_down()
         self.session = None
         self._flight = self._connect_in_flight = None
-        self._machine.feed(Input.REFUSE)
+        tell = self._owner.refused(error)
         self._roads.leave()
-        self._owner.refused(error)
+        self._machine.feed(Input.REFUSE)
+        tell()
 
     def _stopped(self) -> None:
         self._machine.feed(Input.STOPPED)

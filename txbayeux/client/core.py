@@ -19,6 +19,7 @@ from txbayeux.client.errors import Closed, Full
 from txbayeux.client.observers import Observers, StateListener
 from txbayeux.client.outbox import Envelope, Outbox
 from txbayeux.client.outcomes import Publication, subscribing, unsubscribing
+from txbayeux.client.owner import Owner
 from txbayeux.client.post import Post
 from txbayeux.client.retry import Backoff, Retry
 from txbayeux.client.roads import Roads
@@ -66,8 +67,9 @@ class Client:
         against the platform's roots.  :class:`txbayeux.transport.tls.TLSPolicy` is one.
     :param proxy: URL of an HTTP proxy; the environment is never asked.
     :param compression: whether to offer permessage-deflate.
+    :param random: gives numbers from 0 up to 1, for the jitter; for tests.
 
-    :raises ValueError: for a URL, proxy or connection type that cannot be used.
+    :raises ValueError: for a URL, or any other of these, that cannot be used.
 
     Source: Bayeux specification, "Client Operation"; Faye's ``Client``.
     """
@@ -125,9 +127,15 @@ class Client:
             self._broken,
             None if user is None else basic(user),
         )
+        owner = Owner(
+            session_began=self._session_began,
+            sendable=self._pump,
+            refused=self._refused,
+            troubled=self._troubled,
+        )
         self._connection = Connection(
             reactor,
-            self,
+            owner,
             roads=self._roads,
             courier=self._courier,
             hooks=Hooks(headers, cookies, ext),
@@ -142,7 +150,7 @@ class Client:
             connection=self._connection,
             roads=self._roads,
             backoff=Backoff(retry, randomness),
-            troubled=self.troubled,
+            troubled=self._troubled,
         )
 
     @classmethod
@@ -270,14 +278,14 @@ class Client:
         Deferred ends that; what was sent may arrive.
 
         :param data: anything that JSON has a form for; taken as it is now.
-        :param attempts: how often to send it at most; None for no limit.
-        :param deadline: seconds after which to give up; None for never.
+        :param attempts: how often to send it at most, from 1; None for no limit.
+        :param deadline: seconds after which to give up, from 0; None for never.
 
         Fails with :class:`~txbayeux.errors.BayeuxError` if the server refuses it
         (405 without asking it, if ``channel`` is no channel name); with its
         subclasses :class:`~txbayeux.client.Expired`,
         :class:`~txbayeux.client.Full` and :class:`~txbayeux.client.Closed`; with
-        :exc:`TypeError` or :exc:`ValueError` if ``data`` is no JSON.
+        :exc:`TypeError` or :exc:`ValueError` for data that is no JSON, or such limits.
         """
         if not channels.is_name(channel) or channels.is_meta(channel):
             return fail(channel_invalid(str(channel)))
@@ -289,13 +297,13 @@ class Client:
             return fail(Full(channel))
         fields: Message = {"channel": channel}
         try:
+            publication = Publication(self._reactor, deadline, self._abandon)
             encoded = msgspec.json.encode(data)
+            envelope = Envelope(fields, publication, encoded, attempts)
             if ext is not None:
                 fields["ext"] = msgspec.json.decode(encode(dict(ext)))
         except (TypeError, ValueError, RecursionError) as error:
             return fail(error)
-        publication = Publication(self._reactor, deadline, self._abandon)
-        envelope = Envelope(fields, publication, encoded, attempts)
         publication.begin(envelope)
         self._outbox.put(envelope)
         self._go()
@@ -311,7 +319,8 @@ class Client:
         for envelope in self._outbox.unsettled():
             if not envelope.attempts:
                 self._abandon(envelope, Closed(envelope.fields["channel"]))
-        self._subscriptions.close(Closed)
+        for subscription in self._subscriptions.take():
+            subscription.closed(Closed(subscription.channel))
 
         def stopped(result: None) -> None:
             for envelope in self._outbox.unsettled():
@@ -324,20 +333,17 @@ class Client:
 
     def _go(self) -> None:
         self._connection.start()
+        self._pump()
+
+    def _pump(self) -> None:
         self._post.pump()
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         interest = self._subscriptions.remove(subscription)
-        if interest is None:
+        if interest is None or interest.envelope is None:
             return
-        envelope = interest.envelope
-        if envelope is not None:
-            self._outbox.settle(envelope)
-        if (
-            envelope is not None
-            and envelope.attempts
-            and self._connection.session is not None
-        ):
+        self._outbox.settle(interest.envelope)
+        if interest.envelope.attempts and self._connection.session is not None:
             self._outbox.put(unsubscribing(interest))
             self._post.pump()
 
@@ -355,8 +361,7 @@ class Client:
             self._connection.deliveries += 1
             self._subscriptions.deliver(message)
 
-    def session_began(self) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
+    def _session_began(self) -> None:
         for envelope in self._outbox.unsettled():
             if channels.is_meta(envelope.fields["channel"]):
                 self._outbox.settle(envelope)
@@ -366,22 +371,26 @@ class Client:
         ]
         self._outbox.put_first(again)
 
-    def sendable(self) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
-        self._post.pump()
-
-    def refused(self, error: Exception) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
+    def _refused(self, error: Exception) -> Callable[[], None]:
         self._refusal = error
-        for envelope in self._outbox.unsettled():
-            self._abandon(envelope, error)
+        envelopes = [e for e in self._outbox.unsettled() if self._outbox.settle(e)]
+        subscriptions = self._subscriptions.take()
+        connecting = self._observers.take()
         self._post.stop()
-        self._subscriptions.close(lambda _: error)
-        self._observers.refused(error)
-        self.troubled(error)
 
-    def troubled(self, error: Exception) -> None:
-        """See :class:`~txbayeux.client.owner.Owner`."""
+        def tell() -> None:
+            for envelope in envelopes:
+                envelope.then.abandoned(error)
+            for subscription in subscriptions:
+                subscription.closed(error)
+            for waiting in connecting:
+                if not waiting.called:
+                    waiting.errback(error)
+            self._troubled(error)
+
+        return tell
+
+    def _troubled(self, error: Exception) -> None:
         self._failure = error
         # Text, not objects: whoever keeps the log must not keep the client.
         _log.info("{client}: {error}", client=repr(self), error=str(error))

@@ -10,16 +10,16 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.errors import BayeuxError
 from txbayeux.extension import Extension, Pipeline
 from txbayeux.message import Message
-from txbayeux.transport.interface import NoReply, Transport
+from txbayeux.transport.interface import NoReply, Transport, TransportError
 
 __all__ = ["Courier", "Flight", "Ticket"]
 
@@ -172,7 +172,7 @@ class Courier:
             # Behind the replies themselves, which may wait for an extension.
             error: Exception = NoReply("the reply was lost")
             if isinstance(result, Failure):
-                error = cast(Exception, result.value)
+                error = _told(result)
             self._inbox.append(lambda: self._end(ready, error))
             self._work()
 
@@ -181,7 +181,8 @@ class Courier:
             done.callback(None)
             return done
         messages = [ticket.message for ticket in ready]
-        return flight.transport.send(messages, timeout).addBoth(ended)
+        sending = maybeDeferred(flight.transport.send, messages, timeout)
+        return sending.addBoth(ended)
 
     def _end(self, tickets: Iterable[Ticket], error: Exception) -> None:
         for ticket in tickets:
@@ -260,10 +261,20 @@ class Courier:
 
     def _hand_on(self, ticket: Ticket | None, message: Message | None) -> None:
         if ticket is None:
-            if message is not None:
+            if message is not None and isinstance(message.get("channel"), str):
                 self._deliver(message)
-        elif message is None:
-            ticket.fail(NoReply("an extension dropped the reply"))
+        elif message is None or not isinstance(message.get("successful"), bool):
+            ticket.fail(NoReply("an extension kept the reply"))
         elif ticket.open:
             ticket.open = False
             ticket.replied(message)
+
+
+def _told(failure: Failure) -> TransportError:
+    """Give a transport's failure, also where it broke its promise."""
+    error = failure.value
+    if isinstance(error, TransportError):
+        return error
+    if not isinstance(error, CancelledError):
+        _log.failure("A transport failed", failure)
+    return NoReply(f"the transport failed: {error!r}")

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, cast
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 
 from txbayeux import channel as channels
-from txbayeux.message import Message
+from txbayeux.message import Message, encode
 
 __all__ = ["Credentials", "Fields", "Hooks", "handshake_with"]
 
@@ -21,8 +21,10 @@ Source: TypeAlias = Fields | Callable[[], Fields | Awaitable[Fields]] | None
 Deferred or coroutine of one."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_VALUE: Final = re.compile(r"[\t\x20-\x7e]*\Z")
-_COOKIE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]*\Z")
+_VALUES: Final = {
+    "headers": re.compile(r"[\t\x20-\x7e]*\Z"),
+    "cookies": re.compile(r"[\x20-\x3a\x3c-\x7e]*\Z"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,16 @@ class Hooks:
     """Where the credentials come from."""
 
     def __init__(self, headers: Source, cookies: Source, ext: Source) -> None:
-        self._sources = (headers, cookies, ext)
-        self.fresh = any(callable(source) for source in self._sources)
-        """Whether another handshake may get other credentials."""
+        """Check what is given; callables are not asked yet.
+
+        :raises ValueError: for a mapping that could not be sent.
+        """
+        self._sources = {"headers": headers, "cookies": cookies, "ext": ext}
+        for kind, source in self._sources.items():
+            if not callable(source):
+                _checked(kind, source)
+        self._last: Credentials | None = None
+        self._refused: tuple[Credentials, Exception] | None = None
 
     @inlineCallbacks
     def ask(self) -> Any:
@@ -65,25 +74,32 @@ class Hooks:
         Fails as the callables fail, and with :exc:`ValueError` for a header or
         cookie that could not be sent, or would be read as several.
         """
-        headers, cookies, ext = yield from self._all()
-        for name, value in headers.items():
-            _require(name, _TOKEN, "header name")
-            _require(value, _VALUE, f"value of header {name}")
-        for name, value in cookies.items():
-            _require(name, _TOKEN, "cookie name")
-            _require(value, _COOKIE, f"value of cookie {name}")
-        return Credentials(headers, cookies, ext)
-
-    def _all(self) -> Any:
-        found: list[dict[str, Any]] = []
-        for source in self._sources:
+        found = {}
+        for kind, source in self._sources.items():
             fields = source
             if callable(source):
                 fields = yield maybeDeferred(_called, source)
-            if fields is not None and not isinstance(fields, Mapping):
-                raise ValueError("headers, cookies and ext must be mappings")
-            found.append(dict(fields or {}))
-        return found
+            found[kind] = _checked(kind, fields)
+        self._last = Credentials(**found)
+        return self._last
+
+    def refused(self, error: Exception) -> bool:
+        """Hear that the server refused the last ones; give whether to ask again."""
+        fresh = any(callable(source) for source in self._sources.values())
+        if not fresh or self._last is None:
+            return False
+        self._refused = (self._last, error)
+        return True
+
+    def refusal_of(self, credentials: Credentials) -> Exception | None:
+        """Give why the server refused the same ones just before, if it did."""
+        if self._refused is None or self._refused[0] != credentials:
+            return None
+        return self._refused[1]
+
+    def forget_refusal(self) -> None:
+        """Hear that the last ones were accepted, or are to be tried all the same."""
+        self._refused = None
 
 
 def _called(source: Callable[[], Any]) -> Any:
@@ -91,6 +107,22 @@ def _called(source: Callable[[], Any]) -> Any:
     if isinstance(outcome, Coroutine):
         return Deferred.fromCoroutine(cast(Any, outcome))
     return outcome
+
+
+def _checked(kind: str, source: object) -> dict[str, Any]:
+    fields = {} if source is None else source
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{kind} must be a mapping")  # noqa: TRY004 (as for the rest)
+    if kind == "ext":
+        try:
+            encode(dict(fields))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"ext is no JSON: {error}") from None
+        return dict(fields)
+    for name, value in fields.items():
+        _require(name, _TOKEN, f"name in {kind}: {name!r}")
+        _require(value, _VALUES[kind], f"value of {name} in {kind}")
+    return dict(fields)
 
 
 def _require(value: object, pattern: re.Pattern[str], what: str) -> None:

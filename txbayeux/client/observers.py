@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from txbayeux import channel as channels
 from txbayeux.client.errors import Closed
+from txbayeux.client.listening import tell
 from txbayeux.client.state import State
 
 __all__ = ["Observers", "StateListener"]
 
-_log: Final = Logger()
-
 StateListener: TypeAlias = Callable[[State, State], Any]
-"""Gets the new state and the one before."""
+"""Gets the new state and the one before; it may give a Deferred or a coroutine."""
 
 
 class Observers:
@@ -36,18 +34,16 @@ class Observers:
     def up(self, listener: Callable[[], Any]) -> Callable[[], None]:
         """Call ``listener()`` when connects begin to succeed; give what ends that."""
 
-        def changed(new: State, old: State) -> None:
-            if new is State.CONNECTED:
-                listener()
+        def changed(new: State, old: State) -> Any:
+            return listener() if new is State.CONNECTED else None
 
         return self.states(changed)
 
     def down(self, listener: Callable[[], Any]) -> Callable[[], None]:
         """Call ``listener()`` when that ends."""
 
-        def changed(new: State, old: State) -> None:
-            if old is State.CONNECTED:
-                listener()
+        def changed(new: State, old: State) -> Any:
+            return listener() if old is State.CONNECTED else None
 
         return self.states(changed)
 
@@ -69,30 +65,21 @@ class Observers:
     def changed(self, new: State, old: State) -> None:
         """Hear of a change."""
         if new is State.CONNECTED:
-            for waiting in self._take():
+            for waiting in self.take():
                 waiting.callback(None)
         elif new is State.DISCONNECTING:
-            self.refused(Closed(channels.CONNECT))
+            for waiting in self.take():
+                waiting.errback(Closed(channels.CONNECT))
         for listener in list(self._states):
-            try:
-                listener(new, old)
-            except Exception:
-                _log.failure("A listener to states failed")
+            tell("states", listener, new, old)
 
     def failed(self, error: Exception) -> None:
         """Hear of a failure."""
         for listener in list(self._failures):
-            try:
-                listener(error)
-            except Exception:
-                _log.failure("A listener to failures failed")
+            tell("failures", listener, error)
 
-    def refused(self, error: Exception) -> None:
-        """Hear that there will be no session."""
-        for waiting in self._take():
-            waiting.errback(error)
-
-    def _take(self) -> list[Deferred[None]]:
+    def take(self) -> list[Deferred[None]]:
+        """Forget those who wait for a connect to succeed; give them, to be told."""
         taken, self._connecting = self._connecting, []
         return taken
 

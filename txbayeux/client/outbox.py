@@ -21,6 +21,9 @@ __all__ = ["Envelope", "Outbox"]
 _ENVELOPE_OVERHEAD: Final = 256
 """Bytes to count for what stands around ``data``: channel, id, session, commas."""
 
+_SLACK: Final = 100
+"""Settled envelopes that may stay beside as many that are not."""
+
 
 class Outcome(Protocol):
     """What is told of an envelope's end: once, by one of these."""
@@ -56,6 +59,8 @@ class Envelope:
         data: bytes | None = None,
         attempts_allowed: int | None = None,
     ) -> None:
+        if attempts_allowed is not None and attempts_allowed < 1:
+            raise ValueError("there must be at least one attempt")
         self.fields = fields
         self.data = data
         self.then = then
@@ -146,6 +151,10 @@ class Outbox:
             return False
         envelope.settled = True
         del self._all[envelope.place]
+        if len(self._waiting) > 2 * len(self._all) + _SLACK:
+            # Nobody may take any for hours, while deadlines pass.
+            self._waiting = [item for item in self._waiting if not item[1].settled]
+            heapq.heapify(self._waiting)
         return True
 
     def unsettled(self) -> list[Envelope]:

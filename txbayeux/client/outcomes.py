@@ -26,6 +26,8 @@ class Publication:
         deadline: float | None,
         abandon: Callable[[Envelope, Exception], None],
     ) -> None:
+        if deadline is not None and not deadline >= 0:  # nor NaN
+            raise ValueError("a deadline must not be negative")
         self._reactor = reactor
         self._deadline = deadline
         self._abandon = abandon
@@ -66,7 +68,8 @@ class Publication:
     def abandoned(self, error: Exception) -> None:
         """See :class:`~txbayeux.client.outbox.Outcome`."""
         self._stop()
-        self.result.errback(error)
+        if not self.result.called:  # cancelled on hearing of what it is abandoned for
+            self.result.errback(error)
 
 
 class _Subscribing:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 __all__ = ["Owner"]
 
 
-class Owner(Protocol):
-    """What the loop tells the client."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whom the loop tells what; the user's view of the client has none of it."""
 
-    def session_began(self) -> None:
-        """Hear of a new session: nothing is subscribed in it."""
+    session_began: Callable[[], None]
+    """There is a new session: nothing is subscribed in it."""
+    sendable: Callable[[], None]
+    """Messages can be sent now."""
+    refused: Callable[[Exception], Callable[[], None]]
+    """The server wants no more of this client; gives what tells its user.
 
-    def sendable(self) -> None:
-        """Hear that messages can be sent now."""
-
-    def refused(self, error: Exception) -> None:
-        """Hear that the server wants no more of this client."""
-
-    def troubled(self, error: Exception) -> None:
-        """Hear of a failure that is being recovered from."""
+    Two steps: whoever hears of the state may connect again at once, and what is
+    asked from then on has nothing to do with this refusal."""
+    troubled: Callable[[Exception], None]
+    """Something failed, and is being recovered from."""

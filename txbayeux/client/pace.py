@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Final
 
+from txbayeux import channel as channels
 from txbayeux.client.advice import RETRY, Advice
 from txbayeux.client.retry import Backoff, Retry
 from txbayeux.message import Message
@@ -35,6 +36,17 @@ class Attempt:
     """Whether it asks to be answered at once (``advice: {timeout: 0}``)."""
     deliveries: int
     """How many messages had come before it."""
+
+    def message(self) -> Message:
+        """Make the connect itself."""
+        message: Message = {
+            "channel": channels.CONNECT,
+            "clientId": self.session,
+            "connectionType": self.connection_type,
+        }
+        if self.opening:
+            message["advice"] = {"timeout": 0}
+        return message
 
 
 class Pace:
@@ -88,7 +100,7 @@ class Pace:
         interval = self.advice.interval
         advice = None if reply is None else reply.get("advice")
         came = Advice(interval=-1).updated(advice, connection_type).interval >= 0
-        if came and interval >= self._retry.initial:
+        if came and interval >= self._retry.stable:
             return interval
         return max(interval, waiting) if came or keep_interval else waiting
 

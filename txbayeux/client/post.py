@@ -147,7 +147,9 @@ class Post:
                 return
             self._careful = True
         self._again(envelope, error)
-        self._wait(error)
+        self._connection.doubt(batch.transport, error)
+        if self._connection.sendable:
+            self._wait(error)
 
     def _wait(self, error: Exception) -> None:
         if self._pause is None:

@@ -31,6 +31,7 @@ class Retry:
 
     Nor does it count before it was up as long as the wait before it: a server
     that accepts each handshake and forgets it at once is never asked in a loop.
+    Nor is one that advises intervals shorter than this with its failures.
     """
 
     def __post_init__(self) -> None:

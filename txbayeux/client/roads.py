@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from treq.cookies import scoped_cookie
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from txbayeux.client.credentials import Credentials
 from txbayeux.client.selection import Selection
 from txbayeux.message import Message
+from txbayeux.transport.cookies import own_cookie
 from txbayeux.transport.interface import (
     Context,
     Factory,
@@ -79,7 +79,7 @@ class Roads:
             headers["Authorization"] = self._authorization
         self._context.headers = headers
         for name, value in credentials.cookies.items():
-            self._context.jar.set_cookie(scoped_cookie(self.home.url, name, value))
+            self._context.jar.set_cookie(own_cookie(self.home, name, value))
 
     # Transports.
 
@@ -191,8 +191,11 @@ class Roads:
         """Whether the server in use is one that was advised."""
         return self._context.endpoint != self.home
 
-    def advised_hosts(self, hosts: tuple[str, ...]) -> None:
-        """Hear which hosts to handshake with, if the current one is not among them."""
+    def advised_hosts(self, hosts: tuple[str, ...]) -> bool:
+        """Hear which hosts to handshake with, if the current one is not among them.
+
+        Gives whether that is so.
+        """
         here = self._context.endpoint
         endpoints = []
         for host in hosts:
@@ -203,9 +206,10 @@ class Roads:
                     "Ignoring advised host {host!r}: {error}", host=host, error=error
                 )
         if not endpoints or any(endpoint == here for _, endpoint in endpoints):
-            return
+            return False
         self._hosts = [host for host, _ in endpoints]
         self.next_host()
+        return True
 
     def next_host(self) -> None:
         """Go to the next advised host; after the last, back home."""

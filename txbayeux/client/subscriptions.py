@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from txbayeux import channel as channels
 from txbayeux.client.errors import Closed, Overflow
+from txbayeux.client.listening import tell
 from txbayeux.client.outbox import Envelope
 from txbayeux.message import Message
 
@@ -116,20 +117,8 @@ class Subscription:
             return
         if self._listener is None:
             self._keep(message)
-            return
-        try:
-            outcome = self._listener(message)
-            if isinstance(outcome, Coroutine):
-                outcome = Deferred.fromCoroutine(outcome)
-        except Exception:
-            _log.failure("A listener to {channel} failed", channel=self.channel)
-            return
-        if isinstance(outcome, Deferred):
-            outcome.addErrback(
-                lambda failure: _log.failure(
-                    "A listener to {channel} failed", failure, channel=self.channel
-                )
-            )
+        else:
+            tell(self.channel, self._listener, message)
 
     # The iterator.
 
@@ -242,12 +231,10 @@ class Subscriptions:
             for subscription in list(interest.subscriptions):
                 subscription.closed(error)
 
-    def close(self, error: Callable[[str], Exception]) -> None:
-        """End all of them."""
+    def take(self) -> list[Subscription]:
+        """Forget all of them; give them, to be closed."""
         interests, self._interests = self._interests, {}
-        for interest in interests.values():
-            for subscription in list(interest.subscriptions):
-                subscription.closed(error(interest.channel))
+        return [s for interest in interests.values() for s in interest.subscriptions]
 
     def deliver(self, message: Message) -> None:
         """Pass a message to each subscription it matches, once each."""

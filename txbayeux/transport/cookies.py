@@ -9,12 +9,22 @@ from __future__ import annotations
 import email.message
 import urllib.request
 from collections.abc import Iterable
-from http.cookiejar import CookieJar
+from http.cookiejar import Cookie, CookieJar
 from typing import Any, cast
+
+from treq.cookies import scoped_cookie
 
 from txbayeux.transport.endpoint import Endpoint
 
-__all__ = ["cookie_header", "store_cookies"]
+__all__ = ["cookie_header", "own_cookie", "store_cookies"]
+
+
+def own_cookie(endpoint: Endpoint, name: str, value: str) -> Cookie:
+    """Make a cookie of the user's, for the origin of ``endpoint`` only."""
+    cookie = scoped_cookie(endpoint.url, name, value)
+    if ":" in endpoint.host:  # of which the jar knows neither name nor port
+        cookie.domain, cookie.port = f"[{endpoint.host}].local", None
+    return cookie
 
 
 def cookie_header(jar: CookieJar, endpoint: Endpoint) -> str | None:

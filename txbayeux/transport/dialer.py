@@ -8,6 +8,7 @@ was named: what the environment says is ignored.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -26,6 +27,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from txbayeux.transport.endpoint import Credentials, Endpoint, Proxy
+from txbayeux.transport.head import Head
 from txbayeux.transport.interface import Unreachable
 
 __all__ = ["Dialer", "basic"]
@@ -128,7 +130,7 @@ def _authority(to: Endpoint) -> str:
 
 
 class _Connection(ProtocolWrapper):
-    """A connection that ends at once when it is to end.
+    """A connection that ends at once when it is to end, and bounds heads.
 
     What Twisted's HTTP client gives up it merely closes: behind a peer that does
     not read, or does not answer TLS's farewell, that would last for ever.
@@ -137,6 +139,21 @@ class _Connection(ProtocolWrapper):
     def __init__(self, factory: Any, wrapped: IProtocol, dialer: Dialer) -> None:
         super().__init__(factory, wrapped)
         self._dialer = dialer
+        self._head = Head()
+
+    def write(self, data: bytes) -> None:
+        self._head = Head()  # of the answer to what is being sent
+        super().write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self._head = Head()
+        super().writeSequence(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._head.feed(data):
+            self.abortConnection()
+        else:
+            super().dataReceived(data)
 
     def connectionMade(self) -> None:
         self._dialer.connected(self)

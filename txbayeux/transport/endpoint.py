@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from hyperlink import URL
+
 __all__ = ["Credentials", "Endpoint", "Proxy", "parse"]
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -145,7 +147,7 @@ def _host(name: str) -> str:
         return str(ipaddress.ip_address(name))
     except ValueError:
         pass
-    try:
-        return name.encode("ascii").decode()
-    except UnicodeEncodeError:
-        return name.encode("idna").decode()
+    try:  # as treq and Twisted will read it: no underscore, no empty label
+        return str(URL(host=name).to_uri().host)
+    except ValueError as error:
+        raise ValueError(f"not the name of a host: {name!r}: {error}") from None

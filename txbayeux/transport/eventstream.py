@@ -63,7 +63,7 @@ class EventStream:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._size += len(value)
+            self._size += len(value) + 1  # an empty line is kept, too
             if self._size > self._limit:
                 raise TooLong
             self._data.append(value)

@@ -17,6 +17,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from txbayeux.transport.cookies import cookie_header, store_cookies
+from txbayeux.transport.head import MAX_HEAD
 from txbayeux.transport.interface import (
     Context,
     NoReply,
@@ -29,7 +30,6 @@ from txbayeux.transport.trouble import explained
 __all__ = ["FrameFactory", "FrameProtocol", "Listener"]
 
 _TOO_BIG: Final = 1009
-_MAX_HEAD: Final = 64 * 1024
 _GATEWAY: Final = frozenset({500, 502, 503, 504})
 
 
@@ -70,7 +70,7 @@ class FrameProtocol(WebSocketClientProtocol):
         """Take bytes; garbage that Autobahn lets escape ends the connection."""
         if not self._is_open:
             self._head += len(data)
-            if self._head > _MAX_HEAD:
+            if self._head > MAX_HEAD:
                 self._listener.fail(Unusable("the answer to the upgrade has no end"))
                 return
         try:

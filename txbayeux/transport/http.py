@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -110,9 +111,11 @@ class Http:
             original: IResponse = response.original
             if original.code == 200:
                 return original
-            # Read to the end, so that the connection can be used again.
-            ended = reading(original, _MAX_DISCARDED)
-            return ended.addBoth(lambda _: follow(original))
+            # Read to the end, so that the connection can be used again.  Given up
+            # meanwhile, it is not followed: nothing would bound that any more.
+            ended: Deferred[Any] = reading(original, _MAX_DISCARDED)
+            ended.addErrback(lambda failure: failure.trap(NoReply))
+            return ended.addCallback(lambda _: follow(original))
 
         def follow(response: IResponse) -> Deferred[IResponse]:
             location = response.headers.getRawHeaders(b"Location")
@@ -121,9 +124,10 @@ class Http:
                 return self.respond(method, target, headers, body, redirects - 1)
             raise NoReply(f"HTTP status {response.code}", response.code)
 
-        sent: Deferred[Any] = self._client.request(
+        sent: Deferred[Any] = maybeDeferred(  # a policy for TLS may raise
+            self._client.request,
             method,
-            endpoint.url,
+            _Url.from_text(endpoint.url),
             headers=merged,
             data=body,
             allow_redirects=False,
@@ -186,15 +190,14 @@ class _Collecting(Protocol):
     def __init__(self, limit: int) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
         self._limit = limit
-        self._size = 0
-        self._pieces: list[bytes] = []
+        self._body = bytearray()  # not a list: pieces may be single bytes
 
     def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size <= self._limit:
-            self._pieces.append(data)
-        elif not self.done.called:
-            self._pieces.clear()
+        if self.done.called:
+            return
+        self._body += data
+        if len(self._body) > self._limit:
+            self._body.clear()
             self.done.errback(NoReply(f"the answer is larger than {self._limit} bytes"))
             self._abort()
 
@@ -202,7 +205,7 @@ class _Collecting(Protocol):
         if self.done.called:
             return
         if reason.check(ResponseDone):
-            self.done.callback(b"".join(self._pieces))
+            self.done.callback(bytes(self._body))
         else:
             # Also PotentialDataLoss: without a length nobody knows whether it is whole.
             self.done.errback(NoReply("the answer ended too early"))
@@ -214,9 +217,20 @@ class _Collecting(Protocol):
             lose()
 
 
+class _Url(EncodedURL):
+    """A URL that is encoded; treq would do that again, and fail at IPv6."""
+
+    def to_uri(self) -> _Url:
+        return self
+
+
 @implementer(IAgent)
 class _Tidying:
-    """Drops cookies that are no ASCII: the jar's reader would raise at them."""
+    """Drops headers that what stands above would choke on.
+
+    Cookies that are no ASCII: the jar's reader would raise at them.  Encodings of
+    encodings: each unpacks to a thousand times its size before it can be measured.
+    """
 
     def __init__(self, agent: IAgent) -> None:
         self._agent = agent
@@ -232,6 +246,9 @@ class _Tidying:
             found = response.headers.getRawHeaders(b"Set-Cookie", [])
             kept = [line for line in found if line.isascii()]
             response.headers.setRawHeaders(b"Set-Cookie", kept)
+            encodings = response.headers.getRawHeaders(b"Content-Encoding", [])
+            if b"," in b",".join(encodings):
+                response.headers.removeHeader(b"Content-Encoding")
             return response
 
         asking = self._agent.request(method, uri, headers, bodyProducer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from OpenSSL.crypto import Error as OpenSSLError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -46,16 +47,19 @@ class TLSPolicy:
 
         :raises ValueError: if there is none in it.
         """
-        root = None
-        if ca is not None:
-            end = b"-----END CERTIFICATE-----"
-            pieces = [piece + end for piece in ca.split(end)[:-1]]
-            if not pieces:
-                raise ValueError("no certificate in the CA file")
-            root = trustRootFromCertificates([Certificate.loadPEM(p) for p in pieces])
-        own = None
-        if certificate is not None:
-            own = PrivateCertificate.loadPEM(certificate)
+        root = own = None
+        try:
+            if ca is not None:
+                end = b"-----END CERTIFICATE-----"
+                pieces = [piece + end for piece in ca.split(end)[:-1]]
+                roots = [Certificate.loadPEM(piece) for piece in pieces]
+                if not roots:
+                    raise ValueError("no certificate of a root in the PEM")
+                root = trustRootFromCertificates(roots)
+            if certificate is not None:
+                own = PrivateCertificate.loadPEM(certificate)
+        except OpenSSLError as error:
+            raise ValueError(f"not the PEM of a certificate: {error}") from None
         return cls(root, own)
 
     def creatorForNetloc(

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from autobahn.exception import Disconnected
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
@@ -133,14 +133,12 @@ class _Socket:
 
     def open(self) -> None:
         context = self._context
-        factory = FrameFactory(self, context)
         self._timer = context.reactor.callLater(
             context.network_delay,
             self.fail,
             Unusable(f"no socket opened within {context.network_delay:g} s"),
         )
-        connecting = self._dialer.endpoint(context.endpoint).connect(factory)
-        self._connecting = connecting
+        connecting = self._connecting = maybeDeferred(self._dial)
 
         def connected(protocol: Any) -> None:
             self._connecting = None
@@ -152,6 +150,11 @@ class _Socket:
             self._end(explained(failure))
 
         connecting.addCallbacks(connected, failed)
+
+    def _dial(self) -> Deferred[Any]:
+        """Connect; may raise, as a policy for TLS does."""
+        endpoint = self._dialer.endpoint(self._context.endpoint)
+        return endpoint.connect(FrameFactory(self, self._context))
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         exchange = Exchange(messages)
