@@ -11,9 +11,11 @@ from txbayeux.interfaces import Stream
 from txbayeux.message import Entry
 from txbayeux.response import Response
 
-from .sockets import CLOSE, Client
+from .sockets import CLOSE, TEXT, Client, frame
 from .support import Answer, FakeProcessor, Given, Service, entry, turn
 from .test_with_server import Real, connect, meta, poll
+
+GOODBYE = [{"channel": "/meta/disconnect", "clientId": "s1"}]
 
 
 class Slow(FakeProcessor):
@@ -99,6 +101,34 @@ def test_stopping_clears_away_at_once() -> None:
     assert closed.called
     assert len(service.processor.detached) == 3
     assert len(service.clock.getDelayedCalls()) == timers
+
+
+def test_a_goodbye_waits_and_what_follows_it_waits_for_it() -> None:
+    service = Service()
+    client = Client(service)
+    client.raw(frame(TEXT, b'[{"channel":"/meta/disconnect"}]') + frame(TEXT, b"[1]"))
+    assert service.processor.requests == []
+    service.clock.advance(0)
+    assert [messages for messages, _, _ in service.processor.requests] == [
+        [{"channel": "/meta/disconnect"}],
+        [1],
+    ]
+    assert len(client.messages()) == 2
+    assert client.transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("leave", ["end", "sever", "close"])
+def test_a_goodbye_of_one_that_does_not_wait_for_the_answer(leave: str) -> None:
+    service = Service()
+    client = Client(service)
+    client.send(GOODBYE)
+    if leave == "close":
+        client.raw(frame(CLOSE, b"\x03\xe8"))
+    else:
+        getattr(client.transport, leave)()
+    service.clock.advance(0)
+    assert [messages for messages, _, _ in service.processor.requests] == [GOODBYE]
+    assert len(service.processor.detached) == 1
 
 
 @pytest.mark.parametrize("cleared", [False, True])

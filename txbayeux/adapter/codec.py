@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from txbayeux.channel import DISCONNECT
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed, decode
 
-__all__ = ["TooLarge", "form_fields", "looks_like_json", "read", "read_all"]
+__all__ = [
+    "TooLarge",
+    "form_fields",
+    "looks_like_json",
+    "read",
+    "read_all",
+    "says_goodbye",
+]
 
 _BRACKETS: Final = (b"[", b"{")
 _OTHER_FIELDS: Final = 8  # beside the messages: jsonp, what proxies and scripts add
@@ -48,6 +56,14 @@ def read_all(texts: list[bytes], limits: Limits) -> list[Any]:
         if len(messages) > limits.batch_messages:
             raise TooLarge(f"A request has at most {limits.batch_messages} messages")
     return messages
+
+
+def says_goodbye(messages: list[Any]) -> bool:
+    """Tell whether a request does nothing but end a session, which can wait."""
+    if len(messages) != 1:
+        return False
+    message = messages[0]
+    return isinstance(message, dict) and message.get("channel") == DISCONNECT
 
 
 def form_fields(text: bytes, name: bytes, limits: Limits) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
@@ -16,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txbayeux.adapter.codec import TooLarge, read
+from txbayeux.adapter.codec import TooLarge, read, says_goodbye
 from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import copy_own
@@ -200,6 +201,12 @@ class Socket(WebSocketServerProtocol):
 
     def _process(self, messages: list[Any]) -> None:
         self._busy = True
+        if says_goodbye(messages):
+            self.factory.chores.add(partial(self._ask, messages))
+        else:
+            self._ask(messages)
+
+    def _ask(self, messages: list[Any]) -> None:
         answer = self.factory.processor.process(messages, self._source, self.outlet)
         response = there(answer)
         if response is None:
