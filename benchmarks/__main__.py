@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from benchmarks import growth, plot, report, sharing
+from benchmarks import growth, pauses, plot, report, sharing
 from benchmarks.generator import compile_generator
 from benchmarks.machine import BUILD, allow_many_files, busy_elsewhere, description
 from benchmarks.peers import PEERS
@@ -67,7 +67,11 @@ def main() -> None:
     results = report.Results(about, scenarios, suite.measurements)
     text = report.markdown(results, notes)
     if not (given.quick or given.no_growth):
-        points = growth.measure(program, seconds) + sharing.measure(program, seconds)
+        points = [
+            *growth.measure(program, seconds),
+            *pauses.measure(program),
+            *sharing.measure(program, seconds),
+        ]
         text += "\n".join(["", "## Growth", "", *growth.table(points), ""])
     (BUILD / "results.json").write_text(results.json())
     (BUILD / "report.md").write_text(text)

@@ -40,12 +40,18 @@ def start_load(
         command.append(option if value is True else f"{option}={value}")
     return subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # figures() ends it: the word that --ask waits for
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=partial(pin, LOAD_CORE),  # noqa: PLW1509 (no threads here)
     )
+
+
+def await_sessions(load: subprocess.Popen[str]) -> None:
+    """Wait until all sessions of a load with ``ask`` are up."""
+    assert load.stdout is not None
+    load.stdout.readline()
 
 
 def figures(load: subprocess.Popen[str], limit: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""How our own cost grows: per delivery, per publish, per session; and the pauses."""
+"""How our own cost grows: per delivery, per publish, per session."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,6 @@ from benchmarks.suite import say
 _LIMIT: Final = 120.0
 _TXBAYEUX: Final = next(peer for peer in PEERS if peer.name == "txbayeux")
 _PAIRS: Final = {"clients": 100, "channels": 100, "publishers": 100, "window": 100}
-_STORM: Final = 10_000
-# Connects are held for a short time, so that the sweep of all sessions is seen too.
-_HOLD: Final = ("--timeout=4",)
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,6 @@ def measure(program: Path, seconds: float) -> list[Point]:
         ("fan-out", _fan_out),
         ("publishing", _publishing),
         ("memory", _memory),
-        ("pauses", _pauses),
     ):
         say(f"   growth: {name}")
         try:
@@ -99,29 +95,3 @@ def _memory(program: Path, seconds: float) -> Point:
             server.stop()
         values[f"{sessions:,} sessions"] = measured["session_kib"]
     return Point("memory per idle WebSocket session", "KiB", values)
-
-
-def _pauses(program: Path, seconds: float) -> Point:
-    """Let one pair talk while thousands of sessions come up, idle, and leave."""
-    command = _TXBAYEUX.command
-    held = replace(_TXBAYEUX, command=lambda *ports: [*command(*ports), *_HOLD])
-    server = Process(held)
-    try:
-        storm = {"clients": _STORM, "publishers": 0, "seconds": 0, "idle": 10}
-        probe = {"clients": 1, "rate": 200, "seconds": 40, "warm_up": 0}
-        watched = start_load(
-            program, server.port, (), {"transport": WEBSOCKET, **probe}
-        )
-        _run(program, server, **storm)
-        measured = figures(watched, _LIMIT)
-    finally:
-        server.stop()
-    return Point(
-        f"one pair's latency while {_STORM:,} sessions come up, idle and leave",
-        "ms",
-        {
-            "p50": measured["p50_ms"],
-            "p99": measured["p99_ms"],
-            "longest": measured["max_ms"],
-        },
-    )

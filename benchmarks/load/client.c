@@ -14,6 +14,7 @@ Options options = {.clients = 100,
                    .payload = 64,
                    .window = 10,
                    .together = 64,
+                   .leaving = 64,
                    .websocket = 1,
                    .publish_websocket = 1,
                    .warm_up = 0.3,
@@ -88,6 +89,7 @@ void join_session(Client* client) {
 void leave(Client* client) {
   if (client->state != READY || client->session_of) return;
   client->state = LEAVING;
+  totals.leaving++;
   if (!client->wire.is_websocket) {
     hang_up(&client->wire);
     dial(&client->wire);
@@ -126,6 +128,7 @@ void on_upgraded(Wire* wire) { shake_hands(wire->owner); }
 void on_hung_up(Wire* wire) {
   Client* client = wire->owner;
   if (client->state == READY) totals.ready--;
+  if (client->state == LEAVING) totals.leaving--;
   if (client->state != LEAVING) totals.dead++;
   client->state = DEAD;
 }
@@ -157,6 +160,7 @@ void on_message(Wire* wire, char* json, size_t length) {
   if (client->state == LEAVING) {
     if (memmem(json, length, "/meta/disconnect", 16)) {
       client->state = DEAD;
+      totals.leaving--;
       hang_up(wire);
     }
     return;

@@ -54,15 +54,15 @@ typedef struct Client {
 } Client;
 typedef struct {
   int clients, channels, subscriptions, unrelated, publishers, own, batch, payload, window,
-      together;
-  int websocket, publish_websocket, verbose, stay;
+      together, leaving;
+  int websocket, publish_websocket, verbose, ask, stay;
   double warm_up, seconds, rate, idle, patience;
   const char* prefix;
 } Options;
 extern Options options;
 typedef struct {
   long published, expected, delivered, refused;
-  int ready, dead, measuring;
+  int ready, leaving, dead, measuring;
 } Totals;
 extern Totals totals;
 extern long* subscribers_of; /* by channel */

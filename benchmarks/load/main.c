@@ -6,10 +6,12 @@
  * are those of the server's processes, whatever this program itself costs. Exit status 1 if a
  * delivery is missing or doubled, 2 if nothing could be measured. */
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "load.h"
 
@@ -87,16 +89,20 @@ static int publish_for(double seconds) {
   return reach(&totals.delivered, &totals.expected);
 }
 
+/* Says that all is up, and serves traffic until standard input has a line, or ends. */
+static void await_word(void) {
+  struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+  puts("up");
+  fflush(stdout);
+  while (!poll(&input, 1, 0)) serve_traffic(10);
+}
+
+/* So many at a time are on their way out. */
 static void part(void) {
   uint64_t start = now_ns();
-  for (int i = 0, leaving = 0; i < client_count; i++) {
-    leave(&clients[i]);
-    if (++leaving % options.together == 0) serve_traffic(5);
-  }
-  for (int left = 1; left && since(start) < 5;) {
-    serve_traffic(10);
-    left = 0;
-    for (int i = 0; i < client_count; i++) left += clients[i].state == LEAVING;
+  for (int i = 0; since(start) < options.patience && (totals.leaving || i < client_count);) {
+    while (i < client_count && totals.leaving < options.leaving) leave(&clients[i++]);
+    if (totals.leaving) serve_traffic(10);
   }
 }
 
@@ -127,6 +133,8 @@ static int read_options(int argc, char** argv) {
                                   {"patience", 1, 0, 'P'},
                                   {"prefix", 1, 0, 'x'},
                                   {"together", 1, 0, 'T'},
+                                  {"leaving", 1, 0, 'L'},
+                                  {"ask", 0, 0, 'a'},
                                   {"stay", 0, 0, 'y'},
                                   {"verbose", 0, 0, 'v'},
                                   {0, 0, 0, 0}};
@@ -152,6 +160,8 @@ static int read_options(int argc, char** argv) {
       case 'P': options.patience = atof(optarg); break;
       case 'x': options.prefix = optarg; break;
       case 'T': options.together = atoi(optarg); break;
+      case 'L': options.leaving = atoi(optarg); break;
+      case 'a': options.ask = 1; break;
       case 'y': options.stay = 1; break;
       case 'v': options.verbose = 1; break;
       default: return 0;
@@ -231,6 +241,7 @@ int main(int argc, char** argv) {
   }
   ok = ok && !totals.dead && !totals.refused && totals.delivered == totals.expected;
   int dead = totals.dead;
+  if (options.ask) await_word();
   if (!options.stay) part();
   printf(
       "{\"ok\": %s, \"expected\": %ld, \"delivered\": %ld, \"refused\": %ld, \"dead\": %d, "

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -113,10 +114,31 @@ class Transport(StringTransport):
             self.lost = True
             self.protocol.connectionLost(Failure(ConnectionDone()))
 
+    def end(self) -> None:
+        """Lose the peer's half, as Twisted's connections do at its end of file."""
+        half = IHalfCloseableProtocol(self.protocol, None)
+        if half is None:
+            self.sever()
+        else:
+            half.readConnectionLost()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.sever()
+
     def take(self) -> bytes:
         data = self.value()
         self.clear()
         return data
+
+
+def turn(clock: Clock) -> None:
+    """Do what is due as one turn of a reactor; what that asks for is for the next."""
+    now = clock.seconds()
+    for call in clock.getDelayedCalls()[:]:
+        if call.active() and call.getTime() <= now:
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
 
 
 class Answer:

@@ -6,10 +6,19 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from txbayeux.channel import DISCONNECT
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed, decode
 
-__all__ = ["Reader", "TooLarge", "form_fields", "read", "read_all", "reader_of"]
+__all__ = [
+    "Reader",
+    "TooLarge",
+    "form_fields",
+    "read",
+    "read_all",
+    "reader_of",
+    "says_goodbye",
+]
 
 _BRACKETS: Final = (b"[", b"{")
 _FORMS: Final = ("", "text/plain", "application/x-www-form-urlencoded")
@@ -66,6 +75,14 @@ def read_all(texts: list[bytes], limits: Limits) -> list[Any]:
         if len(messages) > limits.batch_messages:
             raise TooLarge(f"A request has at most {limits.batch_messages} messages")
     return messages
+
+
+def says_goodbye(messages: list[Any]) -> bool:
+    """Tell whether a request does nothing but end a session, which can wait."""
+    if len(messages) != 1:
+        return False
+    message = messages[0]
+    return isinstance(message, dict) and message.get("channel") == DISCONNECT
 
 
 def form_fields(text: bytes, name: bytes, limits: Limits) -> list[bytes]:

@@ -9,6 +9,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
+from txbayeux.adapter.chores import Chores
 from txbayeux.adapter.frames import FrameCache
 from txbayeux.adapter.lean import lean_class
 from txbayeux.adapter.websocket import Socket
@@ -50,6 +51,7 @@ class SocketFactory(WebSocketServerFactory):
         self.limits = limits
         self.deflate = deflate
         self.frames = FrameCache()
+        self.chores = Chores(clock)
         self._batched_timer = _Timer(clock)
         self._sockets: set[Socket] = set()
         self._closed: Deferred[None] | None = None
@@ -90,6 +92,7 @@ class SocketFactory(WebSocketServerFactory):
 
     def close(self) -> Deferred[None]:
         """Close every socket with 1001; fires when they are gone."""
+        self.chores.finish()
         if not self._sockets:
             return succeed(None)
         if self._closed is None:

@@ -17,8 +17,8 @@ __all__ = ["AWAKE", "Alarms", "Sleeper"]
 AWAKE: Final = math.inf
 """``wake`` of a sleeper that no alarm is set for."""
 
-_TURN: Final = 500
-"""Most wake-ups in one reactor turn, so that a mass expiry does not stall others."""
+_TURN: Final = 0.005
+"""Seconds of a reactor turn for wake-ups: a mass expiry must not stall others."""
 
 _log: Final = Logger()
 
@@ -89,10 +89,9 @@ class Alarms(Generic[S]):
             self._call = self._clock.callLater(delay, self._run)
 
     def _run(self) -> None:
-        now = self._clock.seconds()
-        for _ in range(_TURN):
-            if not self._heap or self._heap[0][0] > now:
-                break
+        seconds = self._clock.seconds
+        now = seconds()
+        while self._heap and self._heap[0][0] <= now and seconds() < now + _TURN:
             when, _order, sleeper = heapq.heappop(self._heap)
             if sleeper.wake != when:
                 self._stale = max(0, self._stale - 1)

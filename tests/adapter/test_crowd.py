@@ -1,0 +1,188 @@
+"""Many sockets that end in the same instant: it may wait, and nothing is lost by it."""
+
+from collections.abc import Sequence
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from txbayeux.adapter.chores import TURN
+from txbayeux.interfaces import Stream
+from txbayeux.message import Entry
+from txbayeux.response import Response
+
+from .sockets import CLOSE, TEXT, Client, frame
+from .support import Answer, FakeProcessor, Given, Service, entry, turn
+from .test_with_server import Real, connect, meta, poll
+
+GOODBYE = [{"channel": "/meta/disconnect", "clientId": "s1"}]
+
+
+class Slow(FakeProcessor):
+    """Takes more than half a turn for everything that ends something."""
+
+    clock: Clock
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        self.clock.rightNow += TURN * 0.6
+        super().detach(stream, unsent)
+
+
+def test_a_peer_that_ends_is_not_written_to_and_cleared_away_later() -> None:
+    service = Service()
+    client = Client(service)
+    stream = service.processor.outlets[0]
+    client.transport.end()
+    assert not stream.writable
+    assert service.processor.detached == []
+    assert not client.transport.lost
+    service.clock.advance(0)
+    assert client.transport.lost
+    assert service.processor.detached == [stream]
+
+
+def test_a_crowd_that_ends_leaves_turns_to_others() -> None:
+    processor = Slow()
+    service = Service(processor=processor)
+    processor.clock = service.clock
+    clients = [Client(service) for _ in range(5)]
+    for client in clients:
+        client.transport.end()
+    gone = []
+    while len(processor.detached) < len(clients):
+        turn(service.clock)
+        gone.append(len(processor.detached))
+    assert gone == [2, 4, 5]
+
+
+def test_an_end_while_much_is_still_to_be_written() -> None:
+    service = Service()
+    client = Client(service)
+    producer = client.transport.producer
+    assert producer is not None
+    producer.pauseProducing()
+    client.transport.end()
+    producer.resumeProducing()
+    assert not service.processor.outlets[0].writable
+    assert client.transport.producerState == "paused"
+    assert service.processor.resumed == []
+
+
+def test_a_connection_that_breaks_before_it_is_cleared_away() -> None:
+    service = Service()
+    client = Client(service)
+    client.transport.end()
+    client.transport.sever()
+    service.clock.advance(0)
+    assert service.processor.detached == service.processor.outlets
+
+
+def test_an_answer_that_comes_after_the_end_is_given_back() -> None:
+    service = Service()
+    client = Client(service)
+    held: Deferred[Response] = Deferred()
+    service.processor.answers.append(succeed(Response((), held)))
+    client.send([1])
+    client.transport.end()
+    given = Given()
+    held.callback(Response([entry(1)], None, given))
+    assert given.given_back == 1
+    assert client.transport.take() == b""
+    service.clock.advance(0)
+
+
+def test_stopping_clears_away_at_once() -> None:
+    service = Service()
+    timers = len(service.clock.getDelayedCalls())
+    clients = [Client(service) for _ in range(3)]
+    for client in clients:
+        client.transport.end()
+    closed = service.resource.close()
+    assert closed.called
+    assert len(service.processor.detached) == 3
+    assert len(service.clock.getDelayedCalls()) == timers
+
+
+def test_a_goodbye_waits_and_what_follows_it_waits_for_it() -> None:
+    service = Service()
+    client = Client(service)
+    client.raw(frame(TEXT, b'[{"channel":"/meta/disconnect"}]') + frame(TEXT, b"[1]"))
+    assert service.processor.requests == []
+    service.clock.advance(0)
+    assert [messages for messages, _, _ in service.processor.requests] == [
+        [{"channel": "/meta/disconnect"}],
+        [1],
+    ]
+    assert len(client.messages()) == 2
+    assert client.transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("leave", ["end", "sever", "close"])
+def test_a_goodbye_of_one_that_does_not_wait_for_the_answer(leave: str) -> None:
+    service = Service()
+    client = Client(service)
+    client.send(GOODBYE)
+    if leave == "close":
+        client.raw(frame(CLOSE, b"\x03\xe8"))
+    else:
+        getattr(client.transport, leave)()
+    service.clock.advance(0)
+    assert [messages for messages, _, _ in service.processor.requests] == [GOODBYE]
+    assert len(service.processor.detached) == 1
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_message_between_an_end_and_its_clearing_away(cleared: bool) -> None:
+    service = Real()
+    session = service.handshake()
+    service.subscribe(session)
+    client = Client(service)
+    client.send([connect(session, "websocket")])
+    client.transport.end()
+    service.publish(1)
+    if cleared:
+        service.clock.advance(0)
+    again = Client(service)
+    again.send([connect(session, "websocket")])
+    service.publish(2)
+    service.clock.advance(0)
+    assert client.transport.take() == b""
+    data = [message["data"] for (message,) in again.messages() if "data" in message]
+    assert data == [1, 2]
+    service.server.stop()
+    service.resource.close()
+
+
+def test_it_waits_for_a_poll_as_well() -> None:
+    service = Real()
+    session = service.handshake()
+    service.subscribe(session)
+    client = Client(service)
+    client.send([connect(session, "websocket")])
+    client.transport.end()
+    service.publish(1)
+    service.clock.advance(0)
+    transport = service.send(poll(session))
+    service.clock.advance(0)
+    assert Answer(transport.value()).json()[0] == {"channel": "/a", "data": 1}
+    service.server.stop()
+    service.resource.close()
+
+
+def test_a_session_s_last_words_go_out_before_its_close() -> None:
+    service = Real()
+    session = service.handshake()
+    client = Client(service)
+    client.send([connect(session, "websocket")])
+    client.send([meta("disconnect", session)])
+    service.clock.advance(0)
+    *texts, last = client.frames()
+    assert [payload[:28] for _, payload in texts] == [
+        b'[{"channel":"/meta/connect",',
+        b'[{"channel":"/meta/disconnec',
+    ]
+    assert last == (CLOSE, b"\x03\xe8")
+    client.transport.end()
+    closed = service.resource.close()
+    assert closed.called
+    service.server.stop()
