@@ -131,6 +131,24 @@ class TestDistributed(Fronts):
         assert sum(engine.statistics()["sessions"] for engine in engines) == 1
 
     @contract
+    async def test_what_is_subscribed_while_a_session_moves_counts(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/old")
+        notices = self.withheld(a)
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: notices)
+        # The former holder reads of these, and then that it is no longer the holder.
+        await c.subscribe(alice, ["/new"])
+        await c.unsubscribe(alice, ["/old"])
+        await self.settle()
+        self.give(a, notices)
+        await self.unanswered(held)
+        await self.publish(c, "/old", 1)
+        await self.publish(c, "/new", 2)
+        assert self.data((await self.answered(held)).entries) == [2]
+        assert await self.poll(b, alice) == []
+
+    @contract
     async def test_what_a_dead_connection_gives_back_reaches_the_new_holder(
         self,
     ) -> None:

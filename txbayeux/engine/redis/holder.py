@@ -204,7 +204,8 @@ class Holder:
     ) -> list[Entry]:
         """Give what the session has not got of all that was dispatched here."""
         before: list[Logged] = []
-        following = state.first
+        # The former holder may have read past changes that the new one was not told.
+        following = min(state.first, known + 1)
         while (start := self._start()) > following:
             last = min(start - 1, following + _PART - 1)
             part = await self._read(following, last)
