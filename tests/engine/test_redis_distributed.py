@@ -149,6 +149,18 @@ class TestDistributed(Fronts):
         assert await self.poll(b, alice) == []
 
     @contract
+    async def test_a_session_that_ends_while_it_moves_answers_its_connect(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/a")
+        notices = self.withheld(a)
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: notices)
+        await c.destroy_session(alice, Reason.CLIENT)
+        assert (await self.answered(held)).ended is Reason.CLIENT
+        self.give(a, notices)
+        await self.refused(a.connect(alice, hold=0))
+
+    @contract
     async def test_what_a_dead_connection_gives_back_reaches_the_new_holder(
         self,
     ) -> None:
