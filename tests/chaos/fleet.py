@@ -77,6 +77,8 @@ class Fleet:
         )
         self.redis.start()
         self.fronts = [Front(folder, self.redis.url) for _ in range(size)]
+        self.kills: list[float] = []
+        """When a front-end was killed."""
         try:
             for front in self.fronts:
                 front.start()
@@ -102,6 +104,7 @@ class Fleet:
 
     def restart_front(self, number: int, seconds: float) -> None:
         self.fronts[number].kill()
+        self.kills.append(time.monotonic())
         time.sleep(seconds)
         self.fronts[number].start()
         self.fronts[number].wait()
