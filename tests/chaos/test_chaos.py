@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.clients import END, Publisher, SocketSubscriber, Subscriber
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, Front
+from tests.engine.redis_server import RedisServer
 
 pytestmark = pytest.mark.chaos
 
@@ -123,3 +124,19 @@ def test_everything_at_once(stage: Stage) -> None:
         act()
 
     stage.play(*(something for _ in range(8)))
+
+
+def test_a_front_end_without_redis_says_so_and_waits_for_it(tmp_path: Path) -> None:
+    redis = RedisServer(tmp_path)
+    front = Front(tmp_path, redis.url)
+    try:
+        front.start()
+        front.wait("503")
+        said = f"{redis.socket}) is out of reach, trying again"
+        assert said in front.log.read_text()
+        redis.start()
+        front.wait("200")
+        assert "Redis is there" in front.log.read_text()
+    finally:
+        front.kill()
+        redis.stop()
