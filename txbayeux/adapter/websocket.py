@@ -71,6 +71,11 @@ class _NobodyWaits:
         """Drop it."""
 
 
+def _pending(answers: Sequence[Deferred[Response]]) -> tuple[Deferred[Response], ...]:
+    """Choose the answers that are not there, or still pass through extensions."""
+    return tuple(one for one in answers if not one.called or one.paused)
+
+
 @implementer(IPushProducer)
 class Socket(WebSocketServerProtocol):
     """One connection: a :class:`txbayeux.interfaces.Stream`.
@@ -205,7 +210,7 @@ class Socket(WebSocketServerProtocol):
         self._reply(response)
         held = response.held
         if held is not None:
-            self._held = (*(one for one in self._held if not one.called), held)
+            self._held = (*_pending(self._held), held)
             self._crowded = len(self._held) >= MOST_HELD
             held.addCallbacks(self._came, self._broken)
             if self._parted:
@@ -220,7 +225,7 @@ class Socket(WebSocketServerProtocol):
         if self._farewell is not None:
             self._take_leave()
         if self._crowded and not self._parted:
-            self._held = tuple(one for one in self._held if not one.called)
+            self._held = _pending(self._held)
             self._crowded = len(self._held) >= MOST_HELD
             if self._backlog is not None:
                 self._drain(self._backlog)
@@ -263,7 +268,7 @@ class Socket(WebSocketServerProtocol):
     def _take_leave(self) -> None:
         # With storage elsewhere, a session's end may be known before its reply is.
         clock = self.factory.clock
-        if any(not one.called for one in self._held):
+        if _pending(self._held):
             if self._linger is None:
                 self._linger = clock.callLater(LINGER, self._depart)
         elif not self._busy:
