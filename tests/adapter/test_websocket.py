@@ -254,6 +254,23 @@ def test_a_close_waits_for_a_reply_that_is_still_to_come(answered: bool) -> None
     assert not [call for call in waiting if "Socket" in call]
 
 
+def test_a_close_waits_for_a_reply_that_passes_through_extensions() -> None:
+    service = Service()
+    client = Client(service)
+    reply: Deferred[Response] = Deferred()
+    passed: Deferred[Response] = Deferred()
+    reply.addCallback(lambda _: passed)
+    service.processor.answers.append(succeed(Response((), reply)))
+    client.send([1])
+    reply.callback(Response(()))
+    service.processor.outlets[0].close(Reason.CLIENT)
+    service.clock.advance(0)
+    assert client.frames() == []
+    passed.callback(Response([{"id": 1}]))
+    service.clock.advance(0)
+    assert [first for first, _ in client.frames()] == [TEXT, CLOSE]
+
+
 def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:
     service = Service()
     client = Client(service)

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Any
 
+from tests.chaos.wire import Wire
+
 END = "end"
 
 
@@ -53,9 +55,14 @@ class Client(threading.Thread):
             self.work()
         except BaseException as error:
             self.failure = error
+        finally:
+            self.close()
 
     def work(self) -> None:
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave nothing open."""
 
 
 class Publisher(Client):
@@ -65,12 +72,15 @@ class Publisher(Client):
         super().__init__(ports, seed)
         self.confirmed: list[int] = []
         self.unsure: list[int] = []
+        self.times: dict[int, float] = {}
+        """When each was published, at the earliest."""
         self.stopped = threading.Event()
 
     def work(self) -> None:
         number = 0
         while not self.stopped.is_set():
             number += 1
+            self.times[number] = time.monotonic()
             answer = self.post({"channel": "/chaos/numbers", "data": number})
             sure = answer is not None and answer[-1].get("successful")
             (self.confirmed if sure else self.unsure).append(number)
@@ -83,6 +93,8 @@ class Publisher(Client):
 
 class Subscriber(Client):
     """Receives until the end; ``acknowledges`` as CometD's clients do, or not."""
+
+    connection_type = "long-polling"
 
     def __init__(self, ports: list[int], seed: int, *, acknowledges: bool) -> None:
         super().__init__(ports, seed)
@@ -98,7 +110,7 @@ class Subscriber(Client):
         message = {
             "channel": "/meta/handshake",
             "version": "1.0",
-            "supportedConnectionTypes": ["long-polling"],
+            "supportedConnectionTypes": [self.connection_type],
         }
         if self.acknowledges:
             message["ext"] = {"ack": True}  # type: ignore[assignment]
@@ -122,7 +134,7 @@ class Subscriber(Client):
             message: dict[str, Any] = {
                 "channel": "/meta/connect",
                 "clientId": self._session,
-                "connectionType": "long-polling",
+                "connectionType": self.connection_type,
             }
             if self.acknowledges:
                 message["ext"] = {"ack": self._seen}
@@ -138,3 +150,31 @@ class Subscriber(Client):
                         time.sleep(0.1)
                 else:
                     self.received.append(item["data"])
+
+
+class SocketSubscriber(Subscriber):
+    """Receives over a WebSocket; when it breaks, over one to another front-end."""
+
+    connection_type = "websocket"
+    _wire: Wire | None = None
+
+    def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Give all that came up to the answer, or up to the connection's end."""
+        came: list[dict[str, Any]] = []
+        try:
+            if self._wire is None:
+                self._wire = Wire(self.random.choice(self.ports), timeout=20)
+            self._wire.send(json.dumps([message]).encode())
+            while not any(item["channel"] == message["channel"] for item in came):
+                came += json.loads(self._wire.receive())
+        except OSError:
+            self.broken += 1
+            self.close()
+            time.sleep(0.05)
+            return came or None
+        return came
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None

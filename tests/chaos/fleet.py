@@ -48,13 +48,14 @@ class Front:
                 command, cwd=self._folder, stdout=log, stderr=log, env=environ
             )
 
-    def wait(self) -> None:
+    def wait(self, health: str = "200") -> None:
+        """Wait until its health check answers so."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as ask:
                     ask.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-                    if b" 200 " in ask.recv(100):
+                    if f" {health} ".encode() in ask.recv(100):
                         return
             except OSError:
                 pass
@@ -77,6 +78,8 @@ class Fleet:
         )
         self.redis.start()
         self.fronts = [Front(folder, self.redis.url) for _ in range(size)]
+        self.kills: list[float] = []
+        """When a front-end was killed."""
         try:
             for front in self.fronts:
                 front.start()
@@ -102,6 +105,7 @@ class Fleet:
 
     def restart_front(self, number: int, seconds: float) -> None:
         self.fronts[number].kill()
+        self.kills.append(time.monotonic())
         time.sleep(seconds)
         self.fronts[number].start()
         self.fronts[number].wait()

@@ -1,7 +1,7 @@
 """What contracts need to be run by the Redis engine: the real reactor, short times."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -77,6 +77,18 @@ class Fronts(RedisHarness):
         for engine in found:
             await self.until(engine.ready)
         return found
+
+    def withheld(self, engine: RedisEngine) -> list[Mapping[str, str]]:
+        """Keep from a front-end what comes to its inbox; see :meth:`give`."""
+        notices: list[Mapping[str, str]] = []
+        engine._cluster.reader._noticed = notices.append
+        return notices
+
+    def give(self, engine: RedisEngine, notices: list[Mapping[str, str]]) -> None:
+        """Let a front-end have what was withheld, and what comes."""
+        engine._cluster.reader._noticed = engine._cluster.holder.noticed
+        for notice in notices:
+            engine._cluster.holder.noticed(notice)
 
     def closed(self) -> list[tuple[str, Reason]]:
         return [end for observer in self.observers for end in observer.closed]

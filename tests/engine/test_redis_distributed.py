@@ -131,6 +131,36 @@ class TestDistributed(Fronts):
         assert sum(engine.statistics()["sessions"] for engine in engines) == 1
 
     @contract
+    async def test_what_is_subscribed_while_a_session_moves_counts(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/old")
+        notices = self.withheld(a)
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: notices)
+        # The former holder reads of these, and then that it is no longer the holder.
+        await c.subscribe(alice, ["/new"])
+        await c.unsubscribe(alice, ["/old"])
+        await self.settle()
+        self.give(a, notices)
+        await self.unanswered(held)
+        await self.publish(c, "/old", 1)
+        await self.publish(c, "/new", 2)
+        assert self.data((await self.answered(held)).entries) == [2]
+        assert await self.poll(b, alice) == []
+
+    @contract
+    async def test_a_session_that_ends_while_it_moves_answers_its_connect(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/a")
+        notices = self.withheld(a)
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: notices)
+        await c.destroy_session(alice, Reason.CLIENT)
+        assert (await self.answered(held)).ended is Reason.CLIENT
+        self.give(a, notices)
+        await self.refused(a.connect(alice, hold=0))
+
+    @contract
     async def test_what_a_dead_connection_gives_back_reaches_the_new_holder(
         self,
     ) -> None:

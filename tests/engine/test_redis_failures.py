@@ -225,6 +225,21 @@ class TestAway(OwnServer):
             await self.publish(engine, "/a", n)
         assert await self.poll(engine, alice) == [0, 1, 2]
 
+    @contract
+    async def test_order_is_kept_where_redis_knows_no_script_yet(self) -> None:
+        engine, _ = await self.front()
+        stream = RecordingStream()
+        alice = await engine.create_session()
+        await engine.attach(alice, stream)
+        told = [engine.subscribe(alice, ["/a"])]
+        for n in range(20):
+            told.append(engine.publish("/a", text(n)))
+            await pause(0)
+        for deferred in told:
+            await deferred
+        await self.soon(lambda: len(stream.data) >= 20)
+        assert stream.data == list(range(20))
+
 
 class TestRefusing(OwnServer):
     @contract

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
-__all__ = ["copy_own", "lean_class"]
+__all__ = ["NobodyWaits", "Silence", "copy_own", "lean_class"]
 
 _IMMUTABLE: Final = (type(None), bool, int, float, str, bytes, tuple)
 
@@ -25,6 +25,22 @@ _SHARED: Final[dict[str, Any]] = {
     "utf8validator": None,
 }
 _STATISTICS: Final = "trafficStats"  # whose sum over all is as good
+
+
+class Silence:
+    """In place of Autobahn's logger, which reports each broken peer."""
+
+    def debug(self, *args: object, **kwargs: object) -> None:
+        """Say nothing."""
+
+    info = warn = error = failure = debug
+
+
+class NobodyWaits:
+    """In place of Autobahn's Deferreds of each connection, for which nobody asks."""
+
+    def callback(self, result: object) -> None:
+        """Drop it."""
 
 
 def lean_class(

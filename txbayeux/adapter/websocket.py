@@ -21,7 +21,7 @@ from txbayeux.adapter.closing import has_closed
 from txbayeux.adapter.codec import TooLarge, read, says_goodbye
 from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
-from txbayeux.adapter.lean import copy_own
+from txbayeux.adapter.lean import NobodyWaits, Silence, copy_own
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall, Request, Stream
 from txbayeux.message import Entry, Malformed, encode_list
@@ -57,20 +57,9 @@ LINGER: Final = 2.0
 _log: Final = Logger()
 
 
-class _Silence:
-    """In place of Autobahn's logger, which reports each broken peer."""
-
-    def debug(self, *args: object, **kwargs: object) -> None:
-        """Say nothing."""
-
-    info = warn = error = failure = debug
-
-
-class _NobodyWaits:
-    """In place of Autobahn's Deferreds of each connection, for which nobody asks."""
-
-    def callback(self, result: object) -> None:
-        """Drop it."""
+def _pending(answers: Sequence[Deferred[Response]]) -> tuple[Deferred[Response], ...]:
+    """Choose the answers that are not there, or still pass through extensions."""
+    return tuple(one for one in answers if not one.called or one.paused)
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -83,8 +72,8 @@ class Socket(WebSocketServerProtocol):
 
     yields_to_polls = True
     factory: SocketFactory
-    log = _Silence()
-    is_closed = _NobodyWaits()
+    log = Silence()
+    is_closed = NobodyWaits()
     transport: Any
     message_data: Any
     current_frame: Any
@@ -232,7 +221,7 @@ class Socket(WebSocketServerProtocol):
         self._reply(response)
         held = response.held
         if held is not None:
-            self._held = (*(one for one in self._held if not one.called), held)
+            self._held = (*_pending(self._held), held)
             self._crowded = len(self._held) >= MOST_HELD
             held.addCallbacks(self._came, self._broken)
             if self._parted:
@@ -247,7 +236,7 @@ class Socket(WebSocketServerProtocol):
         if self._farewell is not None:
             self.factory.chores.add(self._take_leave)
         if self._crowded and not self._parted:
-            self._held = tuple(one for one in self._held if not one.called)
+            self._held = _pending(self._held)
             self._crowded = len(self._held) >= MOST_HELD
             if self._backlog is not None:
                 self._drain(self._backlog)
@@ -298,7 +287,7 @@ class Socket(WebSocketServerProtocol):
 
     def _take_leave(self) -> None:
         # With storage elsewhere, a session's end may be known before its reply is.
-        if any(not one.called for one in self._held):
+        if _pending(self._held):
             if self._linger is None:
                 self._linger = self.factory.clock.callLater(LINGER, self._depart)
         elif not self._busy:

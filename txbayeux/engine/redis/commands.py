@@ -96,6 +96,7 @@ class Commands:
         self._unsure: deque[list[_Call]] = deque()
         self._gathered: list[_Call] = []
         self._flush_call: DelayedCall | None = None
+        self._loaded: set[str] = set()
         self._complained: dict[str, float] = {}
         self._closed = False
         self.published: tuple[int, int] | None = None
@@ -116,6 +117,7 @@ class Commands:
     def up(self, redis: Redis, epoch: str, prefix: str, token: int) -> None:
         """Use this connection, and send what was held."""
         self._redis = redis
+        self._loaded.clear()
         self._common = (epoch, prefix, token, self._front)
         again = [(calls[0].number, calls, True) for calls in self._unsure]
         again += [(call.number, [call], False) for call in self._held]
@@ -242,9 +244,14 @@ class Commands:
             return
         script = load(name)
         everything = (1, self._key, *self._common, *arguments)
-        self._redis.call("EVALSHA", script.sha, *everything).addErrback(
-            self._unloaded, self._redis, script.source, everything
-        ).addCallbacks(
+        if name in self._loaded:
+            reply = self._redis.call("EVALSHA", script.sha, *everything)
+            reply.addErrback(self._unloaded, self._redis, script.source, everything)
+        else:
+            # Its source, once: a hash that is not known would be overtaken by others.
+            self._loaded.add(name)
+            reply = self._redis.call("EVAL", script.source, *everything)
+        reply.addCallbacks(
             partial(self._replied, name, calls), partial(self._refused, name, calls)
         )
 

@@ -11,9 +11,10 @@ from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.cluster import Cluster
-from txbayeux.engine.redis.handover import Superseded
+from txbayeux.engine.redis.handover import Ended, Superseded
 from txbayeux.engine.session import Answer, Session
 from txbayeux.errors import BayeuxError
+from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Stream
 
 __all__ = ["Connections"]
@@ -102,8 +103,12 @@ class Connections:
             session = await self._wanted(session_id, until, stream)
         except Superseded:
             return _empty(superseded=True)
+        except Ended as error:
+            # As if it had been held already: a client that disconnects is not told to
+            # handshake anew.
+            return _empty(ended=error.reason, why=error.why)
         if session is None:
-            return _empty(superseded=False)
+            return _empty()
         if hold <= 0 and self._behind():
             await self._caught_up()
             return await self.connect(
@@ -160,12 +165,14 @@ class Connections:
             _log.debug("Redis went away while a connect waited for the log")
 
 
-def _empty(*, superseded: bool) -> Delivery:
+def _empty(
+    *, superseded: bool = False, ended: Reason | None = None, why: str | None = None
+) -> Delivery:
     return Answer(
         entries=(),
         acknowledgement=None,
         superseded=superseded,
-        ended=None,
-        why=None,
+        ended=ended,
+        why=why,
         returned=None,
     )

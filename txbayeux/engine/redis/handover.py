@@ -14,12 +14,23 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.engine.redis.wire import Argument
 from txbayeux.engine.session import Session
+from txbayeux.errors import UnknownSession
+from txbayeux.events import Reason
 
-__all__ = ["Holding", "Opening", "State", "Superseded", "state_of"]
+__all__ = ["Ended", "Holding", "Opening", "State", "Superseded", "state_of"]
 
 
 class Superseded(Exception):
     """The session was taken over by another front-end while it was waited for."""
+
+
+class Ended(UnknownSession):
+    """The session ended while it was waited for."""
+
+    def __init__(self, session_id: str, reason: Reason, why: str | None) -> None:
+        super().__init__(session_id, why or "Unknown client")
+        self.reason = reason
+        self.why = why
 
 
 @dataclass(eq=False, slots=True)

@@ -22,6 +22,7 @@ from txbayeux.engine.redis.entries import (
     parse,
 )
 from txbayeux.engine.redis.handover import (
+    Ended,
     Holding,
     Opening,
     State,
@@ -204,7 +205,8 @@ class Holder:
     ) -> list[Entry]:
         """Give what the session has not got of all that was dispatched here."""
         before: list[Logged] = []
-        following = state.first
+        # The former holder may have read past changes that the new one was not told.
+        following = min(state.first, known + 1)
         while (start := self._start()) > following:
             last = min(start - 1, following + _PART - 1)
             part = await self._read(following, last)
@@ -265,9 +267,7 @@ class Holder:
             self._hub.close(holding.session, reason, why)
         opening = self.openings.get(session_id)
         if opening is not None:
-            self._failed(
-                Failure(UnknownSession(session_id, why or "Unknown client")), opening
-            )
+            self._failed(Failure(Ended(session_id, reason, why)), opening)
 
     def moved(self, session_id: str) -> None:
         """Let go of a session that turned out to be held elsewhere."""
