@@ -108,11 +108,16 @@ class Opening:
     fenced: int = 0
     """Highest generation that was heard of."""
     returned: list[str] = field(default_factory=list)
+    ended: Ended | None = None
+    """That it ended, heard before Redis said whether it was there when asked for."""
 
     def check(self) -> None:
-        """Go on only while nobody else has taken the session.
+        """Go on only while the session is there, and nobody else has taken it.
 
+        :raises Ended: if it is not.
         :raises Superseded: if somebody has.
         """
+        if self.ended is not None:
+            raise self.ended
         if self.generation is not None and self.fenced > self.generation:
             raise Superseded

@@ -267,7 +267,9 @@ class Holder:
             self._hub.close(holding.session, reason, why)
         opening = self.openings.get(session_id)
         if opening is not None:
-            self._failed(Failure(Ended(session_id, reason, why)), opening)
+            opening.ended = Ended(session_id, reason, why)
+            if opening.generation is not None:
+                self._failed(Failure(opening.ended), opening)
 
     def moved(self, session_id: str) -> None:
         """Let go of a session that turned out to be held elsewhere."""
