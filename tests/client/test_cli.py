@@ -25,7 +25,9 @@ from txbayeux import BayeuxResource, MemoryEngine, Server
 from txbayeux.cli import options, run
 from txbayeux.client import Client
 
-COMMAND = [sys.executable, "-c", "from txbayeux.cli import main; main()"]
+# A shell has what it starts in the background ignore interrupts.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [sys.executable, "-c", f"{HEARING}; from txbayeux.cli import main; main()"]
 
 
 class Refusing:
