@@ -265,7 +265,7 @@ PEERS: Final = (
         title="txbayeux with an extension for /meta",
         prepare=_ours,
         command=lambda port, _: _twistd(
-            port, "--extension=benchmarks.peers.meta:Extension"
+            port, "--extension=benchmarks.extension:Extension"
         ),
         only="ws-1",
     ),
