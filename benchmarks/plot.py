@@ -14,6 +14,7 @@ from benchmarks.scenarios import Scenario
 _COLOURS: Final = {
     "txbayeux": "#b5382a",
     "txbayeux-nested": "#dd8a6f",
+    "txbayeux-extended": "#e9b9a6",
     "faye-node": "#3a4a5c",
     "txbayeux-redis": "#c46a1b",
     "faye-redis": "#7d92a8",
