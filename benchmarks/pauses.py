@@ -12,7 +12,7 @@ from typing import Any, Final
 from benchmarks.generator import Failed, await_sessions, figures, start_load
 from benchmarks.growth import Point
 from benchmarks.peers import PEERS, Process
-from benchmarks.scenarios import WEBSOCKET
+from benchmarks.scenarios import POLLING, WEBSOCKET
 from benchmarks.suite import say
 
 _LIMIT: Final = 120.0
@@ -28,10 +28,15 @@ def measure(program: Path) -> list[Point]:
     """Measure each, on a server of its own."""
     say("   pauses")
     points: list[Point] = []
-    for scene in (_Scene.come_and_close, _Scene.take_turns, _Scene.leave_at_once):
+    for scene, transport in (
+        (_Scene.come_and_close, WEBSOCKET),
+        (_Scene.take_turns, WEBSOCKET),
+        (_Scene.leave_at_once, WEBSOCKET),
+        (_Scene.come_and_close, POLLING),
+    ):
         server = _server()
         try:
-            scene(_Scene(program, server, points))
+            scene(_Scene(program, server, points, transport))
         except Failed as failure:
             say(f"   failed: {failure}")
         finally:
@@ -49,16 +54,19 @@ def _server() -> Process:
 class _Scene:
     """A crowd on one server, and the pair beside it."""
 
-    def __init__(self, program: Path, server: Process, points: list[Point]) -> None:
+    def __init__(
+        self, program: Path, server: Process, points: list[Point], transport: str
+    ) -> None:
         self._program = program
         self._server = server
         self._points = points
+        self._transport = transport
 
     def come_and_close(self) -> None:
-        """Come up, idle, close all sockets in the same instant, and expire."""
+        """Come up, idle, close all connections in the same instant, and expire."""
         crowd = self._watch("come up", 6, lambda: self._crowd(stay=True))
         self._watch("have their connects answered, and connect again", _HOLD + 2)
-        self._watch("close their sockets in the same instant", 3, self._part, crowd)
+        self._watch("close their connections in the same instant", 3, self._part, crowd)
         self._watch("expire", _HOLD + _LIFE)
 
     def take_turns(self) -> None:
@@ -83,7 +91,7 @@ class _Scene:
         values = {"p50": "p50_ms", "p99": "p99_ms", "longest": "max_ms"}
         self._points.append(
             Point(
-                f"a pair's latency while {_CROWD:,} {what}",
+                f"a pair's latency while {_CROWD:,} over {self._transport} {what}",
                 "ms",
                 {name: measured[figure] for name, figure in values.items()},
             )
@@ -93,6 +101,7 @@ class _Scene:
     def _crowd(self, **options: Any) -> Popen[str]:
         """Let the crowd come up."""
         size = {"clients": _CROWD, "publishers": 0, "seconds": 0}
+        options["transport"] = self._transport
         crowd = self._start(**size, ask=True, **options)
         await_sessions(crowd)
         return crowd

@@ -12,7 +12,17 @@ from txbayeux.message import Entry
 from txbayeux.response import Response
 
 from .sockets import CLOSE, TEXT, Client, frame
-from .support import Answer, FakeProcessor, Given, Service, entry, turn
+from .support import (
+    DOOR,
+    Answer,
+    FakeProcessor,
+    Given,
+    Service,
+    Transport,
+    entry,
+    request,
+    turn,
+)
 from .test_with_server import Real, connect, meta, poll
 
 GOODBYE = [{"channel": "/meta/disconnect", "clientId": "s1"}]
@@ -186,3 +196,60 @@ def test_a_session_s_last_words_go_out_before_its_close() -> None:
     closed = service.resource.close()
     assert closed.called
     service.server.stop()
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_message_for_a_poll_between_its_end_and_its_clearing_away(
+    cleared: bool,
+) -> None:
+    service = Real()
+    session = service.handshake()
+    service.subscribe(session)
+    transport = service.send(poll(session))
+    transport.end()
+    service.publish(1)
+    if cleared:
+        service.clock.advance(0)
+        assert transport.lost
+    again = service.send(poll(session))
+    service.clock.advance(0)
+    assert transport.lost
+    assert b'"data"' not in transport.value()
+    assert Answer(again.value()).json()[0] == {"channel": "/a", "data": 1}
+    service.server.stop()
+    service.resource.close()
+
+
+def test_polls_of_a_crowd_that_ends_leave_turns_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = Service()
+    sever = Transport.sever
+
+    def slow(transport: Transport) -> None:
+        service.clock.rightNow += TURN * 0.6
+        sever(transport)
+
+    monkeypatch.setattr(Transport, "sever", slow)
+    transports = [service.wire() for _ in range(5)]
+    for transport in transports:
+        transport.end()
+    gone = []
+    while not all(transport.lost for transport in transports):
+        turn(service.clock)
+        gone.append(sum(transport.lost for transport in transports))
+    assert gone == ([2, 4, 5] if DOOR.fast else [])
+
+
+def test_what_a_client_asked_for_before_it_ended_is_not_answered_any_more() -> None:
+    service = Service()
+    held: Deferred[Response] = Deferred()
+    service.processor.answers.append(held)
+    transport = service.send(
+        request("POST", body=b"[1]") + request("POST", body=b"[2]")
+    )
+    transport.end()
+    held.callback(Response([entry(1)]))
+    service.clock.advance(0)
+    assert transport.lost
+    assert [messages for messages, _, _ in service.processor.requests] == [[1]]

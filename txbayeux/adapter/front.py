@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import (
     IAddress,
+    IHalfCloseableProtocol,
     IPushProducer,
     ISSLTransport,
     ITCPTransport,
@@ -47,7 +48,7 @@ _EAGER: Final = 0x4000
 _log: Final = Logger()
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Front(Protocol):
     """One connection, as long as it asks for nothing but polls."""
 
@@ -117,6 +118,19 @@ class Front(Protocol):
                 self.transport.pauseProducing()
         elif self._head is None or self._size >= self._head.size + self._head.body:
             self._answer()
+
+    def readConnectionLost(self) -> None:
+        """Hear that the client has closed its end; close ours when there is time."""
+        self._parting = True
+        self.factory.chores.add(self._hang_up)
+
+    def writeConnectionLost(self) -> None:
+        """Hear what only a protocol that closes its own end first would hear."""
+
+    def _hang_up(self) -> None:
+        # As Twisted does at once where a protocol does not ask for the above.
+        if self.transport is not None:
+            self.transport.connectionLost(connectionDone)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Hear that it is gone."""
@@ -207,6 +221,8 @@ class Front(Protocol):
         """See :class:`~txbayeux.adapter.exchange.Exit`."""
         if self.transport is None:
             return False
+        if self._parting:
+            return True
         watched = self._watched
         gone = (
             has_closed(self.transport)

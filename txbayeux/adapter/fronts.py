@@ -10,6 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from txbayeux.adapter.chores import Chores
 from txbayeux.adapter.closing import ClosingWatch
 from txbayeux.adapter.front import Front
 from txbayeux.adapter.head import Head
@@ -53,6 +54,7 @@ class FrontFactory(Factory):
         self._timeout = timeout
         self.seconds = reactor.seconds
         self.closing = ClosingWatch(reactor.seconds)
+        self.chores = Chores(reactor)
         # One timer for all, which runs while there are any.
         self._alarm = LoopingCall(self._sweep)
         clock: Any = reactor
