@@ -36,16 +36,25 @@ class LeanReactor(EPollReactor):
             descriptor = self._selectables.get(number)
             if descriptor is None:  # one of those before has closed it
                 continue
-            if event == EPOLLIN:
-                try:
-                    why = descriptor.doRead()
-                except BaseException as error:
-                    why = error
-                    log.err()
-                if why:
-                    self._disconnectSelectable(descriptor, why, True)
-            else:
-                self._doReadOrWrite(descriptor, number, event)
+            try:
+                if event == EPOLLIN:
+                    self._read(descriptor)
+                else:
+                    self._doReadOrWrite(descriptor, number, event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # of one that is told of its end
+                log.err()
+
+    def _read(self, descriptor: Any) -> None:
+        try:
+            why = descriptor.doRead()
+        except BaseException as error:
+            log.err()
+            self._disconnectSelectable(descriptor, error, False)
+        else:
+            if why:
+                self._disconnectSelectable(descriptor, why, True)
 
     doIteration = doPoll
 
