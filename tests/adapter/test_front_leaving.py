@@ -117,3 +117,31 @@ def test_who_is_given_to_another_protocol_is_not_watched(wired: Wired) -> None:
     transport.protocol.dataReceived(request("OPTIONS"))
     assert wired.watched == 0
     assert wired.door.closing._epoll is None
+
+
+def test_both_parts_of_an_answer_are_given_back_once_or_not_at_all(
+    wired: Wired,
+) -> None:
+    for gone in (False, True):
+        first, held = Given(), Deferred[Response]()
+        wired.processor.answers.append(
+            succeed(Response([entry(0)], held, first))  # as extensions may have it
+        )
+        wired.transport.protocol.dataReceived(POST)
+        if gone:
+            wired.peer.close()
+        held.callback(Response([entry(1)], None, wired.given))
+        assert wired.given.given_back == first.given_back == gone
+    wired.transport.sever()
+    assert wired.given.given_back == first.given_back == 1
+
+
+def test_what_was_written_is_not_given_back_when_its_connection_ends(
+    wired: Wired,
+) -> None:
+    first = Given()
+    wired.processor.answers.append(succeed(Response([entry(0)], wired.held, first)))
+    wired.transport.protocol.dataReceived(POST)
+    wired.answer()
+    wired.transport.sever()
+    assert wired.given.given_back == first.given_back == 0
