@@ -266,8 +266,11 @@ def test_who_does_not_read_is_left_alone() -> None:
 
 def test_the_sites_time_limit_holds_and_nothing_is_left() -> None:
     service = Nested()
+    service.site.timeOut = 20
     transport = service.poll()
-    service.clock.pump([15] * 6)
+    service.clock.pump([5] * 3)
+    assert not transport.disconnecting
+    service.clock.pump([5] * 2)
     assert transport.disconnecting
     transport.sever()
     service.site.stopFactory()
@@ -285,6 +288,14 @@ def test_a_deeper_way() -> None:
     assert is_adopted(transport)
     assert ask(transport, data).json() == [{"echo": 1}]
     assert ask(transport, POST).code == 404
+
+
+def test_a_body_past_the_limit_goes_back_to_the_site() -> None:
+    service = Nested(limits=Limits(request_bytes=500))
+    transport = service.poll()
+    answer = ask(transport, request("POST", body=b"[1]".ljust(501)))
+    assert answer.code == 413
+    assert not is_adopted(transport)
 
 
 def test_at_the_root() -> None:
