@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from select import EPOLLIN
 from typing import Any
 
@@ -10,7 +9,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 from twisted.python import log
 
-__all__ = ["LeanReactor", "install_lean_reactor"]
+__all__ = ["LeanReactor", "install"]
 
 
 class LeanReactor(EPollReactor):
@@ -59,7 +58,6 @@ class LeanReactor(EPollReactor):
     doIteration = doPoll
 
 
-def install_lean_reactor() -> None:
-    """Make it the process's reactor, unless there is one (``twistd --reactor``)."""
-    if "twisted.internet.reactor" not in sys.modules:
-        installReactor(LeanReactor())
+def install() -> None:
+    """Make it the process's reactor: what ``--reactor=txbayeux`` calls."""
+    installReactor(LeanReactor())
