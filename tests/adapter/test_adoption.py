@@ -290,6 +290,20 @@ def test_a_deeper_way() -> None:
     assert ask(transport, POST).code == 404
 
 
+@pytest.mark.parametrize(
+    ("name", "path"), [("a b", "/a%20b"), ("ü", "/%C3%BC"), ("a", "/%61"), ("", "//")]
+)
+def test_a_name_that_urls_write_in_several_ways_is_left_to_the_site(
+    name: str, path: str
+) -> None:
+    service = Nested()
+    service.site.resource.putChild(name.encode(), service.resource)
+    data = request("POST", path, b"[1]")
+    transport = service.poll(data)
+    assert is_adopted(transport) == (name == "a")
+    assert ask(transport, data).json() == [{"echo": 1}]
+
+
 def test_a_body_past_the_limit_goes_back_to_the_site() -> None:
     service = Nested(limits=Limits(request_bytes=500))
     transport = service.poll()
