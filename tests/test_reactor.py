@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txbayeux.service.reactor import LeanReactor
 
@@ -37,15 +39,17 @@ class Recorder(Protocol):
 class Wires:
     """Connections of one reactor to itself."""
 
-    def __init__(self, kind: type[EPollReactor]) -> None:
-        self.reactor: Any = kind()
+    kind = Recorder
+
+    def __init__(self, reactor: type[EPollReactor]) -> None:
+        self.reactor: Any = reactor()
         self.servers: list[Recorder] = []
         factory = Factory()
         factory.buildProtocol = self.accept  # type: ignore[method-assign]
         self.port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
 
     def accept(self, _: object) -> Recorder:
-        self.servers.append(Recorder())
+        self.servers.append(self.kind())
         return self.servers[-1]
 
     def dial(self) -> Recorder:
@@ -93,6 +97,49 @@ def test_what_a_protocol_raises_is_logged_and_ends_its_connection_alone(
     assert wires.servers[0].heard == [b"raise", "RuntimeError"]
     other.transport.write(b"still there")
     wires.until(lambda: wires.servers[1].heard == [b"still there"])
+
+
+def test_what_one_raises_at_its_end_is_logged_and_holds_up_nobody(
+    wires: Wires,
+) -> None:
+    clients = [wires.dial() for _ in range(2)]
+    one, two = wires.servers
+
+    def fail(reason: Any) -> None:
+        one.heard.append("end")
+        raise RuntimeError("on purpose")
+
+    one.connectionLost = fail  # type: ignore[method-assign]
+    clients[0].transport.loseConnection()
+    clients[1].transport.write(b"still there")
+    wires.until(lambda: one.heard and two.heard)
+    assert (one.heard, two.heard) == (["end"], [b"still there"])
+
+
+@implementer(IHalfCloseableProtocol)
+class Half(Recorder):
+    """Hears of the end of what it reads by itself; raises what others mean by it."""
+
+    def dataReceived(self, data: bytes) -> None:
+        raise ConnectionDone
+
+    def readConnectionLost(self) -> None:
+        self.heard.append("half")
+
+    def writeConnectionLost(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("how", "heard"), [("write", "ConnectionDone"), ("loseConnection", "half")]
+)
+def test_half_an_end_is_told_where_it_is_one(
+    wires: Wires, how: str, heard: str
+) -> None:
+    wires.kind = Half
+    client = wires.dial()
+    getattr(client.transport, how)(*([b"x"] if how == "write" else []))
+    wires.until(lambda: wires.servers[0].heard)
+    assert wires.servers[0].heard == [heard]
 
 
 def test_who_was_closed_in_the_same_turn_is_not_called(wires: Wires) -> None:

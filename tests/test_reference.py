@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from txbayeux import channel, message
-from txbayeux.adapter import fronts, jsonp, resource, site, sockets, websocket
-from txbayeux.engine import session
+from txbayeux.adapter import chores, fronts, jsonp, resource, site, sockets, websocket
+from txbayeux.engine import alarms, session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
@@ -77,6 +77,9 @@ BOUNDS = {
     "connects with the same messages": session.MOST_REPEATS,
     "connections that wait": listening.BACKLOG,
     "seconds that a socket has": sockets.CLOSE_TIMEOUT,
+    "seconds that a socket whose session has ended": websocket.LINGER,
+    "milliseconds of a reactor turn in which closed": chores.TURN * 1000,
+    "milliseconds of one for sessions": alarms._TURN * 1000,
 }
 
 

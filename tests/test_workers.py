@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -87,6 +89,27 @@ def test_each_worker_is_given_the_same_sockets_and_options() -> None:
         assert given["timeout"] == 7
     assert len({process.files[3] for process in reactor.processes}) == 1
     stop(reactor, service)
+
+
+def test_workers_have_the_reactor_that_twistd_would_choose() -> None:
+    reactor, service = started("--port", "0", "--workers", "2")
+    command = reactor.processes[0].command
+    stop(reactor, service)
+    options = command[command.index("twisted") + 1 : command.index("bayeux")]
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from twisted.application.twist._options import TwistOptions;"
+            " o = TwistOptions(); o.parseOptions(sys.argv[1:] + ['bayeux', '-p', '0']);"
+            " print(type(o['reactor']).__name__)",
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["LeanReactor"]
 
 
 def test_twist_which_skips_the_privileged_step_is_no_different() -> None:

@@ -319,11 +319,12 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     :raises SystemExit: for an endpoint that cannot be listened on.
     """
     if reactor is None:
-        if platform.isLinux():
+        # twistd has none yet, unless it was told which; twist always has.
+        if platform.isLinux() and "twisted.internet.reactor" not in sys.modules:
             # The module needs epoll.
-            from txbayeux.service.reactor import install_lean_reactor  # noqa: PLC0415
+            from txbayeux.service.reactor import install  # noqa: PLC0415
 
-            install_lean_reactor()
+            install()
         from twisted.internet import reactor  # noqa: PLC0415 (not at import time)
 
         cast(Any, reactor).callWhenRunning(calm_collector)

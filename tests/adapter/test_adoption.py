@@ -1,9 +1,11 @@
 """Connections of a site that go on at the fast door: which, and that nobody notices."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import GzipEncoderFactory, Request, Site
@@ -144,6 +146,11 @@ class _Site(Site):
         return resource
 
 
+class _Counting(Site):
+    def log(self, request: Any) -> None:
+        super().log(request)
+
+
 class _Request(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         super().requestReceived(command, path, version)
@@ -167,6 +174,7 @@ class _SiteOfChannels(Site):
     ("kind", "options"),
     [
         (_Site, {}),
+        (_Counting, {}),
         (_SiteOfChannels, {}),
         (Site, {"requestFactory": _Request}),
         (Site, {"requestFactory": _Bounded}),
@@ -179,6 +187,34 @@ def test_so_is_a_site_of_somebodys_own_kind(kind: Any, options: dict[str, Any]) 
     )
     service.site.startFactory()
     assert not is_adopted(service.poll())
+
+
+def test_so_is_a_site_with_an_access_log(tmp_path: Path) -> None:
+    service = Nested()
+    path = tmp_path / "access.log"
+    service.door = service.site = Site(
+        service.site.resource, reactor=service.clock, logPath=str(path)
+    )
+    service.site.startFactory()
+    transport = service.poll()
+    assert not is_adopted(transport)
+    ask(transport)
+    service.site.stopFactory()
+    assert path.read_text().count("POST /bayeux") == 2
+
+
+def test_a_transport_that_is_bound_to_its_protocol_stays_with_it() -> None:
+    service = Nested()
+    waiting: Deferred[Response] = Deferred()
+    service.processor.answers.append(waiting)
+    channel = service.door.buildProtocol(None)
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    channel.dataReceived(POST)
+    waiting.callback(Response([{"echo": 0}]))
+    transport.clear()
+    channel.dataReceived(POST)
+    assert Answer(transport.value()).json() == [{"echo": 1}]
 
 
 def test_a_site_whose_requests_are_bounded_as_ours_are_may_be() -> None:
@@ -230,8 +266,11 @@ def test_who_does_not_read_is_left_alone() -> None:
 
 def test_the_sites_time_limit_holds_and_nothing_is_left() -> None:
     service = Nested()
+    service.site.timeOut = 20
     transport = service.poll()
-    service.clock.pump([15] * 6)
+    service.clock.pump([5] * 3)
+    assert not transport.disconnecting
+    service.clock.pump([5] * 2)
     assert transport.disconnecting
     transport.sever()
     service.site.stopFactory()
@@ -249,6 +288,28 @@ def test_a_deeper_way() -> None:
     assert is_adopted(transport)
     assert ask(transport, data).json() == [{"echo": 1}]
     assert ask(transport, POST).code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("a b", "/a%20b"), ("ü", "/%C3%BC"), ("a", "/%61"), ("", "//")]
+)
+def test_a_name_that_urls_write_in_several_ways_is_left_to_the_site(
+    name: str, path: str
+) -> None:
+    service = Nested()
+    service.site.resource.putChild(name.encode(), service.resource)
+    data = request("POST", path, b"[1]")
+    transport = service.poll(data)
+    assert is_adopted(transport) == (name == "a")
+    assert ask(transport, data).json() == [{"echo": 1}]
+
+
+def test_a_body_past_the_limit_goes_back_to_the_site() -> None:
+    service = Nested(limits=Limits(request_bytes=500))
+    transport = service.poll()
+    answer = ask(transport, request("POST", body=b"[1]".ljust(501)))
+    assert answer.code == 413
+    assert not is_adopted(transport)
 
 
 def test_at_the_root() -> None:

@@ -1,5 +1,8 @@
 """What the kernel tells of connections that their peers have closed."""
 
+import errno
+import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -113,6 +116,42 @@ def test_who_is_removed_is_forgotten_and_numbers_may_be_used_again(
     for one in (other, again):
         wires.watch.remove(one)
     assert wires.watch._epoll is None
+
+
+def test_who_is_removed_late_takes_nobody_along_who_has_its_number(
+    wires: Wires,
+) -> None:
+    wire, watched = wires.dial()
+    fresh = Wire(wires.kind)
+    wires.all.append(fresh)
+    number = wire.handle.detach()
+    os.dup2(fresh.handle.fileno(), number)  # closes what had the number before
+    fresh.handle.close()
+    fresh.handle = socket.socket(fileno=number)
+    successor = wires.watch.add(fresh)
+    assert successor is not None
+    wires.watch.remove(watched)
+    fresh.end()
+    assert wires.watch.has_closed(successor, None)
+    wires.watch.remove(successor)
+
+
+@pytest.mark.parametrize("what", ["another epoll", "one more connection"])
+def test_nobody_is_watched_where_there_is_no_room(
+    wires: Wires, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def __init__(self) -> None:
+            if what == "another epoll":
+                raise OSError(errno.EMFILE, "Too many open files")
+
+        def register(self, number: int, events: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(select, "epoll", Full)
+    wire = Wire(wires.kind)
+    wires.all.append(wire)
+    assert wires.watch.add(wire) is None
 
 
 def test_what_is_no_socket_is_not_watched() -> None:

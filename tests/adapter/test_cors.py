@@ -1,9 +1,13 @@
+from typing import Any
+
 import pytest
+from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import LogEvent, formatEvent
+from zope.interface import alsoProvides
 
 from txbayeux.origins import Origins
 
-from .support import Service
+from .support import Answer, Service, Transport, request
 
 LISTED = "https://a.example"
 ORIGINS = Origins([LISTED])
@@ -121,6 +125,23 @@ def test_the_service_s_own_page_passes_with_nothing_listed() -> None:
     service = Service()
     assert service.post([1], origin="http://bayeux.example").code == 200
     assert service.post([1], origin="http://evil.example").code == 403
+
+
+def test_over_tls_a_page_without_is_another_s() -> None:
+    service = Service()
+    transport: Any = Transport()
+    alsoProvides(transport, ISSLTransport)
+    transport.setTcpNoDelay = lambda on: None
+    transport.protocol = service.door.buildProtocol(None)
+    transport.protocol.makeConnection(transport)
+    for origin, code in (
+        ("https://bayeux.example", 200),
+        ("http://bayeux.example", 403),
+    ):
+        data = request("POST", body=b"[1]", origin=origin)
+        for _ in range(2):
+            transport.protocol.dataReceived(data)
+            assert Answer(transport.take()).code == code
 
 
 def test_a_page_that_cannot_publish_by_post_cannot_by_script() -> None:

@@ -1,6 +1,8 @@
 """Many sockets that end in the same instant: it may wait, and nothing is lost by it."""
 
+import socket
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
@@ -161,6 +163,23 @@ def test_a_message_between_an_end_and_its_clearing_away(cleared: bool) -> None:
     assert data == [1, 2]
     service.server.stop()
     service.resource.close()
+
+
+def test_an_end_behind_requests_that_wait_is_heard() -> None:
+    service = Service()
+    client = Client(service)
+    service.processor.answers.append(Deferred())
+    client.raw(frame(TEXT, b"[1]") + frame(TEXT, b"[2]"))
+    assert client.transport.producerState == "paused"
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    transport: Any = client.transport
+    transport.getHandle = lambda: ours
+    service.processor.outlets[0].send([entry(1)])
+    ours.close()
+    assert client.transport.take() == b""
+    assert client.transport.producerState == "producing"
+    assert len(service.processor.detached) == 1
 
 
 def test_it_waits_for_a_poll_as_well() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
 
 from txbayeux.adapter import websocket
 from txbayeux.adapter.fastpath import take_messages, write_now
@@ -239,3 +241,21 @@ def test_after_goodbye_nothing_is_written(wire: Wire) -> None:
     wire.transport.loseConnection()
     write_now(wire.transport, b"hello")
     assert wire.read() == b""
+
+
+def test_after_the_end_nothing_is_written(wire: Wire) -> None:
+    handle = wire.transport.socket
+    wire.transport.socket = socket.socket()  # which is closed in its place
+    wire.transport.connectionLost(Failure(ConnectionDone()))
+    write_now(wire.transport, b"hello")
+    assert wire.read() == b""
+    wire.transport.socket = handle
+
+
+def test_nothing_passes_by_tls(wire: Wire) -> None:
+    transport: Any = wire.transport
+    sealed: list[bytes] = []
+    transport.protocol.write = sealed.append
+    transport.TLS = True
+    write_now(transport, b"hello")
+    assert (wire.read(), sealed) == (b"", [b"hello"])

@@ -75,6 +75,10 @@ def test_plain_polls_are_taken(data: bytes) -> None:
         request("POST", body=b"[1]", x="y" * 9000),
         request("POST", body=b"[1]", x="a\r\n b"),
         request("POST", body=b"x" * 501),
+        upgrade(connection="close"),
+        upgrade(connection="Upgrade, close", sec_websocket_version="12"),
+        upgrade(connection=""),
+        upgrade(upgrade="h2c"),
         b"\r\n" + POST,
         b"\x16\x03\x01",
     ],
@@ -82,6 +86,32 @@ def test_plain_polls_are_taken(data: bytes) -> None:
 def test_all_else_is_handed_over_at_once(data: bytes) -> None:
     transport = Service(limits=LIMITS).send(data)
     assert not is_fast(transport)
+
+
+def test_a_head_as_long_as_the_one_before_is_not_taken_for_it() -> None:
+    service = Service(limits=LIMITS)
+    transport = service.wire()
+    for origin in ("http://bayeux.example", "http://others.example"):
+        for path in ("/bayeux/a", "/bayeux/b"):
+            data = request("POST", path, b"[1]", origin=origin, cookie=f"a={path}")
+            transport.protocol.dataReceived(data)
+    assert [one.code for one in answers(transport.take())] == [200, 200, 403, 403]
+    assert [
+        source.headers["cookie"]
+        for _, source, _ in service.processor.requests
+        if source is not None
+    ] == ["a=/bayeux/a", "a=/bayeux/b"]
+    assert is_fast(transport)
+
+
+def test_upgrades_are_taken_as_browsers_and_others_ask_for_them() -> None:
+    for connection in ("Upgrade", "upgrade", "keep-alive, Upgrade"):
+        transport = Service().wire()
+        left = []
+        transport.protocol._hand_over = left.append
+        transport.protocol.dataReceived(upgrade(connection=connection))
+        assert transport.value().startswith(b"HTTP/1.1 101 ")
+        assert left == []
 
 
 def test_handed_over_in_the_middle_of_a_connection() -> None:
@@ -234,6 +264,9 @@ HEADERS: list[dict[str, str]] = [
     {"version": "HTTP/1.0"},
     {"cookie": "BAYEUX_BROWSER=1; a=b"},
     {"referer": "http://bayeux.example/x", "user_agent": "Mozilla/5.0"},
+    {"upgrade": "websocket", "connection": "Upgrade"},
+    {"upgrade": "websocket", "connection": "close"},
+    {"upgrade": "h2c", "connection": "Upgrade"},
 ]
 PATHS = ["/bayeux", "/bayeux/", "/bayeux/connect", "/bayeux?x=1", "/other", "/bayeux/%"]
 
@@ -345,7 +378,7 @@ def test_streams_of_the_test_above_are_of_all_kinds() -> None:
         done = played([a_request(chance)], [], fast=True)
         codes |= {code for code, _, _ in done["written"]}
         messages += len(done["requests"])
-    assert codes >= {200, 204, 400, 403, 404, 413, 415}
+    assert codes >= {200, 204, 400, 403, 404, 413, 415, 426}
     assert messages > 100
 
 

@@ -56,3 +56,13 @@ def test_who_never_reads_is_cut_off() -> None:
     service.clock.pump([15] * 6)
     assert transport.aborted
     assert transport.producer is None
+
+
+def test_nor_is_the_one_request_that_is_just_like_the_last() -> None:
+    service = Service()
+    transport = service.send(POST)
+    transport.protocol.pauseProducing()
+    transport.protocol.dataReceived(POST)  # was on its way
+    assert len(service.processor.requests) == 1
+    transport.protocol.resumeProducing()
+    assert len(service.processor.requests) == 2

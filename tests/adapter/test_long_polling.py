@@ -305,3 +305,17 @@ def test_a_server_that_fails_is_an_error_of_ours(log: list[LogEvent]) -> None:
     waiting.errback(RuntimeError())
     assert Answer(transport.value()).code == 500
     assert len(log) == 2
+
+
+def test_a_service_that_stops_takes_nothing_more_on_connections_that_it_has() -> None:
+    service = Service()
+    transport = service.wire()
+    data = request("POST", body=b"[1]", content_type="application/json")
+    transport.protocol.dataReceived(data)
+    assert Answer(transport.take()).code == 200
+    service.resource.refuse_requests()
+    transport.protocol.dataReceived(data)
+    answer = Answer(transport.take())
+    assert (answer.code, answer.headers["connection"]) == (503, "close")
+    assert transport.disconnecting
+    assert len(service.processor.requests) == 1

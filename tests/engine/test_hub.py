@@ -247,3 +247,21 @@ def test_totals_count_what_was_done() -> None:
         "overflowed_total": 1,
         "refused_total": 0,
     }
+
+
+def test_who_is_answered_together_is_told_so(house: House) -> None:
+    sessions = [house.session(name, "/a") for name in ("alice", "bob")]
+    turns = []
+    for _ in range(2):
+        held = [house.connect(session) for session in sessions]
+        house.dispatch()
+        house.turn()
+        (first, second) = [answer.turn for (answer,) in held]
+        assert first == second
+        turns.append(first)
+    (alone,) = house.connect(sessions[0], hold=0)
+    held = house.connect(sessions[1])
+    house.clock.advance(30)
+    assert [alone.turn, held[0].turn] == [None, None]
+    assert None not in turns
+    assert turns[0] != turns[1]

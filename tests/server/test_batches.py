@@ -95,6 +95,21 @@ def test_two_connects_in_a_batch_give_everything_back(world: World) -> None:
     assert (alice.poll(), bob.poll()) == ([1], [1])
 
 
+def test_two_connects_of_one_session_give_it_back_in_order(world: World) -> None:
+    alice = world.actor("/a")
+    alice.publish("/a", 1)
+    response = now(
+        alice.begin(
+            alice.connect_message(),
+            alice.message("/a", data=2),
+            alice.connect_message(),
+        )
+    )
+    assert len(response.items) == 5
+    response.give_back()
+    assert alice.poll() == [1, 2]
+
+
 @pytest.mark.parametrize("item", NOT_MESSAGES)
 def test_what_is_no_message_is_answered_and_the_rest_goes_on(
     world: World, alice: Actor, item: Any

@@ -16,7 +16,7 @@ from twisted.web.server import Request, Site
 
 from txbayeux.adapter.fronts import FrontFactory
 from txbayeux.adapter.head import is_poll
-from txbayeux.adapter.site import BoundedRequest, OwnChannel
+from txbayeux.adapter.site import BoundedRequest, OwnChannel, OwnSite
 from txbayeux.adapter.upgrade import put_in_place
 from txbayeux.interfaces import Clock
 
@@ -74,6 +74,8 @@ class Adoption:
         if not (
             type(site).buildProtocol is Site.buildProtocol
             and type(site).getResourceFor is Site.getResourceFor
+            and type(site).log in (Site.log, OwnSite.log)
+            and site.logPath is None
             and _adds_nothing(type(request), (Request, BoundedRequest))
             and _adds_nothing(type(request.channel), (HTTPChannel, OwnChannel))
         ):
@@ -117,6 +119,7 @@ def adopt(channel: Any, fronts: FrontFactory) -> None:
         or not channel.persistent
         or channel.requests
         or channel._waitingForTransport
+        or not hasattr(transport, "protocol")  # nobody else can hear what comes
         or getattr(transport, "disconnecting", False)
     ):
         return

@@ -70,20 +70,25 @@ class ClosingWatch:
         self._asked = 0.0
 
     def add(self, transport: Any) -> Watched | None:
-        """Watch a connection; None if that is impossible here."""
+        """Watch a connection; None if that is impossible, here or now."""
         handle = _socket_of(transport)
         if handle is None or not hasattr(select, "epoll"):
             return None
-        if self._epoll is None:
-            self._epoll = select.epoll()
         watched = Watched(handle.fileno())
-        self._epoll.register(watched.number, select.EPOLLRDHUP | select.EPOLLET)
+        try:
+            if self._epoll is None:
+                self._epoll = select.epoll()
+            self._epoll.register(watched.number, select.EPOLLRDHUP | select.EPOLLET)
+        except OSError:  # as many files are open as may be
+            return None
         self._watched[watched.number] = watched
         return watched
 
     def remove(self, watched: Watched) -> None:
         """Watch it no more; the connection may be gone already."""
-        self._watched.pop(watched.number, None)
+        if self._watched.get(watched.number) is not watched:
+            return  # the number is somebody else's by now
+        del self._watched[watched.number]
         with suppress(OSError):  # closed, with which the kernel has forgotten it
             self._epoll.unregister(watched.number)
         if not self._watched:

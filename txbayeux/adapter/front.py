@@ -109,7 +109,7 @@ class Front(Protocol):
             self._begun = self._heard
         elif self._pending is None and self._heard - self._begun > REQUEST_TIME:
             self.transport.write(TOO_SLOW)
-            self._part()
+            self.part()
             return
         self._parts.append(data)
         self._size += len(data)
@@ -230,7 +230,7 @@ class Front(Protocol):
             else self.factory.closing.has_closed(watched, turn)
         )
         if gone:
-            self.transport.loseConnection()
+            self.part()
         return gone
 
     def _poll(self, head: Head, body: bytes) -> Poll:
@@ -261,7 +261,7 @@ class Front(Protocol):
         self._pending = None
         self._heard = self._begun = self.factory.seconds()
         if not self.persistent:
-            self._part()
+            self.part()
         elif self._size:
             self._read_on()
 
@@ -298,7 +298,7 @@ class Front(Protocol):
         if self._parting:
             self.transport.abortConnection()
         elif self._pending is None and self._heard <= earliest:
-            self._part()
+            self.part()
 
     def release(self, successor: Any) -> Any:
         """Give the connection, and what comes on it, to another protocol."""
@@ -313,7 +313,8 @@ class Front(Protocol):
         data, self._parts, self._size = b"".join(self._parts), [], 0
         return data
 
-    def _part(self) -> None:
+    def part(self) -> None:
+        """Close the connection; the next sweep cuts one that does not come to it."""
         self._parting = True
         self.transport.unregisterProducer()  # it would be waited for
         self.transport.loseConnection()

@@ -112,10 +112,11 @@ def is_poll(headers: RequestHeaders | Headers) -> bool:
 
 
 def _is_upgrade(headers: RequestHeaders) -> bool:
-    """Tell whether a GET has no body, and asks for a socket."""
+    """Tell whether a GET has no body, asks for a socket, and does not end else."""
     return (
         not any(headers.hasHeader(name) for name in (*_NOT_OURS, b"content-length"))
         and _only(headers, b"upgrade") == b"websocket"
+        and _only(headers, b"connection") in (b"upgrade", b"keep-alive, upgrade")
     )
 
 

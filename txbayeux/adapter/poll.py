@@ -163,7 +163,7 @@ class Poll:
     def loseConnection(self) -> None:
         """Close the connection, unanswered."""
         if self.channel.transport is not None:
-            self.channel.transport.loseConnection()
+            self.channel.part()
 
     def lost(self, reason: Failure) -> None:
         """Hear that the client is gone."""

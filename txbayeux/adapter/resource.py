@@ -72,8 +72,8 @@ class BayeuxResource:
         It saves bandwidth and costs a copy of each message for each client.
     :param adopt_connections: serve further polls of a connection without
         ``twisted.web``, where its first one came through nothing but plain
-        :class:`~twisted.web.resource.Resource` nodes.  The site's access log then
-        has the first one only.
+        :class:`~twisted.web.resource.Resource` nodes, and the site keeps no access
+        log of its own (``logPath``).  Twisted's log then has the first one only.
     """
 
     isLeaf = True

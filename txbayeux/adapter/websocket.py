@@ -270,6 +270,7 @@ class Socket(WebSocketServerProtocol):
             if has_closed(self.transport):
                 # An outlet knows by itself what has not been written.
                 self._part(entries if self.outlet is self else ())
+                self.transport.resumeProducing()  # to read of the end
                 return
         if self._perMessageCompress is None:
             write_now(self.transport, self.factory.frames.joined(entries))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from select import EPOLLIN
 from typing import Any
 
@@ -10,7 +9,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 from twisted.python import log
 
-__all__ = ["LeanReactor", "install_lean_reactor"]
+__all__ = ["LeanReactor", "install"]
 
 
 class LeanReactor(EPollReactor):
@@ -36,21 +35,29 @@ class LeanReactor(EPollReactor):
             descriptor = self._selectables.get(number)
             if descriptor is None:  # one of those before has closed it
                 continue
-            if event == EPOLLIN:
-                try:
-                    why = descriptor.doRead()
-                except BaseException as error:
-                    why = error
-                    log.err()
-                if why:
-                    self._disconnectSelectable(descriptor, why, True)
-            else:
-                self._doReadOrWrite(descriptor, number, event)
+            try:
+                if event == EPOLLIN:
+                    self._read(descriptor)
+                else:
+                    self._doReadOrWrite(descriptor, number, event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # of one that is told of its end
+                log.err()
+
+    def _read(self, descriptor: Any) -> None:
+        try:
+            why = descriptor.doRead()
+        except BaseException as error:
+            log.err()
+            self._disconnectSelectable(descriptor, error, False)
+        else:
+            if why:
+                self._disconnectSelectable(descriptor, why, True)
 
     doIteration = doPoll
 
 
-def install_lean_reactor() -> None:
-    """Make it the process's reactor, unless there is one (``twistd --reactor``)."""
-    if "twisted.internet.reactor" not in sys.modules:
-        installReactor(LeanReactor())
+def install() -> None:
+    """Make it the process's reactor: what ``--reactor=txbayeux`` calls."""
+    installReactor(LeanReactor())

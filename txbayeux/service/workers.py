@@ -20,6 +20,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.runtime import platform
 
 from txbayeux.service.listening import in_words
 
@@ -32,6 +33,8 @@ STOP_TIMEOUT: Final = 10.0
 """Seconds that a worker has to answer its clients and end; then it is killed."""
 
 _FIRST_SOCKET: Final = 3
+# Which needs epoll.
+_REACTOR: Final = ("--reactor=txbayeux",) if platform.isLinux() else ()
 
 _log: Final = Logger()
 
@@ -181,13 +184,13 @@ class Workers(Service):
             for number, opened in enumerate(self._sockets, _FIRST_SOCKET)
         }
         adopt = [word for number in sockets for word in ("--adopt", str(number))]
-        command = [sys.executable, "-m", "twisted", "--log-format=text", "bayeux"]
+        command = [sys.executable, "-m", "twisted", "--log-format=text", *_REACTOR]
         worker = _Worker(self, number)
         self._workers[number] = worker
         self._reactor.spawnProcess(
             worker,
             sys.executable,
-            [*command, *self._arguments, *adopt, "--end-with-input"],
+            [*command, "bayeux", *self._arguments, *adopt, "--end-with-input"],
             env=None,
             childFDs={0: "w", 1: "r", 2: "r", **sockets},
         )
