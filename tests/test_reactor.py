@@ -1,5 +1,6 @@
 """The service's own reactor does what Twisted's does."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txbayeux.service import reactor
 from txbayeux.service.reactor import LeanReactor
 
 
@@ -155,6 +157,30 @@ def test_who_was_closed_in_the_same_turn_is_not_called(wires: Wires) -> None:
         client.transport.write(b"x")
     wires.until(lambda: one.heard and two.heard)
     assert one.heard == two.heard == ["ConnectionAborted"]
+
+
+@pytest.mark.parametrize("wires", [LeanReactor], indirect=True)
+def test_ends_come_last_and_few_at_a_time(
+    wires: Wires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reactor, "ENDS", 0.0)  # the first one in each turn
+    address = ("127.0.0.1", wires.port.getHost().port)
+    clients = [socket.create_connection(address) for _ in range(4)]
+    wires.until(lambda: len(wires.servers) == 4)
+    *leaving, staying = clients
+    for client in leaving:
+        client.sendall(b"bye")
+        client.close()
+    told = [[b"bye"], [b"bye", "ConnectionDone"]]
+    for server in wires.servers[:3]:
+        for heard in told:
+            staying.sendall(b"x")
+            others = [one.heard[:] for one in wires.servers if one is not server]
+            wires.reactor.iterate(0.01)
+            others[-1].append(b"x")
+            assert server.heard == heard
+            assert [one.heard for one in wires.servers if one is not server] == others
+    staying.close()
 
 
 @pytest.mark.parametrize(

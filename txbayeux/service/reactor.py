@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from select import EPOLLIN
-from typing import Any
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from typing import Any, Final
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 from twisted.python import log
 
-__all__ = ["LeanReactor", "install"]
+__all__ = ["ENDS", "LeanReactor", "install"]
+
+ENDS: Final = 0.005
+"""Seconds of each turn for connections that end, beside the first of them."""
+
+_ENDED: Final = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+_ASKED: Final = {EPOLLIN: EPOLLIN | EPOLLRDHUP, EPOLLOUT: EPOLLOUT}
 
 
 class LeanReactor(EPollReactor):
-    """Calls descriptors without a logging context for each event.
+    """Calls descriptors without a logging context for each event, and ends last.
 
-    In it, what is logged carries the connection's name; nothing here logs that
-    way.  To leave it out, and to ask for nothing but the event where it is the
+    In that context, what is logged carries the connection's name; nothing here logs
+    that way.  To leave it out, and to ask for nothing but the event where it is the
     usual one, saves 3 µs of some 28 for each poll and message.
+
+    Connections that end come last in a turn, and some of them only: the kernel tells
+    of the others again.  Ten thousand take 80 ms, for which nobody else should wait.
     """
 
     _poller: Any
@@ -31,19 +40,38 @@ class LeanReactor(EPollReactor):
             )
         except InterruptedError:
             return
+        ended = []
         for number, event in events:
             descriptor = self._selectables.get(number)
             if descriptor is None:  # one of those before has closed it
                 continue
-            try:
-                if event == EPOLLIN:
-                    self._read(descriptor)
-                else:
-                    self._doReadOrWrite(descriptor, number, event)
-            except KeyboardInterrupt:
-                raise
-            except BaseException:  # of one that is told of its end
-                log.err()
+            if event & _ENDED:
+                ended.append((descriptor, number, event))
+            else:
+                self._call(descriptor, number, event)
+        if ended:
+            self._end(ended)
+
+    doIteration = doPoll
+
+    def _end(self, ended: list[tuple[Any, int, int]]) -> None:
+        until = self.seconds() + ENDS
+        for descriptor, number, event in ended:
+            if self._selectables.get(number) is descriptor:
+                self._call(descriptor, number, event)
+                if self.seconds() > until:
+                    return
+
+    def _call(self, descriptor: Any, number: int, event: int) -> None:
+        try:
+            if event == EPOLLIN:
+                self._read(descriptor)
+            else:
+                self._doReadOrWrite(descriptor, number, event)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # of one that is told of its end
+            log.err()
 
     def _read(self, descriptor: Any) -> None:
         try:
@@ -55,7 +83,18 @@ class LeanReactor(EPollReactor):
             if why:
                 self._disconnectSelectable(descriptor, why, True)
 
-    doIteration = doPoll
+    # What Twisted keeps of each descriptor, with the kernel asked for ends as well.
+
+    def _add(self, descriptor: Any, *kept: Any) -> None:
+        super()._add(descriptor, *_with_ends(*kept))
+
+    def _remove(self, descriptor: Any, *kept: Any) -> None:
+        super()._remove(descriptor, *_with_ends(*kept))
+
+
+def _with_ends(*kept: Any) -> tuple[Any, ...]:
+    *sets, event, other = kept
+    return *sets, _ASKED[event], _ASKED[other]
 
 
 def install() -> None:
