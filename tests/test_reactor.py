@@ -12,6 +12,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -147,16 +148,23 @@ def test_half_an_end_is_told_where_it_is_one(
 def test_who_was_closed_in_the_same_turn_is_not_called(wires: Wires) -> None:
     clients = [wires.dial() for _ in range(2)]
     one, two = wires.servers
+    called: list[bytes] = []
+    events: list[LogEvent] = []
 
-    def close_other(data: bytes) -> None:
+    def close_both(data: bytes) -> None:
+        called.append(data)
         for server in (one, two):
-            server.transport.abortConnection()
+            server.transport.connectionLost(Failure(ConnectionDone()))
 
-    one.dataReceived = two.dataReceived = close_other  # type: ignore[method-assign]
+    one.dataReceived = two.dataReceived = close_both  # type: ignore[method-assign]
+    globalLogPublisher.addObserver(events.append)
     for client in clients:
         client.transport.write(b"x")
     wires.until(lambda: one.heard and two.heard)
-    assert one.heard == two.heard == ["ConnectionAborted"]
+    globalLogPublisher.removeObserver(events.append)
+    assert one.heard == two.heard == ["ConnectionDone"]
+    assert called == [b"x"]
+    assert [event for event in events if event.get("isError")] == []
 
 
 @pytest.mark.parametrize("wires", [LeanReactor], indirect=True)

@@ -80,6 +80,31 @@ def test_an_end_while_much_is_still_to_be_written() -> None:
     assert service.processor.resumed == []
 
 
+def test_requests_are_done_without_asking_who_does_not_read_for_more() -> None:
+    service = Service()
+    client = Client(service)
+    answer: Deferred[Response] = Deferred()
+    service.processor.answers.append(answer)
+    client.raw(frame(TEXT, b"[1]") + frame(TEXT, b"[2]"))
+    producer = client.transport.producer
+    assert producer is not None
+    producer.pauseProducing()
+    answer.callback(Response([1]))
+    assert len(service.processor.requests) == 2
+    assert client.transport.producerState == "paused"
+    producer.resumeProducing()
+    assert client.transport.producerState == "producing"
+
+
+def test_nothing_is_asked_of_the_server_for_one_that_has_ended() -> None:
+    service = Service()
+    client = Client(service)
+    client.transport.end()
+    client.send([1])
+    assert service.processor.requests == []
+    service.clock.advance(0)
+
+
 def test_a_connection_that_breaks_before_it_is_cleared_away() -> None:
     service = Service()
     client = Client(service)

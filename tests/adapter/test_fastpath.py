@@ -230,6 +230,18 @@ def test_what_does_not_fit_waits(wire: Wire) -> None:
     assert received == data + b"end"
 
 
+def test_nothing_overtakes_what_was_written_in_part(wire: Wire) -> None:
+    data = random.Random(0).randbytes(4_000_000)
+    wire.transport.write(data)
+    wire.transport.doWrite()
+    received = wire.read()  # there is room again
+    write_now(wire.transport, b"end")
+    while not received.endswith(b"end"):
+        received += wire.read()
+        wire.transport.doWrite()
+    assert received == data + b"end"
+
+
 def test_to_one_who_is_gone_it_is_left_to_the_reactor(wire: Wire) -> None:
     wire.peer.close()
     write_now(wire.transport, b"hello")

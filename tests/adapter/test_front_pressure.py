@@ -66,3 +66,15 @@ def test_nor_is_the_one_request_that_is_just_like_the_last() -> None:
     assert len(service.processor.requests) == 1
     transport.protocol.resumeProducing()
     assert len(service.processor.requests) == 2
+
+
+def test_who_reads_at_last_has_its_idle_time_again() -> None:
+    service = Service()
+    transport = service.send(POST)
+    transport.protocol.pauseProducing()
+    service.clock.advance(50)
+    transport.protocol.resumeProducing()
+    service.clock.pump([15] * 3)
+    assert not transport.disconnecting
+    service.clock.pump([15] * 2)
+    assert transport.disconnecting

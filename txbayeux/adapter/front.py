@@ -333,6 +333,5 @@ class Front(Protocol):
     def _hand_over(self, data: bytes) -> None:
         channel = self.factory.site.buildProtocol(self.address)
         transport = self.release(channel)
-        self._parts, self._size = [], 0
         channel.makeConnection(transport)
         channel.dataReceived(data)
