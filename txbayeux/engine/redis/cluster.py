@@ -246,6 +246,8 @@ class Cluster:
             self._links[1].confirm()
             self.reader.follow(self._second)
             _log.info("Redis is there: epoch {epoch}", epoch=epoch)
+        # Notices may have been forgotten, or come to a front-end that counted as gone.
+        self._verify()
 
     def _not_greeted(self, failure: Failure, main: Redis) -> None:
         self._greeting = False

@@ -254,6 +254,8 @@ class Holder:
             error = self._lost(opening.session_id)
         elif not isinstance(error, Superseded | BayeuxError):
             _log.failure("Taking over a session failed", failure)
+        for positions in opening.returned:
+            self._pass_on(opening.session_id, positions)
         for waiter in opening.waiters:
             if not waiter.called:
                 waiter.errback(error)
@@ -272,10 +274,12 @@ class Holder:
                 self._failed(Failure(opening.ended), opening)
 
     def moved(self, session_id: str) -> None:
-        """Let go of a session that turned out to be held elsewhere."""
+        """Let go of a session that is held elsewhere now, and say how far it came."""
         holding = self.holdings.pop(session_id, None)
         if holding is not None:
             self._hub.move(holding.session)
+            state = state_of(holding.session, self._hub.position)
+            self._yield(session_id, holding.generation, *state)
 
     def leave(self) -> Sequence[Any]:
         """Let go of all sessions, and say how far they came, for ``yield.lua``."""
@@ -327,17 +331,14 @@ class Holder:
             opening.fenced = max(opening.fenced, generation)
             if opening.generation is not None and generation > opening.generation:
                 self._failed(Failure(Superseded()), opening)
-            return
         holding = self.holdings.get(session_id)
-        words: Sequence[Any]
         if holding is None:
-            words = (session_id, generation - 1, "", "", "", 0)
-        elif holding.generation >= generation:
-            return
-        else:
+            # Who asks does not wait in vain, even for one that was on its way here.
+            self._yield(session_id, generation - 1, "", "", "", 0)
+        elif holding.generation < generation:
             self.moved(session_id)
-            state = state_of(holding.session, self._hub.position)
-            words = (session_id, holding.generation, *state)
+
+    def _yield(self, *words: Any) -> None:
         self._commands.run("yield", *words).addErrback(_ignore)
 
     # What comes back
@@ -345,7 +346,18 @@ class Holder:
     def hand_back(self, session: Session, entries: Sequence[Entry]) -> None:
         """Hand on what could not be written for a session that has moved away."""
         positions = " ".join(str(entry.position) for entry in entries)
-        self._commands.run("give_back", session.id, positions).addErrback(_ignore)
+        self._give_back(session.id, positions)
+
+    def _pass_on(self, session_id: str, positions: str) -> None:
+        opening = self.openings.get(session_id)
+        if opening is not None:
+            opening.returned.append(positions)
+        else:
+            self._give_back(session_id, positions, "1")
+
+    def _give_back(self, session_id: str, positions: str, absent: str = "") -> None:
+        given = self._commands.run("give_back", session_id, positions, absent)
+        given.addErrback(_ignore)
 
     def _take_back(self, session_id: str, positions: str) -> None:
         Deferred.fromCoroutine(self._fetch_back(session_id, positions)).addErrback(
@@ -365,7 +377,7 @@ class Holder:
                         found[position] = item
         session = self.session(session_id)
         if session is None:
-            await self._commands.run("give_back", session_id, positions)
+            self._pass_on(session_id, positions)
             return
         here = [
             entry
