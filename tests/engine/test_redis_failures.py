@@ -258,6 +258,21 @@ class TestRefusing(OwnServer):
         assert observer.closed == []
 
     @contract
+    async def test_sessions_outlive_a_full_redis(self) -> None:
+        self.session_timeout = 1.5
+        engine, observer = await self.front()
+        alice, stream = await self.join(engine, "/a"), RecordingStream()
+        self.server.client.config_set("maxmemory", "1")
+        held = engine.connect(alice, hold=self.hold, stream=stream)
+        await pause(2.5)
+        self.server.client.config_set("maxmemory", "0")
+        await pause(1.5)
+        assert observer.closed == []
+        await self.publish(engine, "/a", 1)
+        await self.soon(lambda: stream.data == [1])
+        assert not held.called
+
+    @contract
     async def test_redis_read_only_refuses_publishes_and_recovers(self) -> None:
         engine, observer = await self.front()
         stream = RecordingStream()
