@@ -273,6 +273,24 @@ class TestRefusing(OwnServer):
         assert not held.called
 
     @contract
+    async def test_a_disk_in_trouble_puts_off_the_end_of_a_session(self) -> None:
+        (a, observer), (b, _) = await self.front(), await self.front()
+        alice = await self.join(a, "/a")
+        client: Any = self.server.client
+        client.config_set("save", "3600 1")
+        self.server.folder.rmdir()
+        client.bgsave()
+        await self.soon(lambda: client.info()["rdb_last_bgsave_status"] == "err")
+        assert (await self.refusal(a.publish("/a", text(1)))).code == 503
+        a._endings.condemn(alice, Reason.KICKED, "You know why")
+        await pause(0.3)
+        assert observer.closed == []
+        await self.refused(a.connect(alice, hold=0))
+        client.config_set("stop-writes-on-bgsave-error", "no")
+        await self.soon(lambda: observer.closed == [(alice, Reason.KICKED)])
+        await self.refused(b.connect(alice, hold=0))
+
+    @contract
     async def test_redis_read_only_refuses_publishes_and_recovers(self) -> None:
         engine, observer = await self.front()
         stream = RecordingStream()

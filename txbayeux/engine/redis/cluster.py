@@ -346,6 +346,7 @@ class Cluster:
 
     def _beaten(self, reply: Sequence[Any], now: float, late: bool) -> None:
         self._samples.append((now, int(reply[0])))
+        self.endings.again()
         for identity in reply[2:]:
             session_id = identity.decode()
             self.holder.ended(session_id, Reason.TIMEOUT, None)
