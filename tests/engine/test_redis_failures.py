@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own import OwnServer, text
+from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.wire import RedisError
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream, contract
 
@@ -200,6 +204,29 @@ class TestAway(OwnServer):
             await self.soon(engine.ready)
         assert stream.data == list(range(6))
         assert observer.closed == []
+
+    @contract
+    async def test_what_a_given_up_connection_brings_late_is_not_appended(self) -> None:
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1)
+        cluster = engine._cluster
+        former, common = cluster._main, cluster.commands._common
+        assert former is not None
+        cluster._links[0]._lost(former)
+        await self.soon(engine.ready)
+        await self.publish(engine, "/a", 2)
+        late = (100, 10**6, "", "", "/a", text("late"))
+        with pytest.raises(RedisError, match="STALE"):
+            await former.call(
+                "EVAL", load("publish").source, 1, cluster.commands._key, *common, *late
+            )
+        # A hello that comes late is put right.
+        key = next(key for key in self.keys() if b":front:" in key)
+        self.server.client.hset(key, "token", "1")
+        await self.publish(engine, "/a", 3)
+        assert await self.poll(engine, alice) == [1, 2, 3]
+        former.abort()
 
     @contract
     async def test_a_reader_killed_for_its_output_buffer_reads_on(self) -> None:

@@ -224,6 +224,7 @@ class Cluster:
             self.front,
             self._lifetime,
             self._epoch,
+            self._token,
             *seen,
         )
         self._greeting = False
