@@ -140,6 +140,7 @@ class Cluster:
         self._next_beat = 0.0
         self._last_beat = 0.0
         self._samples: deque[tuple[float, int]] = deque()
+        self._heard = (-1, 0.0)
         self._epochs = 0
 
     @property
@@ -326,9 +327,24 @@ class Cluster:
         self.commands.expire()
         self.checkpoints.write()
         now = self._reactor.seconds()
+        self._listen(now)
         if now >= self._next_beat and self.commands.live:
             self._next_beat = now + self._beat_every
             self._beat(now)
+
+    def _listen(self, now: float) -> None:
+        """Give up a connection that brings nothing of what there is.
+
+        It may have stayed with a server that was the master, and does not know.
+        """
+        position, since = self._heard
+        reader, second = self.reader, self._second
+        if second is None or not reader.behind or reader.position != position:
+            self._heard = reader.position, now
+        elif now - since > self._options.reply_timeout:
+            self._heard = reader.position, now
+            _log.error("What is in the log does not arrive: reading it anew")
+            second.abort()
 
     def _beat(self, now: float) -> None:
         forget = ""
@@ -346,7 +362,9 @@ class Cluster:
         ).addCallbacks(self._beaten, _ignore, callbackArgs=(now, late))
 
     def _beaten(self, reply: Sequence[Any], now: float, late: bool) -> None:
-        self._samples.append((now, int(reply[0])))
+        position = int(reply[0])
+        self._samples.append((now, position))
+        self.reader.learn(position)
         self.endings.again()
         for identity in reply[2:]:
             session_id = identity.decode()
