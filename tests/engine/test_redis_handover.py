@@ -84,6 +84,20 @@ class TestHandover(Fronts):
         assert b._commands._number - before < 20
         assert await self.poll(b, alice) == [1, 2]
 
+    @contract
+    async def test_a_front_end_that_stops_sends_nobody_to_handshake(self) -> None:
+        a, b = await self.fronts(2)
+        alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
+        await a.attach(bob, RecordingStream(yields_to_polls=False))
+        self.withheld(a)
+        waiting = b.connect(alice, hold=self.hold)
+        elsewhere = b.connect(bob, hold=self.hold)
+        await self.unanswered(waiting, elsewhere)
+        await self.stop(b)
+        with pytest.raises(BayeuxError, match="503"):
+            await self.answered(waiting)
+        assert not (await self.answered(elsewhere)).ended
+
     async def stuck(
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:

@@ -274,7 +274,7 @@ class Cluster:
         prefix = f"{self._all}{epoch}:"
         self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.front}", position)
         self._hub.position = position
-        self.holder.abandon(taken=True)
+        self.holder.abandon(lost=True)
         for session_id in sessions:
             self.holder.ended(session_id, Reason.KICKED, GAP)
             self._closed(session_id, Reason.KICKED)

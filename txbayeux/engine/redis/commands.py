@@ -28,7 +28,7 @@ _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 """Most messages and bytes that one script call appends: it stops all of Redis."""
 
-_REPEATABLE: Final = frozenset({"create", "read", "take"})
+_REPEATABLE: Final = frozenset({"create", "read", "settle", "take", "yield"})
 """Scripts that may run twice."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})

@@ -32,7 +32,7 @@ from txbayeux.engine.redis.handover import (
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.session import Session
-from txbayeux.errors import BayeuxError, UnknownSession
+from txbayeux.errors import BayeuxError, UnknownSession, unavailable
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 
@@ -291,10 +291,12 @@ class Holder:
             words += state_of(holding.session, self._hub.position)
         return words
 
-    def abandon(self, *, taken: bool = False) -> None:
-        """Fail those who wait for a session, or only for one that was ``taken``."""
+    def abandon(self, *, lost: bool = False) -> None:
+        """Fail those who wait for a session, or only for one ``lost`` on its way."""
         for opening in tuple(self.openings.values()):
-            if opening.generation is not None or not taken:
+            if not lost:
+                self._failed(Failure(unavailable()), opening)
+            elif opening.generation is not None:
                 self._failed(Failure(UnknownSession(opening.session_id)), opening)
 
     # What others say
