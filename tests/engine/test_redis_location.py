@@ -82,6 +82,10 @@ def test_a_url_is_read(url: str, location: Location) -> None:
         "redis://:secret@one/0#x",
         "redis+sentinel://:secret@one",
         "redis+unix://:secret@",
+        "redis://:secret/more@one",
+        "redis://:12?secret=more@one",
+        "redis://:secret#more@one",
+        "redis://user@one",
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:

@@ -99,6 +99,11 @@ def parse(url: str) -> Location:
     """
     parts = urlsplit(url)
     scheme = parts.scheme
+    if "@" in parts.path + parts.query + parts.fragment:
+        # A part of the password would be taken for a port, and shown.
+        raise ValueError("in user and password / ? # @ are written %2F %3F %23 %40")
+    if parts.username and parts.password is None:
+        raise ValueError("a user without a password")
     options = parse_qs(parts.query)
     unknown = set(options) - {"db", "ca"}
     if unknown or parts.fragment:
