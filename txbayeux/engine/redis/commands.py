@@ -28,8 +28,10 @@ _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 """Most messages and bytes that one script call appends: it stops all of Redis."""
 
-_REPEATABLE: Final = frozenset({"create", "read", "settle", "take", "yield"})
-"""Scripts that may run twice."""
+_REPEATABLE: Final = frozenset(
+    {"create", "give_back", "read", "settle", "take", "yield"}
+)
+"""Scripts that may run twice.  What is given back twice comes twice: not never."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
