@@ -1,4 +1,4 @@
-"""Notices between front-ends that come late, or never, or with another on their heels."""
+"""Notices between front-ends that come late, or never, or one upon another."""
 
 import time
 
