@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from itertools import chain
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -204,7 +204,15 @@ class Holder:
         known: int,
     ) -> list[Entry]:
         """Give what the session has not got of all that was dispatched here."""
-        before: list[Logged] = []
+        chosen: list[Entry] = []
+        choose = partial(
+            catch_up,
+            session_id=opening.session_id,
+            subscriptions=subscriptions,
+            cursor=state.cursor or 0,
+            known=known,
+            behind=frozenset(state.behind),
+        )
         # The former holder may have read past changes that the new one was not told.
         following = min(state.first, known + 1)
         while (start := self._start()) > following:
@@ -213,16 +221,9 @@ class Holder:
             opening.check()
             if len(part) != last + 1 - following:
                 raise Hole
-            before += part
+            chosen += choose(part)
             following = last + 1
-        return catch_up(
-            chain(before, self._tail.after(following - 1)),
-            opening.session_id,
-            subscriptions,
-            cursor=state.cursor or 0,
-            known=known,
-            behind=frozenset(state.behind),
-        )
+        return chosen + choose(self._tail.after(following - 1))
 
     def _start(self) -> int:
         """Give the position of the first entry that is at hand, or will be."""
