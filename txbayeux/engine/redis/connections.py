@@ -115,7 +115,10 @@ class Connections:
                 session_id, hold=hold, stream=stream, acknowledged=acknowledged
             )
         left = max(0.0, until - self._reactor.seconds())
-        return await self._connect(session, left, stream, acknowledged)
+        connected = self._connect(session, left, stream, acknowledged)
+        # What came while nobody held it was not counted.
+        self._hub.relieve(session)
+        return await connected
 
     async def _wanted(
         self, session_id: str, until: float, stream: Stream | None
