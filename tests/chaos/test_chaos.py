@@ -134,6 +134,9 @@ def test_a_front_end_without_redis_says_so_and_waits_for_it(tmp_path: Path) -> N
         front.wait("503")
         said = f"{redis.socket}) is out of reach, trying again"
         assert said in front.log.read_text()
+        answer = Publisher([front.port], 1).post({"channel": "/a", "data": 1})
+        assert answer is not None
+        assert answer[0]["error"] == "503::Service temporarily unavailable"
         redis.start()
         front.wait("200")
         assert "Redis is there" in front.log.read_text()

@@ -1,7 +1,11 @@
 """Front-ends that die, and sessions that go on elsewhere."""
 
+from typing import Any
+
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own import OwnServer, text
+from txbayeux.engine.redis import RedisEngine
+from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
 
 
@@ -18,6 +22,36 @@ class TestFrontEndsThatDie(OwnServer):
         await self.publish(b, "/a", 4)
         assert await self.poll(b, alice) == [3, 4]
         assert observer.closed == []
+
+    @contract
+    async def test_what_is_no_longer_at_hand_is_read_part_by_part(self) -> None:
+        (a, _), (b, _) = await self.front(), await self.front()
+        alice = await self.join(a, "/a")
+        await self.settle()
+        await self.crash(a)
+        begun: list[Any] = [b.publish("/a", text(n)) for n in range(600)]
+        begun.append(b.publish("/b", text("before")))
+        begun.append(b.subscribe(alice, ["/b"]))
+        begun += [b.publish("/b", text(n)) for n in range(600, 1200)]
+        for one in begun:
+            await one
+        await self.soon(lambda: not b._cluster.reader.behind)
+        b._cluster._tail.clear()
+        assert await self.poll(b, alice) == list(range(1200))
+
+    @contract
+    async def test_more_than_may_wait_ends_a_session_that_keeps_it(self) -> None:
+        a, b = [await self.start(limits=Limits(queue_messages=9)) for _ in range(2)]
+        assert isinstance(a, RedisEngine)
+        await self.soon(lambda: a.ready() and b.ready())
+        alice = await self.join(a, "/a", acknowledges=True)
+        bob = await self.join(a, "/a")
+        await self.crash(a)
+        await self.publish(b, "/a", *range(10))
+        await b.connect(alice, hold=self.hold, acknowledged=-1)
+        error = await self.refused(b.connect(alice, hold=self.hold, acknowledged=-1))
+        assert "too many messages" in error.text
+        assert await self.poll(b, bob) == list(range(10))
 
     @contract
     async def test_what_was_sent_just_before_may_come_twice_and_is_never_lost(

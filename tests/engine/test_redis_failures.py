@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own import OwnServer, text
+from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.wire import RedisError
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream, contract
 
@@ -202,6 +206,29 @@ class TestAway(OwnServer):
         assert observer.closed == []
 
     @contract
+    async def test_what_a_given_up_connection_brings_late_is_not_appended(self) -> None:
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1)
+        cluster = engine._cluster
+        former, common = cluster._main, cluster.commands._common
+        assert former is not None
+        cluster._links[0]._lost(former)
+        await self.soon(engine.ready)
+        await self.publish(engine, "/a", 2)
+        late = (100, 10**6, "", "", "/a", text("late"))
+        with pytest.raises(RedisError, match="STALE"):
+            await former.call(
+                "EVAL", load("publish").source, 1, cluster.commands._key, *common, *late
+            )
+        # A hello that comes late is put right.
+        key = next(key for key in self.keys() if b":front:" in key)
+        self.server.client.hset(key, "token", "1")
+        await self.publish(engine, "/a", 3)
+        assert await self.poll(engine, alice) == [1, 2, 3]
+        former.abort()
+
+    @contract
     async def test_a_reader_killed_for_its_output_buffer_reads_on(self) -> None:
         engine, observer = await self.front()
         stream = RecordingStream()
@@ -256,6 +283,39 @@ class TestRefusing(OwnServer):
         await self.publish(engine, "/a", 2)
         await self.soon(lambda: stream.data == [2])
         assert observer.closed == []
+
+    @contract
+    async def test_sessions_outlive_a_full_redis(self) -> None:
+        self.session_timeout = 1.5
+        engine, observer = await self.front()
+        alice, stream = await self.join(engine, "/a"), RecordingStream()
+        self.server.client.config_set("maxmemory", "1")
+        held = engine.connect(alice, hold=self.hold, stream=stream)
+        await pause(2.5)
+        self.server.client.config_set("maxmemory", "0")
+        await pause(1.5)
+        assert observer.closed == []
+        await self.publish(engine, "/a", 1)
+        await self.soon(lambda: stream.data == [1])
+        assert not held.called
+
+    @contract
+    async def test_a_disk_in_trouble_puts_off_the_end_of_a_session(self) -> None:
+        (a, observer), (b, _) = await self.front(), await self.front()
+        alice = await self.join(a, "/a")
+        client: Any = self.server.client
+        client.config_set("save", "3600 1")
+        self.server.folder.rmdir()
+        client.bgsave()
+        await self.soon(lambda: client.info()["rdb_last_bgsave_status"] == "err")
+        assert (await self.refusal(a.publish("/a", text(1)))).code == 503
+        a._endings.condemn(alice, Reason.KICKED, "You know why")
+        await pause(0.3)
+        assert observer.closed == []
+        await self.refused(a.connect(alice, hold=0))
+        client.config_set("stop-writes-on-bgsave-error", "no")
+        await self.soon(lambda: observer.closed == [(alice, Reason.KICKED)])
+        await self.refused(b.connect(alice, hold=0))
 
     @contract
     async def test_redis_read_only_refuses_publishes_and_recovers(self) -> None:

@@ -14,7 +14,7 @@ from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
-from txbayeux.testing import contract
+from txbayeux.testing import RecordingStream, contract
 
 HERE = ("127.0.0.1", 6379)
 
@@ -82,6 +82,10 @@ def test_a_url_is_read(url: str, location: Location) -> None:
         "redis://:secret@one/0#x",
         "redis+sentinel://:secret@one",
         "redis+unix://:secret@",
+        "redis://:secret/more@one",
+        "redis://:12?secret=more@one",
+        "redis://:secret#more@one",
+        "redis://user@one",
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> None:
@@ -241,3 +245,25 @@ class TestWays(OwnServer):
         finally:
             sentinel.stop()
             other.stop()
+
+    @contract
+    async def test_a_reader_that_stayed_with_a_former_master_comes_over(self) -> None:
+        self.where = f"redis://127.0.0.1:{self.port}"
+        engine, observer = await self.front()
+        alice, stream = await self.join(engine, "/a"), RecordingStream()
+        await engine.attach(alice, stream)
+        (self.server.folder / "former").mkdir()
+        former = RedisServer(self.server.folder / "former")
+        former.start()
+        try:
+            link = engine._cluster._links[1]
+            new, link._location = link._location, parse(former.url)
+            link._redis.abort()  # type: ignore[union-attr]
+            await self.soon(lambda: not engine.ready())
+            await self.soon(engine.ready)
+            link._location = new
+            await self.publish(engine, "/a", 1)
+            await self.soon(lambda: stream.data == [1])
+            assert observer.closed == []
+        finally:
+            former.stop()

@@ -3,6 +3,9 @@
 from typing import Any
 
 import pytest
+from twisted.internet.defer import fail
+
+from txbayeux.errors import unavailable
 
 from .actors import Actor, World
 
@@ -147,3 +150,14 @@ def test_what_waits_is_not_shared_with_other_sessions(
     bob.subscribe("/b")
     carol.publish("/a", 1)
     assert (bob.poll(), alice.poll()) == ([], [1])
+
+
+def test_an_engine_out_of_reach_is_told(world: World, alice: Actor) -> None:
+    world.engine.publish = lambda *_: fail(unavailable())  # type: ignore[method-assign]
+    reply = alice.publish("/a", 1, id="p1")
+    assert reply == {
+        "channel": "/a",
+        "successful": False,
+        "id": "p1",
+        "error": "503::Service temporarily unavailable",
+    }

@@ -8,7 +8,7 @@ before: by then the sockets have been written to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -104,7 +104,24 @@ class Checkpoints:
     ) -> Deferred[None]:
         return self._commands.run(
             "checkpoint", position, self._lifetime, len(listed) // 4, *listed, *lives
-        ).addCallbacks(lambda _: None, _ignore)
+        ).addCallbacks(
+            lambda _: None, self._refused, errbackArgs=(listed[::4], lives[::2])
+        )
+
+    def _refused(
+        self, _: Failure, listed: Sequence[Argument], lives: Sequence[Argument]
+    ) -> None:
+        """Write it again: Redis has no room, or is away."""
+        self._position = -1
+        for session_id in listed:
+            holding = self._holdings.get(str(session_id))
+            if holding is not None:
+                holding.written = (-1, "")
+                self._lagging.add(holding.session)
+        for session_id in lives:
+            holding = self._holdings.get(str(session_id))
+            if holding is not None:
+                self.connected(holding.session)
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
         self._hub.flush()
@@ -132,7 +149,3 @@ class Checkpoints:
             if session.ended is None and not session.moved:
                 yield session.id
                 yield max(0, round((session.deadline - now) * 1000))
-
-
-def _ignore(failure: Failure) -> None:
-    """Redis is away; all is written again when it is back."""

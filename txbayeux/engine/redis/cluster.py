@@ -140,6 +140,7 @@ class Cluster:
         self._next_beat = 0.0
         self._last_beat = 0.0
         self._samples: deque[tuple[float, int]] = deque()
+        self._heard = (-1, 0.0)
         self._epochs = 0
 
     @property
@@ -224,6 +225,7 @@ class Cluster:
             self.front,
             self._lifetime,
             self._epoch,
+            self._token,
             *seen,
         )
         self._greeting = False
@@ -246,6 +248,8 @@ class Cluster:
             self._links[1].confirm()
             self.reader.follow(self._second)
             _log.info("Redis is there: epoch {epoch}", epoch=epoch)
+        # Notices may have been forgotten, or come to a front-end that counted as gone.
+        self._verify()
 
     def _not_greeted(self, failure: Failure, main: Redis) -> None:
         self._greeting = False
@@ -270,7 +274,7 @@ class Cluster:
         prefix = f"{self._all}{epoch}:"
         self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.front}", position)
         self._hub.position = position
-        self.holder.abandon(taken=True)
+        self.holder.abandon(lost=True)
         for session_id in sessions:
             self.holder.ended(session_id, Reason.KICKED, GAP)
             self._closed(session_id, Reason.KICKED)
@@ -323,9 +327,24 @@ class Cluster:
         self.commands.expire()
         self.checkpoints.write()
         now = self._reactor.seconds()
+        self._listen(now)
         if now >= self._next_beat and self.commands.live:
             self._next_beat = now + self._beat_every
             self._beat(now)
+
+    def _listen(self, now: float) -> None:
+        """Give up a connection that brings nothing of what there is.
+
+        It may have stayed with a server that was the master, and does not know.
+        """
+        position, since = self._heard
+        reader, second = self.reader, self._second
+        if second is None or not reader.behind or reader.position != position:
+            self._heard = reader.position, now
+        elif now - since > self._options.reply_timeout:
+            self._heard = reader.position, now
+            _log.error("What is in the log does not arrive: reading it anew")
+            second.abort()
 
     def _beat(self, now: float) -> None:
         forget = ""
@@ -343,7 +362,10 @@ class Cluster:
         ).addCallbacks(self._beaten, _ignore, callbackArgs=(now, late))
 
     def _beaten(self, reply: Sequence[Any], now: float, late: bool) -> None:
-        self._samples.append((now, int(reply[0])))
+        position = int(reply[0])
+        self._samples.append((now, position))
+        self.reader.learn(position)
+        self.endings.again()
         for identity in reply[2:]:
             session_id = identity.decode()
             self.holder.ended(session_id, Reason.TIMEOUT, None)

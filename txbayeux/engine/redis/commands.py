@@ -28,11 +28,16 @@ _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 """Most messages and bytes that one script call appends: it stops all of Redis."""
 
-_REPEATABLE: Final = frozenset({"create", "read", "take"})
-"""Scripts that may run twice."""
+_REPEATABLE: Final = frozenset(
+    {"create", "give_back", "read", "settle", "take", "yield"}
+)
+"""Scripts that may run twice.  What is given back twice comes twice: not never."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
+
+_AFRESH: Final = frozenset({"EPOCH", "STALE"})
+"""Codes of our scripts: they did nothing, and hello is to be said again."""
 
 _log: Final = Logger()
 
@@ -67,10 +72,12 @@ class Commands:
     under the number that they had, so that they are appended once; what changes
     nothing when it is done twice is issued again, too; the rest fails.  What
     another epoch refused has had no effect, and is issued again in the new one.
+    What a given-up connection brings late is not appended.
 
     :param front: this front-end's id.
     :param key: where the epoch stands in Redis.
-    :param stale: is told once when Redis says that the epoch is another one.
+    :param stale: is told once when Redis says that the epoch is another one, or
+        that another connection of this front-end said hello later.
     """
 
     def __init__(
@@ -287,8 +294,9 @@ class Commands:
         code = error.code if isinstance(error, RedisError) else ""
         if isinstance(error, Lost) and self._comes_again(name, calls):
             return
-        if code == "EPOCH":
-            self._held.extend(calls)
+        if code in _AFRESH:
+            if not self._comes_again(name, calls):
+                self._held.extend(calls)
             if self._redis is not None:
                 self.down()
                 self._stale()

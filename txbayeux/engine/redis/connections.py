@@ -32,12 +32,12 @@ class Connections:
         self._reactor = reactor
         self._hub = hub
         self._cluster = cluster
-        self._elsewhere: dict[str, Deferred[None]] = {}
+        self._elsewhere: dict[str, Deferred[bool]] = {}
 
     def stop(self) -> None:
         """Let those go whose session is elsewhere."""
         for waiting in tuple(self._elsewhere.values()):
-            waiting.callback(None)
+            waiting.callback(False)
 
     def connect(
         self,
@@ -115,7 +115,10 @@ class Connections:
                 session_id, hold=hold, stream=stream, acknowledged=acknowledged
             )
         left = max(0.0, until - self._reactor.seconds())
-        return await self._connect(session, left, stream, acknowledged)
+        connected = self._connect(session, left, stream, acknowledged)
+        # What came while nobody held it was not counted.
+        self._hub.relieve(session)
+        return await connected
 
     async def _wanted(
         self, session_id: str, until: float, stream: Stream | None
@@ -134,20 +137,20 @@ class Connections:
             if stream is not None:
                 # It was waited for together with a poll that leaves it elsewhere.
                 continue
-            if left <= 0:
+            pause = min(left, _ELSEWHERE)
+            if pause <= 0 or not await self._look_again(session_id, pause):
                 return None
-            await self._look_again(session_id, min(left, _ELSEWHERE))
 
-    async def _look_again(self, session_id: str, seconds: float) -> None:
-        """Wait; a further connect of the session releases this one."""
+    async def _look_again(self, session_id: str, seconds: float) -> bool:
+        """Wait, and tell whether to; a further connect of the session releases this."""
         former = self._elsewhere.get(session_id)
-        waiting: Deferred[None] = Deferred()
+        waiting: Deferred[bool] = Deferred()
         self._elsewhere[session_id] = waiting
         if former is not None:
             former.errback(Superseded())
-        call = self._reactor.callLater(seconds, waiting.callback, None)
+        call = self._reactor.callLater(seconds, waiting.callback, True)
         try:
-            await waiting
+            return await waiting
         finally:
             if call.active():
                 call.cancel()

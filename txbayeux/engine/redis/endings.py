@@ -72,7 +72,7 @@ class Endings:
         return UnknownSession(session_id, GAP)
 
     def again(self) -> None:
-        """Try what did not succeed: Redis is back."""
+        """Try what did not succeed: Redis can be written to."""
         for session_id in tuple(self._doomed):
             self._execute(session_id)
 

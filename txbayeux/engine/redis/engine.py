@@ -121,6 +121,7 @@ class RedisEngine:
             await self._wait(last.addCallback(cluster.reader.reached))
         self._hub.flush()
         self._connections.stop()
+        self._holder.abandon()
         words = self._holder.leave()
         if self._commands.live:
             for start in range(0, len(words), 6 * 500):

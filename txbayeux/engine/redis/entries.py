@@ -103,9 +103,9 @@ class Tail:
 
 def catch_up(
     items: Iterator[Logged] | Sequence[Logged],
+    *,
     session_id: str,
     subscriptions: dict[str, int],
-    *,
     cursor: int,
     known: int,
     behind: frozenset[int],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from itertools import chain
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -32,7 +32,7 @@ from txbayeux.engine.redis.handover import (
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.session import Session
-from txbayeux.errors import BayeuxError, UnknownSession
+from txbayeux.errors import BayeuxError, UnknownSession, unavailable
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 
@@ -204,7 +204,15 @@ class Holder:
         known: int,
     ) -> list[Entry]:
         """Give what the session has not got of all that was dispatched here."""
-        before: list[Logged] = []
+        chosen: list[Entry] = []
+        choose = partial(
+            catch_up,
+            session_id=opening.session_id,
+            subscriptions=subscriptions,
+            cursor=state.cursor or 0,
+            known=known,
+            behind=frozenset(state.behind),
+        )
         # The former holder may have read past changes that the new one was not told.
         following = min(state.first, known + 1)
         while (start := self._start()) > following:
@@ -213,16 +221,9 @@ class Holder:
             opening.check()
             if len(part) != last + 1 - following:
                 raise Hole
-            before += part
+            chosen += choose(part)
             following = last + 1
-        return catch_up(
-            chain(before, self._tail.after(following - 1)),
-            opening.session_id,
-            subscriptions,
-            cursor=state.cursor or 0,
-            known=known,
-            behind=frozenset(state.behind),
-        )
+        return chosen + choose(self._tail.after(following - 1))
 
     def _start(self) -> int:
         """Give the position of the first entry that is at hand, or will be."""
@@ -254,6 +255,8 @@ class Holder:
             error = self._lost(opening.session_id)
         elif not isinstance(error, Superseded | BayeuxError):
             _log.failure("Taking over a session failed", failure)
+        for positions in opening.returned:
+            self._pass_on(opening.session_id, positions)
         for waiter in opening.waiters:
             if not waiter.called:
                 waiter.errback(error)
@@ -272,10 +275,12 @@ class Holder:
                 self._failed(Failure(opening.ended), opening)
 
     def moved(self, session_id: str) -> None:
-        """Let go of a session that turned out to be held elsewhere."""
+        """Let go of a session that is held elsewhere now, and say how far it came."""
         holding = self.holdings.pop(session_id, None)
         if holding is not None:
             self._hub.move(holding.session)
+            state = state_of(holding.session, self._hub.position)
+            self._yield(session_id, holding.generation, *state)
 
     def leave(self) -> Sequence[Any]:
         """Let go of all sessions, and say how far they came, for ``yield.lua``."""
@@ -287,10 +292,12 @@ class Holder:
             words += state_of(holding.session, self._hub.position)
         return words
 
-    def abandon(self, *, taken: bool = False) -> None:
-        """Fail those who wait for a session, or only for one that was ``taken``."""
+    def abandon(self, *, lost: bool = False) -> None:
+        """Fail those who wait for a session, or only for one ``lost`` on its way."""
         for opening in tuple(self.openings.values()):
-            if opening.generation is not None or not taken:
+            if not lost:
+                self._failed(Failure(unavailable()), opening)
+            elif opening.generation is not None:
                 self._failed(Failure(UnknownSession(opening.session_id)), opening)
 
     # What others say
@@ -327,17 +334,14 @@ class Holder:
             opening.fenced = max(opening.fenced, generation)
             if opening.generation is not None and generation > opening.generation:
                 self._failed(Failure(Superseded()), opening)
-            return
         holding = self.holdings.get(session_id)
-        words: Sequence[Any]
         if holding is None:
-            words = (session_id, generation - 1, "", "", "", 0)
-        elif holding.generation >= generation:
-            return
-        else:
+            # Who asks does not wait in vain, even for one that was on its way here.
+            self._yield(session_id, generation - 1, "", "", "", 0)
+        elif holding.generation < generation:
             self.moved(session_id)
-            state = state_of(holding.session, self._hub.position)
-            words = (session_id, holding.generation, *state)
+
+    def _yield(self, *words: Any) -> None:
         self._commands.run("yield", *words).addErrback(_ignore)
 
     # What comes back
@@ -345,7 +349,18 @@ class Holder:
     def hand_back(self, session: Session, entries: Sequence[Entry]) -> None:
         """Hand on what could not be written for a session that has moved away."""
         positions = " ".join(str(entry.position) for entry in entries)
-        self._commands.run("give_back", session.id, positions).addErrback(_ignore)
+        self._give_back(session.id, positions)
+
+    def _pass_on(self, session_id: str, positions: str) -> None:
+        opening = self.openings.get(session_id)
+        if opening is not None:
+            opening.returned.append(positions)
+        else:
+            self._give_back(session_id, positions, "1")
+
+    def _give_back(self, session_id: str, positions: str, absent: str = "") -> None:
+        given = self._commands.run("give_back", session_id, positions, absent)
+        given.addErrback(_ignore)
 
     def _take_back(self, session_id: str, positions: str) -> None:
         Deferred.fromCoroutine(self._fetch_back(session_id, positions)).addErrback(
@@ -365,7 +380,7 @@ class Holder:
                         found[position] = item
         session = self.session(session_id)
         if session is None:
-            await self._commands.run("give_back", session_id, positions)
+            self._pass_on(session_id, positions)
             return
         here = [
             entry

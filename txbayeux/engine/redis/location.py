@@ -99,6 +99,7 @@ def parse(url: str) -> Location:
     """
     parts = urlsplit(url)
     scheme = parts.scheme
+    _check_password(parts)
     options = parse_qs(parts.query)
     unknown = set(options) - {"db", "ca"}
     if unknown or parts.fragment:
@@ -133,6 +134,14 @@ def parse(url: str) -> Location:
     if len(hosts) > 1:
         raise ValueError("more than one host is for redis+sentinel: only")
     return Location(hosts=hosts, database=_database(options, path), **common)
+
+
+def _check_password(parts: SplitResult) -> None:
+    if "@" in parts.path + parts.query + parts.fragment:
+        # A part of the password would be taken for a port, and shown.
+        raise ValueError("in user and password / ? # @ are written %2F %3F %23 %40")
+    if parts.username and parts.password is None:
+        raise ValueError("a user without a password")
 
 
 def _database(options: dict[str, list[str]], path: list[str]) -> int:

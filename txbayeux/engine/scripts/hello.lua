@@ -1,7 +1,7 @@
 -- Learn the epoch, or begin one, and check that the log is still the one that was read.
 -- KEYS[1]: the epoch.  ARGV: how all keys begin; the epoch to begin; the front-end;
--- milliseconds that keys outlive the last front-end; the epoch known, '' for none;
--- pairs of position and token that were seen in it.
+-- milliseconds that keys outlive the last front-end; the epoch known, '' for none; the
+-- token of this connection; pairs of position and token that were seen in it.
 -- Gives epoch, position, and whether the log is the 'same' or a 'new' one.
 local all, fresh, front, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local epoch = redis.call('GET', KEYS[1])
@@ -16,7 +16,7 @@ else
   local log = all .. epoch .. ':log'
   local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
   first = first and tonumber(string.match(first[1], '^%d+')) or position + 1
-  for i = 6, #ARGV, 2 do
+  for i = 7, #ARGV, 2 do
     local seen = tonumber(ARGV[i])
     local id = ARGV[i] .. '-' .. ARGV[i + 1]
     if seen > position then
@@ -37,7 +37,7 @@ redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
 local time = redis.call('TIME')
 local beat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local own = all .. epoch .. ':front:' .. front
-redis.call('HSET', own, 'beat', beat)
+redis.call('HSET', own, 'beat', beat, 'token', ARGV[6])
 redis.call('HSETNX', own, 'position', string.format('%.0f', position))
 redis.call('PEXPIRE', own, lifetime)
 local inbox = all .. epoch .. ':inbox:' .. front

@@ -7,7 +7,10 @@ local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local before, result = position, {0}
 local own = front_key(front)
-if ARGV[7] == '1' and tonumber(redis.call('HGET', own, 'call') or 0) >= tonumber(ARGV[6]) then
+local last = redis.call('HMGET', own, 'call', 'token')
+-- A Redis that was frozen still reads what a connection brought before it was given up.
+if last[2] and last[2] ~= token then return redis.error_reply('STALE given up') end
+if ARGV[7] == '1' and tonumber(last[1] or 0) >= tonumber(ARGV[6]) then
   return {whole(position)}
 end
 for i = 8, #ARGV, 3 do

@@ -1,0 +1,115 @@
+"""Notices between front-ends that come late, or never, or one upon another."""
+
+import time
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.engine.redis_harness import Fronts, pause
+from txbayeux.engine.redis import RedisEngine
+from txbayeux.errors import BayeuxError, unavailable
+from txbayeux.events import Reason
+from txbayeux.interfaces import Delivery
+from txbayeux.testing import RecordingStream, contract
+
+
+class TestHandover(Fronts):
+    session_timeout = 20.0
+    hold = 10.0
+
+    @contract
+    async def test_a_front_end_that_missed_notices_lets_go_when_it_is_back(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
+        stream = RecordingStream()
+        await a.attach(bob, stream)
+        held = a.connect(alice, hold=self.hold)
+        await self.unanswered(held)
+        self.withheld(a)
+        elsewhere = b.connect(alice, hold=self.hold)
+        await b.destroy_session(bob, Reason.CLIENT)
+        await self.until(lambda: b.statistics()["sessions"] == 1)
+        assert a.statistics()["sessions"] == 2
+        a._cluster._links[0]._redis.abort()  # type: ignore[union-attr]
+        assert (await self.answered(held)).superseded
+        await self.until(lambda: stream.replacements == 1)
+        assert a.statistics()["sessions"] == 0
+        await self.publish(a, "/a", 1)
+        assert self.data((await self.answered(elsewhere)).entries) == [1]
+        assert stream.data == []
+
+    @contract
+    async def test_who_is_overtaken_says_so_at_once(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/a")
+        overtaken, _ = await self.stuck(b, alice)
+        begun = time.monotonic()
+        held = c.connect(alice, hold=self.hold)
+        await self.until(lambda: c.statistics()["sessions"] == 1)
+        assert time.monotonic() - begun < 0.8
+        assert (await self.answered(overtaken)).superseded
+        await self.publish(a, "/a", 1)
+        assert self.data((await self.answered(held)).entries) == [1]
+
+    @contract
+    async def test_what_came_back_to_who_is_overtaken_goes_on(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1, 2)
+        lost = await self.connect(a, alice)
+        overtaken, _ = await self.stuck(b, alice)
+        lost.give_back()
+        await self.until(lambda: b._cluster.holder.openings[alice].returned)
+        held = c.connect(alice, hold=self.hold)
+        assert (await self.answered(overtaken)).superseded
+        assert self.data((await self.answered(held)).entries) == [1, 2]
+
+    @contract
+    async def test_what_comes_back_to_who_could_not_open_waits_for_the_next(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1, 2)
+        lost = await self.connect(a, alice)
+        failing, waiting = await self.stuck(b, alice)
+        waiting.errback(unavailable())
+        with pytest.raises(BayeuxError, match="503"):
+            await failing
+        before = b._commands._number
+        lost.give_back()
+        await pause(0.3)
+        assert b._commands._number - before < 20
+        assert await self.poll(b, alice) == [1, 2]
+
+    @contract
+    async def test_a_front_end_that_stops_sends_nobody_to_handshake(self) -> None:
+        a, b = await self.fronts(2)
+        alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
+        await a.attach(bob, RecordingStream(yields_to_polls=False))
+        self.withheld(a)
+        waiting = b.connect(alice, hold=self.hold)
+        elsewhere = b.connect(bob, hold=self.hold)
+        await self.unanswered(waiting, elsewhere)
+        await self.stop(b)
+        with pytest.raises(BayeuxError, match="503"):
+            await self.answered(waiting)
+        assert not (await self.answered(elsewhere)).ended
+
+    async def stuck(
+        self, engine: RedisEngine, session: str
+    ) -> tuple[Deferred[Delivery], Deferred[None]]:
+        """Let a front-end become the holder, and come to hold it when it is let."""
+        reader, waiting = engine._cluster.reader, list[Deferred[None]]()
+
+        def reached(position: int) -> Deferred[None]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        reader.reached = reached  # type: ignore[method-assign]
+        connected = engine.connect(session, hold=self.hold)
+        await self.until(lambda: waiting)
+        del reader.reached  # type: ignore[method-assign]
+        return connected, waiting[0]
