@@ -77,7 +77,9 @@ class Wires:
 def wires(request: pytest.FixtureRequest) -> Iterator[Wires]:
     wires = Wires(request.param)
     yield wires
-    for one in (*wires.reactor.removeAll(), wires.port):
+    # One that has half ended is nobody's any more.
+    ends = [server.transport for server in wires.servers]
+    for one in (*wires.reactor.removeAll(), *ends, wires.port):
         if hasattr(one, "connectionLost") and one.connected:
             one.connectionLost(Failure(ConnectionDone()))
     wires.reactor._poller.close()
