@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from twisted.internet.threads import deferToThread
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own import OwnServer, text
@@ -266,6 +267,23 @@ class TestAway(OwnServer):
             await deferred
         await self.soon(lambda: len(stream.data) >= 20)
         assert stream.data == list(range(20))
+
+    @contract
+    async def test_order_is_kept_while_redis_forgets_scripts(self) -> None:
+        engine, _ = await self.front()
+        alice, stream = await self.join(engine, "/a"), RecordingStream()
+        await engine.attach(alice, stream)
+        client = self.server.client
+        forgetting = deferToThread(lambda: [client.script_flush() for _ in range(1000)])
+        told = []
+        for n in range(1000):
+            told.append(engine.publish("/a", text(n)))
+            await pause(0)
+        await forgetting
+        for deferred in told:
+            await deferred
+        await self.soon(lambda: len(stream.data) >= 1000)
+        assert stream.data == list(range(1000))
 
 
 class TestRefusing(OwnServer):

@@ -36,8 +36,8 @@ _REPEATABLE: Final = frozenset(
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
 
-_AFRESH: Final = frozenset({"EPOCH", "STALE"})
-"""Codes of our scripts: they did nothing, and hello is to be said again."""
+_AFRESH: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"})
+"""Codes of scripts that did nothing: all comes again, in order, after a hello."""
 
 _log: Final = Logger()
 
@@ -76,8 +76,8 @@ class Commands:
 
     :param front: this front-end's id.
     :param key: where the epoch stands in Redis.
-    :param stale: is told once when Redis says that the epoch is another one, or
-        that another connection of this front-end said hello later.
+    :param stale: is told once when Redis knows another epoch, another connection of
+        this front-end that said hello later, or a script no more.
     """
 
     def __init__(
@@ -253,7 +253,6 @@ class Commands:
         everything = (1, self._key, *self._common, *arguments)
         if name in self._loaded:
             reply = self._redis.call("EVALSHA", script.sha, *everything)
-            reply.addErrback(self._unloaded, self._redis, script.source, everything)
         else:
             # Its source, once: a hash that is not known would be overtaken by others.
             self._loaded.add(name)
@@ -261,15 +260,6 @@ class Commands:
         reply.addCallbacks(
             partial(self._replied, name, calls), partial(self._refused, name, calls)
         )
-
-    def _unloaded(
-        self, failure: Failure, redis: Redis, source: bytes, everything: Any
-    ) -> Any:
-        # Redis forgets scripts when it restarts, or is told to.
-        error = failure.value
-        if isinstance(error, RedisError) and error.code == "NOSCRIPT":
-            return redis.call("EVAL", source, *everything)
-        return failure
 
     # Replies
 
@@ -295,7 +285,8 @@ class Commands:
         if isinstance(error, Lost) and self._comes_again(name, calls):
             return
         if code in _AFRESH:
-            if not self._comes_again(name, calls):
+            # Only a stale one may have been carried out, when it was sent before.
+            if code != "STALE" or not self._comes_again(name, calls):
                 self._held.extend(calls)
             if self._redis is not None:
                 self.down()
