@@ -15,7 +15,7 @@ from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
 from txbayeux.server import fields
-from txbayeux.service import listening, pages
+from txbayeux.service import listening, pages, reactor
 from txbayeux.tap import Options
 
 PAGE = Path(__file__).parent.parent / "docs/reference/service.md"
@@ -80,6 +80,7 @@ BOUNDS = {
     "seconds that a socket whose session has ended": websocket.LINGER,
     "milliseconds of a reactor turn in which closed": chores.TURN * 1000,
     "milliseconds of one for sessions": alarms._TURN * 1000,
+    "milliseconds of one in which the reactor": reactor.ENDS * 1000,
 }
 
 
@@ -97,11 +98,11 @@ def test_every_bound_is_what_it_says() -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_every_metric_is_there_with_its_meaning(kind: str) -> None:
-    reactor = MemoryReactorClock()
+    clock = MemoryReactorClock()
     engine: Any = (
-        MemoryEngine(reactor)
+        MemoryEngine(clock)
         if kind == "memory"
-        else RedisEngine(reactor, parse("redis://localhost"))
+        else RedisEngine(clock, parse("redis://localhost"))
     )
     documented = dict(rows("Metrics"))
     assert documented == {
