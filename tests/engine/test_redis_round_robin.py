@@ -137,6 +137,8 @@ class RoundRobin:
 
 
 class TestRoundRobin(RedisHarness, EngineContract):
+    session_timeout = 2.0  # each call moves the session, which may take its time
+
     def make_engine(self, *, limits: Limits, session_timeout: float) -> Engine:
         return RoundRobin(
             [
