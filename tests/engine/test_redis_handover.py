@@ -1,9 +1,10 @@
 """Notices between front-ends that come late, or never, or one upon another."""
 
 import time
+from signal import SIGCONT, SIGSTOP
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from tests.engine.redis_harness import Fronts, pause
 from txbayeux.engine.redis import RedisEngine
@@ -97,6 +98,101 @@ class TestHandover(Fronts):
         with pytest.raises(BayeuxError, match="503"):
             await self.answered(waiting)
         assert not (await self.answered(elsewhere)).ended
+
+    @contract
+    async def test_a_former_holder_is_not_mute_while_redis_is(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1)
+        notices = self.withheld(a)
+        # Too late for the checkpoint: only the former holder knows of it.
+        assert await self.poll(a, alice) == [1]
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: notices)
+        self.server.signal(SIGSTOP)
+        try:
+            await pause(1.5)
+        finally:
+            self.server.signal(SIGCONT)
+            self.give(a, notices)
+        await self.unanswered(held)
+        await self.publish(b, "/a", 2)
+        assert self.data((await self.answered(held)).entries) == [2]
+
+    @contract
+    async def test_a_word_that_was_said_is_waited_for(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1)
+        assert await self.poll(a, alice) == [1]
+        notices = self.withheld(b)
+        held = b.connect(alice, hold=self.hold)
+        await pause(1.5)
+        assert [notice["k"] for notice in notices if "s" in notice] == ["yielded"]
+        self.give(b, notices)
+        await self.unanswered(held)
+        await self.publish(b, "/a", 2)
+        assert self.data((await self.answered(held)).entries) == [2]
+
+    @contract
+    async def test_a_word_for_an_earlier_holder_is_not_taken_for_this_one(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        stale = {"k": "yielded", "s": alice, "c": "0", "b": "", "n": "", "r": "0"}
+        await self.publish(a, "/a", 1)
+        assert await self.poll(a, alice) == [1]
+        notices = self.withheld(a)
+        held = b.connect(alice, hold=self.hold)
+        b._cluster.holder.noticed({**stale, "g": "1"})
+        await self.until(lambda: notices)
+        b._cluster.holder.noticed({**stale, "g": "3"})
+        await self.unanswered(held)
+        self.give(a, notices)
+        await self.publish(b, "/a", 2)
+        assert self.data((await self.answered(held)).entries) == [2]
+
+    @contract
+    async def test_a_client_that_was_told_more_elsewhere_gets_it_once(self) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a", acknowledges=True)
+        position = (await self.connect(a, alice)).acknowledgement
+        notices = self.withheld(a)
+        # As if mute, the former holder goes on with what it believes to hold.
+        held = b.connect(alice, hold=self.hold, acknowledged=position)
+        await pause(1.2)
+        await self.publish(b, "/a", 1)
+        delivery = await self.answered(held)
+        assert self.data(delivery.entries) == [1]
+        position = delivery.acknowledgement
+        await self.until(lambda: a._hub.position == position)
+        back = a.connect(alice, hold=self.hold, acknowledged=position)
+        await self.unanswered(back)
+        self.give(a, notices)
+        await self.unanswered(back)
+        await self.publish(a, "/a", 2)
+        assert self.data((await self.answered(back)).entries) == [2]
+
+    @contract
+    async def test_a_client_that_a_mute_front_end_told_more_gets_it_once(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/a", acknowledges=True)
+        position = (await self.connect(a, alice)).acknowledgement
+        notices = self.withheld(a)
+        overtaken = b.connect(alice, hold=self.hold, acknowledged=position)
+        await pause(1.2)
+        held = a.connect(alice, hold=self.hold, acknowledged=position)
+        overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        await self.publish(b, "/a", 1)
+        delivery = await self.answered(held)
+        assert self.data(delivery.entries) == [1]
+        for engine in (b, a, c):
+            self.give(a, notices)
+            again = engine.connect(
+                alice, hold=self.hold, acknowledged=delivery.acknowledgement
+            )
+            await self.unanswered(again)
+        await self.publish(b, "/a", 2)
+        assert self.data((await self.answered(again)).entries) == [2]
 
     async def stuck(
         self, engine: RedisEngine, session: str

@@ -125,6 +125,14 @@ class Session:
         self.sent = 0
         return self.repeats < MOST_REPEATS
 
+    def told(self, position: int) -> None:
+        """Hear from an acknowledging client that elsewhere it was told more."""
+        self.seen = max(self.seen, position)
+        while (
+            self.sent < len(self.queue) and self.queue[self.sent].position <= position
+        ):
+            self.sent += 1
+
     def withdraw(self, held: Deferred[Delivery]) -> None:
         """Hear that the connection whose connect is held is gone."""
         if self.held is held:

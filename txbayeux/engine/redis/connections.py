@@ -49,6 +49,10 @@ class Connections:
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
         session = self._cluster.holder.session(session_id)
+        if session is not None and _ahead(session, acknowledged):
+            # It was held elsewhere since, and that is not known here yet.
+            self._cluster.holder.moved(session_id)
+            session = None
         if session is None or (hold <= 0 and self._behind()):
             return Deferred.fromCoroutine(
                 self._connect_later(session_id, hold, stream, acknowledged)
@@ -109,6 +113,9 @@ class Connections:
             return _empty(ended=error.reason, why=error.why)
         if session is None:
             return _empty()
+        if acknowledged is not None and acknowledged <= self._hub.position:
+            # What a front-end said last that others took for mute, or that was cut off.
+            session.told(acknowledged)
         if hold <= 0 and self._behind():
             await self._caught_up()
             return await self.connect(
@@ -166,6 +173,12 @@ class Connections:
             await reached.addTimeout(_ELSEWHERE, self._reactor)
         except (BayeuxError, DeferredTimeout):
             _log.debug("Redis went away while a connect waited for the log")
+
+
+def _ahead(session: Session, acknowledged: int | None) -> bool:
+    if acknowledged is None or not session.acknowledges:
+        return False
+    return acknowledged > session.seen
 
 
 def _empty(

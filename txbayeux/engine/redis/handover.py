@@ -9,15 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 
+from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.wire import Argument
 from txbayeux.engine.session import Session
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 
-__all__ = ["Ended", "Holding", "Opening", "State", "Superseded", "state_of"]
+__all__ = [
+    "Ended",
+    "Holding",
+    "Opening",
+    "State",
+    "Superseded",
+    "state_of",
+    "word_of_former_holder",
+]
 
 
 class Superseded(Exception):
@@ -104,12 +116,27 @@ class Opening:
     task: Deferred[Session | None] | None = None
     word: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
     """Fires with the former holder's word."""
+    early: Mapping[str, str] | None = None
+    """What was heard before it was known which generation this is."""
     generation: int | None = None
     fenced: int = 0
     """Highest generation that was heard of."""
     returned: list[str] = field(default_factory=list)
     ended: Ended | None = None
     """That it ended, heard before Redis said whether it was there when asked for."""
+
+    def taken(self, generation: int) -> None:
+        """Hear which generation this is."""
+        self.generation = generation
+        if self.early is not None:
+            self.hear(self.early)
+
+    def hear(self, word: Mapping[str, str]) -> None:
+        """Hear the former holder's word; one for another generation is stale."""
+        if self.generation is None:
+            self.early = word
+        elif int(word["g"]) == self.generation and not self.word.called:
+            self.word.callback(word)
 
     def check(self) -> None:
         """Go on only while the session is there, and nobody else has taken it.
@@ -121,3 +148,35 @@ class Opening:
             raise self.ended
         if self.generation is not None and self.fenced > self.generation:
             raise Superseded
+
+
+async def word_of_former_holder(
+    opening: Opening,
+    state: State,
+    commands: Commands,
+    clock: Any,
+    *,
+    options: RedisOptions,
+    patience: float,
+) -> State:
+    """Wait for it; go by the ``state`` that is written down if that one is mute.
+
+    A Redis that is frozen carries nobody's word: mute is who says nothing after
+    Redis has answered.  If it spoke just before, its word is on the way.
+    """
+    half = options.handover / 2
+    for wait, final in ((half, ""), (half, "1"), (options.patience, "1")):
+        try:
+            word = await opening.word.addTimeout(wait, clock)
+        except DeferredTimeout:
+            opening.word = Deferred()
+            opening.check()
+        else:
+            opening.check()
+            return State.read(word["c"], word["b"], word["n"], word["r"])
+        who = (opening.session_id, opening.generation or 0)
+        mute = await commands.run("settle", *who, final, patience=patience)
+        opening.check()
+        if mute and final:
+            break
+    return State(state.cursor, state.behind, None, state.repeats)

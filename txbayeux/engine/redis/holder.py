@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,6 +27,7 @@ from txbayeux.engine.redis.handover import (
     State,
     Superseded,
     state_of,
+    word_of_former_holder,
 )
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
@@ -146,7 +146,7 @@ class Holder:
         )
         if taken[0] == 0:
             return None
-        opening.generation = generation = int(taken[0])
+        opening.taken(generation := int(taken[0]))
         opening.check()
         words = [item.decode() for item in taken[2:]]
         position, acknowledges, state = int(words[0]), words[1], State.read(*words[2:6])
@@ -155,7 +155,14 @@ class Holder:
             for name, since in zip(words[6::2], words[7::2], strict=True)
         }
         if taken[1]:
-            state = await self._word(opening, state)
+            state = await word_of_former_holder(
+                opening,
+                state,
+                self._commands,
+                self._clock,
+                options=self._options,
+                patience=patience,
+            )
         if state.cursor is None:
             raise Hole
         await self._reader.reached(max(position, state.cursor))
@@ -182,19 +189,6 @@ class Holder:
         self._hub.open(holding.session)
         if self._hub.lagging is not None:
             self._hub.lagging.add(holding.session)
-
-    async def _word(self, opening: Opening, state: State) -> State:
-        """Wait for what the former holder says; go by what is written if it is mute."""
-        try:
-            word = await opening.word.addTimeout(self._options.handover, self._clock)
-        except DeferredTimeout:
-            opening.check()
-            self._commands.run(
-                "settle", opening.session_id, opening.generation or 0
-            ).addErrback(_ignore)
-            return State(state.cursor, state.behind, None, state.repeats)
-        opening.check()
-        return State.read(word["c"], word["b"], word["n"], word["r"])
 
     async def _missed(
         self,
@@ -320,8 +314,7 @@ class Holder:
         elif kind == "ended":
             self.ended(session_id, Reason(notice["r"]), notice["w"] or None)
         elif kind == "yielded" and opening is not None:
-            if not opening.word.called:
-                opening.word.callback(notice)
+            opening.hear(notice)
         elif kind == "returned":
             if opening is not None:
                 opening.returned.append(notice["b"])
@@ -342,7 +335,9 @@ class Holder:
             self.moved(session_id)
 
     def _yield(self, *words: Any) -> None:
-        self._commands.run("yield", *words).addErrback(_ignore)
+        # Worth saying as long as the session can be alive.
+        said = self._commands.run("yield", *words, patience=self._session_timeout)
+        said.addErrback(_ignore)
 
     # What comes back
 

@@ -20,7 +20,7 @@ for i = 5, #ARGV, 6 do
     end
     redis.call('HSET', key, 'from', '')
     local now = redis.call('HMGET', key, 'cursor', 'behind', 'seen', 'repeats')
-    notify(held[1], 'k', 'yielded', 's', id, 'c', now[1], 'b', now[2], 'n', now[3],
+    notify(held[1], 'k', 'yielded', 's', id, 'g', held[2], 'c', now[1], 'b', now[2], 'n', now[3],
       'r', now[4])
   end
 end
