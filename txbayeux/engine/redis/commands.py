@@ -269,7 +269,9 @@ class Commands:
             return
         position = int(reply[0])
         refused = set(reply[1:])
-        if len(refused) < len(calls) and self._redis is not None:
+        if position < 0:
+            position = -position
+        elif len(refused) < len(calls) and self._redis is not None:
             self.published = (position, int(self._common[2]))
         for index, call in enumerate(calls):
             if index in refused:

@@ -2,7 +2,8 @@
 -- is greater than that of the call before; '1' if it comes again, since nobody knows
 -- whether it was carried out; then for each message the session that must exist or '',
 -- channel, JSON.
--- Gives the last position, and the numbers of those refused.
+-- Gives the last position, and the numbers of those refused; less than 0 if all this was
+-- done before: whose entry stands at that position is not known.
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local before, result = position, {0}
@@ -11,7 +12,7 @@ local last = redis.call('HMGET', own, 'call', 'token')
 -- A Redis that was frozen still reads what a connection brought before it was given up.
 if last[2] and last[2] ~= token then return redis.error_reply('STALE given up') end
 if ARGV[7] == '1' and tonumber(last[1] or 0) >= tonumber(ARGV[6]) then
-  return {whole(position)}
+  return {whole(-position)}
 end
 for i = 8, #ARGV, 3 do
   local session = ARGV[i]

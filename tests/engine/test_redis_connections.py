@@ -1,0 +1,129 @@
+"""Connections that end, replies that are lost, scripts that are forgotten."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.threads import deferToThread
+
+from tests.engine.redis_harness import pause
+from tests.engine.redis_own import OwnServer, text
+from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.wire import RedisError
+from txbayeux.testing import RecordingStream, contract
+
+
+class TestConnections(OwnServer):
+    @contract
+    async def test_each_connection_that_redis_kills_is_made_again(self) -> None:
+        engine, observer = await self.front()
+        stream = RecordingStream()
+        alice = await self.join(engine, "/a")
+        await engine.attach(alice, stream)
+        for n in range(6):
+            for client in self.server.client.client_list():
+                if n % 2 == (client["cmd"] == "xread"):
+                    self.server.client.client_kill_filter(_id=client["id"])
+            await self.publish(engine, "/a", n)
+            await self.soon(lambda n=n: stream.data[-1:] == [n])
+            await self.soon(engine.ready)
+        assert stream.data == list(range(6))
+        assert observer.closed == []
+
+    @contract
+    async def test_what_a_given_up_connection_brings_late_is_not_appended(self) -> None:
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a")
+        await self.publish(engine, "/a", 1)
+        cluster = engine._cluster
+        former, common = cluster._main, cluster.commands._common
+        assert former is not None
+        cluster._links[0]._lost(former)
+        await self.soon(engine.ready)
+        await self.publish(engine, "/a", 2)
+        late = (100, 10**6, "", "", "/a", text("late"))
+        with pytest.raises(RedisError, match="STALE"):
+            await former.call(
+                "EVAL", load("publish").source, 1, cluster.commands._key, *common, *late
+            )
+        # A hello that comes late is put right.
+        key = next(key for key in self.keys() if b":front:" in key)
+        self.server.client.hset(key, "token", "1")
+        await self.publish(engine, "/a", 3)
+        assert await self.poll(engine, alice) == [1, 2, 3]
+        former.abort()
+
+    @contract
+    async def test_whose_reply_was_lost_does_not_take_the_log_for_another(self) -> None:
+        (a, observer), (b, _) = await self.front(), await self.front()
+        stream = RecordingStream()
+        await b.attach(await self.join(b, "/a"), stream)
+        main: Any = a._cluster._main
+        main.transport.pauseProducing()
+        published = a.publish("/a", text(1))
+        await self.soon(lambda: stream.data == [1])
+        await self.publish(b, "/a", 2)
+        main.abort()
+        await published
+        again: Any = a._cluster._main
+        again.abort()
+        await self.soon(lambda: a._cluster._main not in {None, again} and a.ready())
+        assert a.statistics()["epochs_total"] == 0
+        await self.publish(a, "/a", 3)
+        await self.soon(lambda: stream.data == [1, 2, 3])
+        assert observer.closed == []
+
+    @contract
+    async def test_a_reader_killed_for_its_output_buffer_reads_on(self) -> None:
+        engine, observer = await self.front()
+        stream = RecordingStream()
+        alice = await self.join(engine, "/a")
+        await engine.attach(alice, stream)
+        client = self.server.client
+        client.config_set("client-output-buffer-limit", "normal 300000 0 0")
+        for n in range(40):
+            await engine.publish("/a", text([n, "x" * 50_000]))
+        client.config_set("client-output-buffer-limit", "normal 0 0 0")
+        await self.soon(lambda: len(stream.entries) >= 40)
+        assert [n for n, _ in stream.data] == list(range(40))
+        assert observer.closed == []
+
+    @contract
+    async def test_forgotten_scripts_are_loaded_again(self) -> None:
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a")
+        for n in range(3):
+            self.server.client.script_flush()
+            await self.publish(engine, "/a", n)
+        assert await self.poll(engine, alice) == [0, 1, 2]
+
+    @contract
+    async def test_order_is_kept_where_redis_knows_no_script_yet(self) -> None:
+        engine, _ = await self.front()
+        stream = RecordingStream()
+        alice = await engine.create_session()
+        await engine.attach(alice, stream)
+        told = [engine.subscribe(alice, ["/a"])]
+        for n in range(20):
+            told.append(engine.publish("/a", text(n)))
+            await pause(0)
+        for deferred in told:
+            await deferred
+        await self.soon(lambda: len(stream.data) >= 20)
+        assert stream.data == list(range(20))
+
+    @contract
+    async def test_order_is_kept_while_redis_forgets_scripts(self) -> None:
+        engine, _ = await self.front()
+        alice, stream = await self.join(engine, "/a"), RecordingStream()
+        await engine.attach(alice, stream)
+        client = self.server.client
+        forgetting = deferToThread(lambda: [client.script_flush() for _ in range(1000)])
+        told = []
+        for n in range(1000):
+            told.append(engine.publish("/a", text(n)))
+            await pause(0)
+        await forgetting
+        for deferred in told:
+            await deferred
+        await self.soon(lambda: len(stream.data) >= 1000)
+        assert stream.data == list(range(1000))
