@@ -110,6 +110,18 @@ def test_numbers_that_others_cannot_read_are_refused(number: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "number",
+    [
+        *("1.7976931348623157e308", "4.9406564584124654e-324"),
+        "2.2250738585072011e-308",
+        *("1e-400", "-0.0", "0.1", "9007199254740993.0", "1." + "3" * 800 + "e308"),
+    ],
+)
+def test_floats_are_read_to_the_last_bit(number: str) -> None:
+    assert [repr(float(number))] == [repr(value) for value in decode(f"[{number}]")]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         *(b'["\\ud800"]', b'["\\udc00"]', b'["\\ud800x"]', b'["\\ud800\\ud800"]'),
