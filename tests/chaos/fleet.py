@@ -62,6 +62,12 @@ class Front:
             time.sleep(0.1)
         raise RuntimeError(f"no front-end on {self.port}: {self.log.read_text()}")
 
+    def freeze(self, seconds: float) -> None:
+        assert self._process is not None
+        self._process.send_signal(SIGSTOP)
+        time.sleep(seconds)
+        self._process.send_signal(SIGCONT)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.send_signal(SIGKILL)

@@ -103,6 +103,15 @@ def test_redis_is_frozen(stage: Stage) -> None:
     stage.play(*(lambda s=s: fleet.freeze_redis(s) for s in (0.5, 2.0, 7.0)))
 
 
+@pytest.mark.parametrize("stage", [Subscriber, SocketSubscriber], indirect=True)
+def test_front_ends_are_frozen(stage: Stage) -> None:
+    fleet = stage.fleet
+    times = (0.6, 1.2, 2.5, 4.5, 1.2, 0.9)
+    stage.play(
+        *(lambda n=n, s=s: fleet.fronts[n % 3].freeze(s) for n, s in enumerate(times))
+    )
+
+
 def test_everything_at_once(stage: Stage) -> None:
     fleet, chance = stage.fleet, stage.random
 
