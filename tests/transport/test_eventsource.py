@@ -102,6 +102,48 @@ def test_the_end_of_a_stream_is_told_and_it_can_be_opened_again(how: str) -> Non
     stage.assert_nothing_left()
 
 
+def test_a_stream_that_shows_no_signs_of_life_any_more_has_ended() -> None:
+    stage = Stage()
+    stage.open()
+    for _ in range(3):
+        stage.pipe.send(b":\n\n")
+        stage.clock.advance(10)
+    stage.pipe.send(EVENT)
+    stage.clock.advance(29)
+    assert stage.receiver.errors == []
+    stage.clock.advance(1)
+    assert [str(error) for error in stage.receiver.errors] == [
+        "the event stream fell silent"
+    ]
+    stage.transport.attach("abc")
+    stage.pipe.send(HEAD + EVENT)
+    assert stage.receiver.messages == [MESSAGE] * 2
+    stage.assert_nothing_left()
+
+
+def test_the_longest_time_between_signs_of_life_counts() -> None:
+    stage = Stage()
+    stage.open()
+    for wait in (20, 30, 5, 69):
+        stage.pipe.send(b": beat\n\n")
+        stage.clock.advance(wait)
+    assert stage.receiver.errors == []
+    stage.clock.advance(1)
+    assert len(stage.receiver.errors) == 1
+    stage.assert_nothing_left()
+
+
+@pytest.mark.parametrize("start", [b"", b":\n\n"])
+def test_a_stream_without_signs_of_life_is_waited_for(start: bytes) -> None:
+    stage = Stage()
+    stage.open()
+    for data in (start, EVENT, EVENT):
+        stage.pipe.send(data)
+        stage.clock.advance(1)
+    assert stage.clock.getDelayedCalls() == []
+    stage.assert_nothing_left()
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

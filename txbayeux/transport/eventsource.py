@@ -2,12 +2,13 @@
 
 The stream is opened at ``<url>/<session>``, as Faye's clients do.  When it
 ends, the client finds out by a connect whether the session lives before it has
-the stream opened again; meanwhile messages wait at the server.
+the stream opened again; meanwhile messages wait at the server.  One that stops to
+show signs of life, where there were any, has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -15,6 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
+from txbayeux.interfaces import DelayedCall
 from txbayeux.message import Message
 from txbayeux.transport.eventstream import EventStream, TooLong
 from txbayeux.transport.exchange import read
@@ -75,7 +77,7 @@ class EventSource:
 
         def opened(response: Any) -> None:
             kinds = response.headers.getRawHeaders(b"Content-Type") or [b""]
-            stream = _Stream(self, context.max_response)
+            stream = _Stream(self, context)
             response.deliverBody(stream)
             if self._opening is not opening:
                 stream.abort()
@@ -133,12 +135,14 @@ def _judged(failure: Failure) -> TransportError:
 class _Stream(Protocol):
     """The body of the answer: events until it ends."""
 
-    def __init__(self, owner: EventSource, limit: int) -> None:
+    def __init__(self, owner: EventSource, context: Context) -> None:
         self._owner = owner
-        self._events = EventStream(limit)
+        self._events = EventStream(context.max_response)
+        self._pulse = _Pulse(context.reactor, context.network_delay, self._fell_silent)
         self._ended = False
 
     def dataReceived(self, data: bytes) -> None:
+        comments = self._events.comments
         try:
             for event in self._events.feed(data):
                 if self._ended:
@@ -148,6 +152,11 @@ class _Stream(Protocol):
             self.fail(NoReply("an event is larger than what is read"))
         except NoReply as error:
             self.fail(error)
+        if not self._ended:
+            self._pulse.heard(beat=self._events.comments > comments)
+
+    def _fell_silent(self) -> None:
+        self.fail(NoReply("the event stream fell silent"))
 
     def fail(self, error: TransportError) -> None:
         self._end(error)
@@ -160,10 +169,48 @@ class _Stream(Protocol):
     def _end(self, error: TransportError) -> None:
         if not self._ended:
             self._ended = True
+            self._pulse.stop()
             self._owner.ended(self, error)
 
     def abort(self) -> None:
         self._ended = True
+        self._pulse.stop()
         lose = getattr(self.transport, "loseConnection", None)
         if lose is not None:
             lose()
+
+
+class _Pulse:
+    """Learns how often a server shows that it lives, and tells when it does no more.
+
+    No document says how often: Faye's comes every 10 s, others send none, and are
+    waited for without end.
+
+    :param margin: seconds that a sign of life may be late, beyond another turn.
+    """
+
+    def __init__(self, clock: Any, margin: float, missed: Callable[[], None]) -> None:
+        self._clock = clock
+        self._margin = margin
+        self._missed = missed
+        self._beat: float | None = None
+        self._longest: float | None = None
+        self._call: DelayedCall | None = None
+
+    def heard(self, *, beat: bool) -> None:
+        """Hear that something came, perhaps a sign of life."""
+        if beat:
+            now = self._clock.seconds()
+            if self._beat is not None:
+                self._longest = max(self._longest or 0.0, now - self._beat)
+            self._beat = now
+        if self._longest is not None:
+            self.stop()
+            wait = 2 * self._longest + self._margin
+            self._call = self._clock.callLater(wait, self._missed)
+
+    def stop(self) -> None:
+        """Leave nothing in the reactor."""
+        call, self._call = self._call, None
+        if call is not None and call.active():
+            call.cancel()

@@ -20,9 +20,9 @@ class TooLong(ValueError):
 
 
 class EventStream:
-    """Turns bytes into the data of events."""
+    """Turns bytes into the data of events, and counts comments."""
 
-    __slots__ = ("_data", "_limit", "_rest", "_size", "_started")
+    __slots__ = ("_data", "_limit", "_rest", "_size", "_started", "comments")
 
     def __init__(self, limit: int) -> None:
         """:param limit: most bytes of one event."""
@@ -31,6 +31,8 @@ class EventStream:
         self._data: list[bytes] = []
         self._size = 0
         self._started = False
+        self.comments = 0
+        """Lines that say nothing: servers send them to show that they live."""
 
     def feed(self, piece: bytes) -> list[bytes]:
         """Give the data of each event that ``piece`` completes.
@@ -61,6 +63,7 @@ class EventStream:
             self._size = 0
             return
         name, _, value = line.partition(b":")
+        self.comments += not name
         value = value.removeprefix(b" ")
         if name == b"data":
             self._size += len(value) + 1  # an empty line is kept, too
