@@ -218,8 +218,6 @@ class Options(UsageOptions):
             raise UsageError(f"--allow-origin, --host: {error}") from None
         if self["workers"] > 1 and self["redis"] is None:
             raise UsageError("--workers share their sessions: they need --redis")
-        if self["workers"] > 1 and self["admin"] is not None:
-            raise UsageError("--admin is one process's: it cannot be the --workers'")
         self["engine"] = _engine(self["redis"], self["redis-namespace"])
         self["extensions"] = [_extension(name) for name in self["extension"]]
 
@@ -333,6 +331,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         endpoints.insert(0, f"tcp:{options['port']}")
     for endpoint in endpoints:
         _check_endpoint(reactor, "--listen", endpoint)
+    if options["admin"] is not None:
+        _check_endpoint(reactor, "--admin", options["admin"])
     if options["workers"] > 1:
         return Workers(
             reactor,
@@ -340,11 +340,10 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             endpoints,
             options.arguments,
             backlog=BACKLOG,
+            admin=options["admin"],
         )
     if options["end-with-input"]:
         EndOfInput(reactor)
-    if options["admin"] is not None:
-        _check_endpoint(reactor, "--admin", options["admin"])
     limits = Limits(
         request_bytes=options["max-request-bytes"],
         batch_messages=options["max-batch-messages"],

@@ -1,14 +1,17 @@
 """``--workers``: real processes on one port, one of them killed, then their parent."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
-from tests.chaos.fleet import Front
+from tests.chaos.fleet import Front, free_port
 from tests.engine.redis_server import RedisServer
 
 pytestmark = pytest.mark.chaos
@@ -17,7 +20,11 @@ pytestmark = pytest.mark.chaos
 class Crew(Front):
     """One ``twistd bayeux --workers 2``."""
 
-    options = ("--workers", "2")
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder, url)
+        self.admin = free_port()
+        admin = f"tcp:{self.admin}:interface=127.0.0.1"
+        self.options = ("--workers", "2", "--admin", admin)
 
     @property
     def pid(self) -> int:
@@ -44,7 +51,13 @@ def until(done: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture
-def crew(tmp_path: Path) -> Iterator[Crew]:
+def crew(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Crew]:
+    # One that is killed leaves its folder behind; a Unix socket's path is short.
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("w")))
     redis = RedisServer(tmp_path)
     redis.start()
     crew = Crew(tmp_path, redis.url)
@@ -55,6 +68,27 @@ def crew(tmp_path: Path) -> Iterator[Crew]:
     finally:
         crew.kill()
         redis.stop()
+
+
+def test_the_admin_port_speaks_for_all_workers(crew: Crew) -> None:
+    def ask(page: str) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{crew.admin}/{page}"
+        try:
+            with urlopen(url, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    until(lambda: ask("health")[0] == 200, "both are ready")
+    assert json.loads(ask("health")[1]) == {"status": "ok", "workers": 2, "ready": 2}
+    status, text = ask("metrics")
+    assert status == 200
+    for number in (1, 2):
+        assert f'\ntxbayeux_sessions{{worker="{number}"}} 0\n' in text
+    os.kill(crew.workers()[0], SIGKILL)
+    until(lambda: ask("health")[0] == 503, "one is gone")
+    until(lambda: ask("health")[0] == 200, "another has followed")
 
 
 def test_a_killed_worker_is_followed_by_another(crew: Crew) -> None:

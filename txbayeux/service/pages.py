@@ -16,7 +16,16 @@ from twisted.web.static import Data
 
 from txbayeux.message import encode
 
-__all__ = ["ChatPage", "Health", "Metrics", "client_script", "static_files"]
+__all__ = [
+    "METRICS_TYPE",
+    "ChatPage",
+    "Health",
+    "Metrics",
+    "client_script",
+    "static_files",
+]
+
+METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 _MEANINGS: Final = {
     "sessions": "Sessions that are held",
@@ -125,7 +134,7 @@ class Metrics(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """Answer with ``txbayeux_NAME VALUE`` lines; totals are counters."""
-        request.setHeader(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")
+        request.setHeader(b"Content-Type", METRICS_TYPE)
         lines = []
         for name, value in sorted(self._statistics().items()):
             if name in _MEANINGS:

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService
+from twisted.application.strports import service as port_service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.main import CONNECTION_DONE
@@ -22,6 +23,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.runtime import platform
 
+from txbayeux.adapter.site import OwnSite
+from txbayeux.limits import Limits
+from txbayeux.service.gathered import AdminSockets, gathered
 from txbayeux.service.listening import in_words
 
 __all__ = ["RESTART_DELAY", "STOP_TIMEOUT", "EndOfInput", "Workers", "listen"]
@@ -104,10 +108,11 @@ class _Worker(ProcessProtocol):
         self.ended.callback(None)
 
 
-class Workers(Service):
+class Workers(MultiService):
     """Keeps ``count`` workers running on the ports of ``endpoints``.
 
     :param arguments: of ``twistd bayeux``, for each of them.
+    :param admin: endpoint string for the health and the metrics of all.
     """
 
     def __init__(
@@ -118,7 +123,9 @@ class Workers(Service):
         arguments: Sequence[str],
         *,
         backlog: int,
+        admin: str | None = None,
     ) -> None:
+        super().__init__()
         self._reactor = reactor
         self._count = count
         self._endpoints = endpoints
@@ -127,6 +134,10 @@ class Workers(Service):
         self._sockets: list[socket.socket] = []
         self._workers: dict[int, _Worker] = {}
         self._restarts: dict[int, Any] = {}
+        self._admin = None if admin is None else AdminSockets(reactor)
+        if admin is not None and self._admin is not None:
+            pages = OwnSite(gathered(self._admin, count), reactor, limits=Limits())
+            port_service(admin, pages, reactor).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Open the ports, while that is allowed below 1024."""
@@ -134,6 +145,7 @@ class Workers(Service):
             self._sockets = [
                 listen(endpoint, self._backlog) for endpoint in self._endpoints
             ]
+            super().privilegedStartService()
 
     def startService(self) -> None:
         """Start the workers."""
@@ -141,13 +153,14 @@ class Workers(Service):
             # twist has no privileges to drop, and skips that step.  A worker that is
             # given no sockets would start workers of its own.
             self.privilegedStartService()
-        super().startService()
+        with in_words():
+            super().startService()
         for number in range(1, self._count + 1):
             self._spawn(number)
 
     def stopService(self) -> Deferred[Any]:
         """Ask the workers to end; fires when they have."""
-        super().stopService()
+        stopped = super().stopService()
         for restart in self._restarts.values():
             restart.cancel()
         self._restarts.clear()
@@ -161,12 +174,18 @@ class Workers(Service):
         def done(result: object) -> None:
             if late.active():
                 late.cancel()
+            if self._admin is not None:
+                self._admin.close()
 
-        return DeferredList([worker.ended for worker in workers]).addCallback(done)
+        return DeferredList(
+            [stopped, *(worker.ended for worker in workers)]
+        ).addCallback(done)
 
     def ended(self, number: int, reason: Failure) -> None:
         """Hear that a worker is gone; another takes its place, in a moment."""
         del self._workers[number]
+        if self._admin is not None:
+            self._admin.remove(number)
         if self.running:
             _log.error(
                 "worker {number} ended ({why}); another follows",
@@ -184,13 +203,14 @@ class Workers(Service):
             for number, opened in enumerate(self._sockets, _FIRST_SOCKET)
         }
         adopt = [word for number in sockets for word in ("--adopt", str(number))]
+        admin = ["--admin", self._admin.add(number)] if self._admin is not None else []
         command = [sys.executable, "-m", "twisted", "--log-format=text", *_REACTOR]
         worker = _Worker(self, number)
         self._workers[number] = worker
         self._reactor.spawnProcess(
             worker,
             sys.executable,
-            [*command, "bayeux", *self._arguments, *adopt, "--end-with-input"],
+            [*command, "bayeux", *self._arguments, *admin, *adopt, "--end-with-input"],
             env=None,
             childFDs={0: "w", 1: "r", 2: "r", **sockets},
         )

@@ -1,0 +1,118 @@
+"""``--admin`` with ``--workers``: real Unix sockets, some of which nobody serves."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import pytest_twisted
+from treq import collect
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.web.client import Agent
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from txbayeux.service import gathered as module
+from txbayeux.service.gathered import AdminSockets, gathered, with_labels
+from txbayeux.service.pages import Health, Metrics
+
+reactor: Any = the_reactor
+
+
+class Crew:
+    """Workers as their admin pages show them, and the parent's own."""
+
+    def __init__(self) -> None:
+        self.sockets = AdminSockets(reactor)
+        self.ready = {1: True, 2: True}
+        self.ports: list[Any] = []
+        self.folder = ""
+
+    async def serve(self, number: int) -> None:
+        root = Resource()
+        root.putChild(b"health", Health(lambda: self.ready[number]))
+        root.putChild(b"metrics", Metrics(lambda: {"held": number, "x_total": 7}))
+        endpoint = serverFromString(reactor, self.sockets.add(number))
+        self.ports.append(await endpoint.listen(Site(root)))
+
+    async def ask(self, page: str, count: int = 2) -> tuple[int, str]:
+        site = Site(gathered(self.sockets, count))
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self.ports.append(port)
+        url = f"http://127.0.0.1:{port.getHost().port}/{page}"
+        response = await Agent(reactor).request(b"GET", url.encode())
+        parts: list[bytes] = []
+        await collect(response, parts.append)
+        return response.code, b"".join(parts).decode()
+
+    def stop(self) -> None:
+        for port in self.ports:
+            port.stopListening()
+        self.sockets.close()
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    crew = Crew()
+    yield crew
+    crew.stop()
+
+
+def run(work: Any) -> Deferred[Any]:
+    return ensureDeferred(work)
+
+
+@pytest_twisted.inlineCallbacks
+def test_metrics_are_those_of_each_worker(crew: Crew) -> Any:
+    for number in (1, 2):
+        yield run(crew.serve(number))
+    status, text = yield run(crew.ask("metrics"))
+    assert status == 200
+    assert text == (
+        "# HELP txbayeux_held Connects that wait for messages\n"
+        "# TYPE txbayeux_held gauge\n"
+        'txbayeux_held{worker="1"} 1\n'
+        'txbayeux_held{worker="2"} 2\n'
+        "# TYPE txbayeux_x_total counter\n"
+        'txbayeux_x_total{worker="1"} 7\n'
+        'txbayeux_x_total{worker="2"} 7\n'
+    )
+
+
+@pytest_twisted.inlineCallbacks
+def test_all_must_be_well(crew: Crew) -> Any:
+    for number in (1, 2):
+        yield run(crew.serve(number))
+    well = yield run(crew.ask("health"))
+    assert well == (200, '{"status":"ok","workers":2,"ready":2}')
+    crew.ready[2] = False
+    not_well = yield run(crew.ask("health"))
+    assert not_well == (503, '{"status":"unavailable","workers":2,"ready":1}')
+
+
+@pytest_twisted.inlineCallbacks
+def test_one_that_is_gone_or_mute_is_left_out(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    yield run(crew.serve(1))
+    crew.sockets.add(2)
+    with closing(socket.socket(socket.AF_UNIX)) as mute:
+        mute.bind(crew.sockets.add(3).removeprefix("unix:"))
+        mute.listen()
+        status, text = yield run(crew.ask("metrics"))
+        assert (status, text.count("worker=")) == (200, 2)
+        health = yield run(crew.ask("health", 3))
+    assert health == (503, '{"status":"unavailable","workers":3,"ready":1}')
+    crew.sockets.remove(1)
+    status, text = yield run(crew.ask("metrics"))
+    assert (status, text) == (200, "")
+
+
+def test_nothing_from_nobody() -> None:
+    assert with_labels({}) == b""
