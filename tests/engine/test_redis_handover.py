@@ -194,6 +194,70 @@ class TestHandover(Fronts):
         await self.publish(b, "/a", 2)
         assert self.data((await self.answered(again)).entries) == [2]
 
+    @contract
+    async def test_nothing_is_let_go_on_the_word_of_a_client(self) -> None:
+        a, b, c = await self.fronts(3)
+        alice = await self.join(a, "/a", acknowledges=True)
+        position = (await self.connect(a, alice)).acknowledgement
+        notices = self.withheld(a)
+        overtaken = b.connect(alice, hold=self.hold, acknowledged=position)
+        await pause(1.2)
+        # The one that was taken for mute tells the client of a later position.
+        held = a.connect(alice, hold=0.6, acknowledged=position)
+        overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        await self.publish(b, "/other", 0)
+        await pause(0.6)
+        told = (await self.answered(held)).acknowledgement
+        assert told is not None
+        assert position is not None
+        assert told > position
+        self.server.client.config_set("maxmemory", "1")
+        try:
+            await self.fails(b.connect(alice, hold=0.3, acknowledged=told))
+        finally:
+            self.server.client.config_set("maxmemory", "0")
+        await self.publish(c, "/a", 2)
+        await pause(0.6)
+        last = await self.answered(c.connect(alice, hold=1, acknowledged=told))
+        assert self.data(last.entries) == [2]
+        self.give(a, notices)
+
+    @contract
+    async def test_a_number_that_was_never_sent_costs_one_question(self) -> None:
+        [a] = await self.fronts(1)
+        alice = await self.join(a, "/a", acknowledges=True)
+        position = (await self.connect(a, alice)).acknowledgement
+        holding = a._cluster.holder.holdings[alice]
+        for claimed in (2**60, 10**300):
+            before = a._commands._number
+            held = a.connect(alice, hold=self.hold, acknowledged=claimed)
+            await self.unanswered(held)
+            assert a._commands._number - before <= 3  # and a checkpoint, a beat
+            assert a._cluster.holder.holdings[alice] is holding
+        await self.publish(a, "/a", 1)
+        assert self.data((await self.answered(held)).entries) == [1]
+        # Nor does it count as seen.
+        delivery = await self.fetch(a, alice, acknowledged=position)
+        assert self.data(delivery.entries) == [1]
+
+    @contract
+    async def test_who_acknowledges_without_having_said_so_waits_for_nothing(
+        self,
+    ) -> None:
+        a, b = await self.fronts(2)
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1, 2, 3)
+        position = a._hub.position
+        delivery = await self.fetch(b, alice, acknowledged=position)
+        assert self.data(delivery.entries) == [1, 2, 3]
+        held = b.connect(alice, hold=self.hold)
+        await self.publish(b, "/a", 4)
+        assert self.data((await self.answered(held)).entries) == [4]
+
+    async def fails(self, connected: Deferred[Delivery]) -> None:
+        """Wait for what may be answered or not, and does not matter."""
+        await connected.addErrback(lambda failure: failure.trap(BayeuxError))
+
     async def stuck(
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:

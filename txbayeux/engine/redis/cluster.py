@@ -384,8 +384,8 @@ class Cluster:
                 believed += (session_id, holding.generation)
             self.commands.run("verify", *believed).addCallbacks(self._verified, _ignore)
 
-    def _verified(self, lost: Sequence[bytes]) -> None:
-        for session_id in lost:
+    def _verified(self, reply: Sequence[bytes]) -> None:
+        for session_id in reply[1:]:
             self.holder.moved(session_id.decode())
 
 

@@ -29,7 +29,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 """Most messages and bytes that one script call appends: it stops all of Redis."""
 
 _REPEATABLE: Final = frozenset(
-    {"create", "give_back", "read", "settle", "take", "yield"}
+    {"create", "give_back", "read", "settle", "take", "verify", "yield"}
 )
 """Scripts that may run twice.  What is given back twice comes twice: not never."""
 

@@ -49,11 +49,11 @@ class Connections:
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
         session = self._cluster.holder.session(session_id)
-        if session is not None and _ahead(session, acknowledged):
-            # It was held elsewhere since, and that is not known here yet.
-            self._cluster.holder.moved(session_id)
-            session = None
-        if session is None or (hold <= 0 and self._behind()):
+        if (
+            session is None
+            or (hold <= 0 and self._behind())
+            or _ahead(session, acknowledged or 0)
+        ):
             return Deferred.fromCoroutine(
                 self._connect_later(session_id, hold, stream, acknowledged)
             )
@@ -103,7 +103,9 @@ class Connections:
         acknowledged: int | None,
     ) -> Delivery:
         until = self._reactor.seconds() + hold
+        claimed = acknowledged or 0
         try:
+            await self._doubt(session_id, until, claimed)
             session = await self._wanted(session_id, until, stream)
         except Superseded:
             return _empty(superseded=True)
@@ -113,9 +115,9 @@ class Connections:
             return _empty(ended=error.reason, why=error.why)
         if session is None:
             return _empty()
-        if acknowledged is not None and acknowledged <= self._hub.position:
-            # What a front-end said last that others took for mute, or that was cut off.
-            session.told(acknowledged)
+        if _ahead(session, claimed) and claimed <= self._hub.position:
+            # By a front-end that others took for mute, or that was cut off.
+            session.told(claimed)
         if hold <= 0 and self._behind():
             await self._caught_up()
             return await self.connect(
@@ -126,6 +128,26 @@ class Connections:
         # What came while nobody held it was not counted.
         self._hub.relieve(session)
         return await connected
+
+    async def _doubt(self, session_id: str, until: float, claimed: int) -> None:
+        """Ask Redis whether a session whose client was told more is held here still.
+
+        Until that is known nothing is let go: the client may say what it likes.
+        """
+        cluster, holdings = self._cluster, self._cluster.holder.holdings
+        holding = holdings.get(session_id)
+        if holding is None or not _ahead(holding.session, claimed):
+            return
+        position, *lost = await cluster.commands.run(
+            "verify",
+            session_id,
+            holding.generation,
+            patience=max(until - self._reactor.seconds(), cluster.patience),
+        )
+        if lost and holdings.get(session_id) is holding:
+            cluster.holder.moved(session_id)
+        if claimed <= int(position):
+            await cluster.reader.reached(claimed)
 
     async def _wanted(
         self, session_id: str, until: float, stream: Stream | None
@@ -175,10 +197,9 @@ class Connections:
             _log.debug("Redis went away while a connect waited for the log")
 
 
-def _ahead(session: Session, acknowledged: int | None) -> bool:
-    if acknowledged is None or not session.acknowledges:
-        return False
-    return acknowledged > session.seen
+def _ahead(session: Session, claimed: int) -> bool:
+    """Tell whether a client says that it has seen more than it was sent from here."""
+    return session.acknowledges and claimed > session.seen
 
 
 def _empty(

@@ -162,21 +162,23 @@ async def word_of_former_holder(
     """Wait for it; go by the ``state`` that is written down if that one is mute.
 
     A Redis that is frozen carries nobody's word: mute is who says nothing after
-    Redis has answered.  If it spoke just before, its word is on the way.
+    Redis has answered.
     """
     half = options.handover / 2
-    for wait, final in ((half, ""), (half, "1"), (options.patience, "1")):
+    who = (opening.session_id, opening.generation or 0)
+    for final in ("", "1"):
         try:
-            word = await opening.word.addTimeout(wait, clock)
+            word = await opening.word.addTimeout(half, clock)
         except DeferredTimeout:
             opening.word = Deferred()
             opening.check()
         else:
             opening.check()
             return State.read(word["c"], word["b"], word["n"], word["r"])
-        who = (opening.session_id, opening.generation or 0)
-        mute = await commands.run("settle", *who, final, patience=patience)
+        said = await commands.run("settle", *who, final, patience=patience)
         opening.check()
-        if mute and final:
-            break
+        if said is None:
+            raise Superseded
+        if said:
+            return State.read(*(item.decode() for item in said))
     return State(state.cursor, state.behind, None, state.repeats)

@@ -272,9 +272,9 @@ class Holder:
         """Let go of a session that is held elsewhere now, and say how far it came."""
         holding = self.holdings.pop(session_id, None)
         if holding is not None:
-            self._hub.move(holding.session)
             state = state_of(holding.session, self._hub.position)
             self._yield(session_id, holding.generation, *state)
+            self._hub.move(holding.session)
 
     def leave(self) -> Sequence[Any]:
         """Let go of all sessions, and say how far they came, for ``yield.lua``."""
