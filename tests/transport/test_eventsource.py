@@ -107,9 +107,9 @@ def test_a_stream_that_shows_no_signs_of_life_any_more_has_ended() -> None:
     stage.open()
     for _ in range(3):
         stage.pipe.send(b":\n\n")
-        stage.clock.advance(10)
+        stage.clock.advance(25)
     stage.pipe.send(EVENT)
-    stage.clock.advance(29)
+    stage.clock.advance(59)
     assert stage.receiver.errors == []
     stage.clock.advance(1)
     assert [str(error) for error in stage.receiver.errors] == [
@@ -124,12 +124,34 @@ def test_a_stream_that_shows_no_signs_of_life_any_more_has_ended() -> None:
 def test_the_longest_time_between_signs_of_life_counts() -> None:
     stage = Stage()
     stage.open()
-    for wait in (20, 30, 5, 69):
+    for wait in (25, 30, 5, 69):
         stage.pipe.send(b": beat\n\n")
         stage.clock.advance(wait)
     assert stage.receiver.errors == []
     stage.clock.advance(1)
     assert len(stage.receiver.errors) == 1
+    stage.assert_nothing_left()
+
+
+def test_signs_of_life_that_come_late_and_at_once_are_no_rhythm() -> None:
+    stage = Stage()
+    stage.open()
+    for wait in (0.01, 0.01, 25, 25):
+        stage.pipe.send(b":\n\n")
+        stage.clock.advance(wait)
+    assert stage.receiver.errors == []
+    stage.clock.advance(35)
+    assert len(stage.receiver.errors) == 1
+    stage.assert_nothing_left()
+
+
+def test_a_stream_that_ends_as_it_begins_has_ended() -> None:
+    stage = Stage()
+    stage.transport.attach("abc")
+    stage.pipe.send(HEAD.replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n"))
+    assert [type(error) for error in stage.receiver.errors] == [NoReply]
+    stage.transport.attach("abc")
+    assert stage.pipe.written.count(b"GET ") == 2
     stage.assert_nothing_left()
 
 

@@ -34,6 +34,12 @@ from txbayeux.transport.trouble import explained
 
 __all__ = ["EventSource"]
 
+_RHYTHM: Final = 3
+"""Signs of life that make a rhythm."""
+
+_SHORTEST: Final = 20.0
+"""Seconds between signs of life, at least, for what is waited for: some come late."""
+
 _HEADERS: Final = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
 _UNKNOWN: Final = frozenset({404, 410})
 _GATEWAY: Final = frozenset({500, 502, 503, 504})
@@ -76,16 +82,18 @@ class EventSource:
         self._opening = opening
 
         def opened(response: Any) -> None:
-            kinds = response.headers.getRawHeaders(b"Content-Type") or [b""]
-            stream = _Stream(self, context)
-            response.deliverBody(stream)
-            if self._opening is not opening:
-                stream.abort()
+            stream, wanted = _Stream(self, context), self._opening is opening
+            if wanted:
+                self._opening = None
+            if wanted and _is_stream(response):
+                # First of all: the body may be there already, and its end.
+                self._stream = stream
+                response.deliverBody(stream)
                 return
-            self._opening = None
-            self._stream = stream
-            if not kinds[0].lower().startswith(b"text/event-stream"):
-                stream.fail(Unusable("the answer is no event stream"))
+            response.deliverBody(stream)
+            stream.abort()
+            if wanted:
+                self._receiver.broken(Unusable("the answer is no event stream"))
 
         def failed(failure: Failure) -> None:
             if self._opening is opening:
@@ -118,6 +126,11 @@ class EventSource:
         """Close the stream, abort what is in flight, close idle connections."""
         self._drop()
         return self._http.close()
+
+
+def _is_stream(response: IResponse) -> bool:
+    kinds = response.headers.getRawHeaders(b"Content-Type") or [b""]
+    return kinds[0].lower().startswith(b"text/event-stream")
 
 
 def _judged(failure: Failure) -> TransportError:
@@ -194,7 +207,8 @@ class _Pulse:
         self._margin = margin
         self._missed = missed
         self._beat: float | None = None
-        self._longest: float | None = None
+        self._beats = 0
+        self._longest = _SHORTEST
         self._call: DelayedCall | None = None
 
     def heard(self, *, beat: bool) -> None:
@@ -202,9 +216,9 @@ class _Pulse:
         if beat:
             now = self._clock.seconds()
             if self._beat is not None:
-                self._longest = max(self._longest or 0.0, now - self._beat)
-            self._beat = now
-        if self._longest is not None:
+                self._longest = max(self._longest, now - self._beat)
+            self._beat, self._beats = now, self._beats + 1
+        if self._beats >= _RHYTHM:
             self.stop()
             wait = 2 * self._longest + self._margin
             self._call = self._clock.callLater(wait, self._missed)
