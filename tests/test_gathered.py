@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from twisted.web.static import Data
 
 from txbayeux.service import gathered as module
 from txbayeux.service.gathered import AdminSockets, gathered, with_labels
@@ -29,12 +32,14 @@ class Crew:
 
     def __init__(self) -> None:
         self.sockets = AdminSockets(reactor)
+        self.sockets.open()
         self.ready = {1: True, 2: True}
         self.ports: list[Any] = []
         self.folder = ""
 
-    async def serve(self, number: int) -> None:
-        root = Resource()
+    async def serve(self, number: int, body: bytes | None = None) -> None:
+        root: Resource = Resource() if body is None else Data(body, "text/html")
+        root.isLeaf = body is not None
         root.putChild(b"health", Health(lambda: self.ready[number]))
         root.putChild(b"metrics", Metrics(lambda: {"held": number, "x_total": 7}))
         endpoint = serverFromString(reactor, self.sockets.add(number))
@@ -103,7 +108,7 @@ def test_one_that_is_gone_or_mute_is_left_out(
     yield run(crew.serve(1))
     crew.sockets.add(2)
     with closing(socket.socket(socket.AF_UNIX)) as mute:
-        mute.bind(crew.sockets.add(3).removeprefix("unix:"))
+        mute.bind(crew.sockets.add(3).removeprefix("unix:address="))
         mute.listen()
         status, text = yield run(crew.ask("metrics"))
         assert (status, text.count("worker=")) == (200, 2)
@@ -112,6 +117,37 @@ def test_one_that_is_gone_or_mute_is_left_out(
     crew.sockets.remove(1)
     status, text = yield run(crew.ask("metrics"))
     assert (status, text) == (200, "")
+
+
+@pytest_twisted.inlineCallbacks
+@pytest.mark.parametrize("body", [b"#", b"\xff"])
+def test_one_that_answers_strangely_is_an_error_and_no_hang(
+    crew: Crew, body: bytes
+) -> Any:
+    yield run(crew.serve(1))
+    yield run(crew.serve(2, body))
+    status, text = yield run(crew.ask("metrics"))
+    assert (status, text) == (500, "The workers answer strangely\n")
+
+
+def test_a_socket_does_not_outlive_its_worker(crew: Crew) -> None:
+    path = Path(crew.sockets.add(1).removeprefix("unix:address="))
+    path.touch()
+    crew.sockets.remove(1)
+    assert not path.exists()
+    assert path.parent.is_dir()
+
+
+def test_a_folder_too_deep_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deep = tmp_path / ("x" * 60)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    sockets = AdminSockets(reactor)
+    with pytest.raises(ValueError, match="TMPDIR"):
+        sockets.open()
+    assert list(deep.iterdir()) == []
 
 
 def test_nothing_from_nobody() -> None:

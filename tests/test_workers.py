@@ -134,7 +134,7 @@ def test_each_worker_has_a_socket_of_its_own_for_what_the_admin_wants_to_know() 
     for process in reactor.processes:
         given = Options()
         given.parseOptions(process.command[process.command.index("bayeux") + 1 :])
-        kind, _, path = given["admin"].partition(":")
+        kind, _, path = given["admin"].partition(":address=")
         assert kind == "unix"
         paths.append(Path(path))
     assert len(set(paths)) == 3

@@ -6,6 +6,7 @@ enter; whoever asks the parent is told what all of them answer.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, quoteStringArgument
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
-from twisted.web.http import OK, SERVICE_UNAVAILABLE
+from twisted.web.http import INTERNAL_SERVER_ERROR, OK, SERVICE_UNAVAILABLE
 from twisted.web.iweb import IAgentEndpointFactory
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -31,6 +32,9 @@ __all__ = ["PATIENCE", "AdminSockets", "gathered", "with_labels"]
 PATIENCE: Final = 2.0
 """Seconds that a worker has to answer; one that does not is left out."""
 
+_LONGEST_PATH: Final = 95
+"""Bytes: of 107 that a socket's path may have, room for a number."""
+
 _log: Final = Logger()
 
 
@@ -40,22 +44,37 @@ class AdminSockets:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._folder: TemporaryDirectory[str] | None = None
+        self._path = Path()
         self._made = 0
-        self._paths: dict[int, str] = {}
+        self._paths: dict[int, Path] = {}
+
+    def open(self) -> None:
+        """Make the folder.
+
+        :raises OSError: if it cannot be had.
+        :raises ValueError: if its path is too long for Unix sockets.
+        """
+        folder = TemporaryDirectory(prefix="txbayeux-")
+        if len(os.fsencode(folder.name)) > _LONGEST_PATH:
+            folder.cleanup()
+            raise ValueError(
+                "--admin with --workers needs a folder with a shorter path than "
+                f"{folder.name}: set TMPDIR"
+            )
+        self._folder, self._path = folder, Path(folder.name)
 
     def add(self, number: int) -> str:
         """Give the endpoint string for a worker that is about to be started."""
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="txbayeux-")
-        # A worker that was killed leaves its socket behind.
+        # A worker that is killed leaves its socket behind.
         self._made += 1
-        path = str(Path(self._folder.name) / str(self._made))
-        self._paths[number] = path
-        return f"unix:{quoteStringArgument(path)}"
+        self._paths[number] = path = self._path / str(self._made)
+        return f"unix:address={quoteStringArgument(str(path))}"
 
     def remove(self, number: int) -> None:
         """Hear that a worker is gone."""
-        self._paths.pop(number, None)
+        path = self._paths.pop(number, None)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the folder."""
@@ -66,9 +85,9 @@ class AdminSockets:
         """Ask all workers; fires with status and body of each that answers."""
         answers: dict[int, tuple[int, bytes]] = {}
 
-        async def one(number: int, path: str) -> None:
+        async def one(number: int, path: Path) -> None:
             agent = Agent.usingEndpointFactory(
-                self._reactor, _Socket(self._reactor, path)
+                self._reactor, _Socket(self._reactor, str(path))
             )
             response = await agent.request(b"GET", b"http://worker/" + page.encode())
             parts: list[bytes] = []
@@ -125,14 +144,21 @@ class _Gathered(Resource):
         gone: list[Failure] = []
         request.notifyFinish().addErrback(gone.append)
 
-        def answered(answers: Mapping[int, tuple[int, bytes]]) -> None:
+        def answered(answers: Mapping[int, tuple[int, bytes]]) -> bytes:
+            return self.answer(request, answers)
+
+        def failed(failure: Failure) -> bytes:
+            _log.failure("Answering for the workers failed", failure)
+            request.setResponseCode(INTERNAL_SERVER_ERROR)
+            return b"The workers answer strangely\n"
+
+        def write(body: bytes) -> None:
             if not gone:
-                request.write(self.answer(request, answers))
+                request.write(body)
                 request.finish()
 
-        self._sockets.ask(self.page).addCallback(answered).addErrback(
-            lambda failure: _log.failure("Answering for the workers failed", failure)
-        )
+        asked = self._sockets.ask(self.page).addCallback(answered)
+        asked.addErrback(failed).addCallback(write)
         return NOT_DONE_YET
 
     def answer(
@@ -168,7 +194,9 @@ class _Metrics(_Gathered):
         self, request: Request, answers: Mapping[int, tuple[int, bytes]]
     ) -> bytes:
         request.setHeader(b"Content-Type", METRICS_TYPE)
-        return with_labels({number: body for number, (_, body) in answers.items()})
+        return with_labels(
+            {number: body for number, (status, body) in answers.items() if status == OK}
+        )
 
 
 def with_labels(texts: Mapping[int, bytes]) -> bytes:

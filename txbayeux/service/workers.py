@@ -154,6 +154,8 @@ class Workers(MultiService):
             # given no sockets would start workers of its own.
             self.privilegedStartService()
         with in_words():
+            if self._admin is not None:
+                self._admin.open()
             super().startService()
         for number in range(1, self._count + 1):
             self._spawn(number)

@@ -129,7 +129,7 @@ class EventSource:
 
 
 def _is_stream(response: IResponse) -> bool:
-    kinds = response.headers.getRawHeaders(b"Content-Type") or [b""]
+    kinds: list[bytes] = response.headers.getRawHeaders(b"Content-Type") or [b""]
     return kinds[0].lower().startswith(b"text/event-stream")
 
 
