@@ -258,9 +258,9 @@ class TestWays(OwnServer):
         try:
             link = engine._cluster._links[1]
             new, link._location = link._location, parse(former.url)
-            link._redis.abort()  # type: ignore[union-attr]
-            await self.soon(lambda: not engine.ready())
-            await self.soon(engine.ready)
+            before: Any = link._redis
+            before.abort()
+            await self.soon(lambda: link._redis is not before and engine.ready())
             link._location = new
             await self.publish(engine, "/a", 1)
             await self.soon(lambda: stream.data == [1])
