@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from treq import collect
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
@@ -57,7 +57,7 @@ class Crew:
 
     def stop(self) -> None:
         for port in self.ports:
-            port.stopListening()
+            pytest_twisted.blockon(maybeDeferred(port.stopListening))
         self.sockets.close()
 
 
@@ -114,6 +114,7 @@ def test_one_that_is_gone_or_mute_is_left_out(
         assert (status, text.count("worker=")) == (200, 2)
         health = yield run(crew.ask("health", 3))
     assert health == (503, '{"status":"unavailable","workers":3,"ready":1}')
+    yield maybeDeferred(crew.ports.pop(0).stopListening)
     crew.sockets.remove(1)
     status, text = yield run(crew.ask("metrics"))
     assert (status, text) == (200, "")
