@@ -28,6 +28,7 @@ from txbayeux.engine.redis.location import Location
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.verify import verify
 from txbayeux.engine.redis.wire import Argument, Lost, Redis
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
@@ -377,16 +378,10 @@ class Cluster:
 
     def _verify(self) -> None:
         """Find out whether others took sessions over while nothing was heard here."""
-        holdings = tuple(self.holder.holdings.items())
+        holdings = tuple(self.holder.holdings.values())
         for start in range(0, len(holdings), _VERIFY):
-            believed: list[Argument] = []
-            for session_id, holding in holdings[start : start + _VERIFY]:
-                believed += (session_id, holding.generation)
-            self.commands.run("verify", *believed).addCallbacks(self._verified, _ignore)
-
-    def _verified(self, reply: Sequence[bytes]) -> None:
-        for session_id in reply[1:]:
-            self.holder.moved(session_id.decode())
+            part = holdings[start : start + _VERIFY]
+            verify(self.commands, self.holder, part).addErrback(_ignore)
 
 
 def _ignore(failure: Failure) -> None:

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.cluster import Cluster
 from txbayeux.engine.redis.handover import Ended, Superseded
+from txbayeux.engine.redis.verify import verify
 from txbayeux.engine.session import Answer, Session
 from txbayeux.errors import BayeuxError
 from txbayeux.events import Reason
@@ -134,20 +135,19 @@ class Connections:
 
         Until that is known nothing is let go: the client may say what it likes.
         """
-        cluster, holdings = self._cluster, self._cluster.holder.holdings
-        holding = holdings.get(session_id)
+        cluster = self._cluster
+        holding = cluster.holder.holdings.get(session_id)
         if holding is None or not _ahead(holding.session, claimed):
             return
-        position, *lost = await cluster.commands.run(
-            "verify",
-            session_id,
-            holding.generation,
-            patience=max(until - self._reactor.seconds(), cluster.patience),
+        position = await verify(
+            cluster.commands, cluster.holder, [holding], patience=self._patience(until)
         )
-        if lost and holdings.get(session_id) is holding:
-            cluster.holder.moved(session_id)
-        if claimed <= int(position):
+        if claimed <= position:
             await cluster.reader.reached(claimed)
+
+    def _patience(self, until: float) -> float:
+        left: float = until - self._reactor.seconds()
+        return max(left, self._cluster.patience)
 
     async def _wanted(
         self, session_id: str, until: float, stream: Stream | None
@@ -158,7 +158,7 @@ class Connections:
             session = await self._cluster.holder.want(
                 session_id,
                 hold=left,
-                patience=max(left, self._cluster.patience),
+                patience=self._patience(until),
                 leave=stream is None,
             )
             if session is not None:
