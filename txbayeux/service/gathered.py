@@ -18,14 +18,13 @@ from twisted.internet.endpoints import UNIXClientEndpoint, quoteStringArgument
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
-from twisted.web.http import INTERNAL_SERVER_ERROR, OK, SERVICE_UNAVAILABLE
+from twisted.web.http import INTERNAL_SERVER_ERROR, OK
 from twisted.web.iweb import IAgentEndpointFactory
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.message import encode
-from txbayeux.service.pages import METRICS_TYPE
+from txbayeux.service.pages import METRICS_TYPE, health
 
 __all__ = ["PATIENCE", "AdminSockets", "gathered", "with_labels"]
 
@@ -175,14 +174,8 @@ class _Health(_Gathered):
     def answer(
         self, request: Request, answers: Mapping[int, tuple[int, bytes]]
     ) -> bytes:
-        ready = sum(status == OK for status, _ in answers.values())
-        well = ready == self._count
-        if not well:
-            request.setResponseCode(SERVICE_UNAVAILABLE)
-        request.setHeader(b"Content-Type", b"application/json")
-        request.setHeader(b"Cache-Control", b"no-store")
-        status = "ok" if well else "unavailable"
-        return encode({"status": status, "workers": self._count, "ready": ready})
+        ready, count = sum(status == OK for status, _ in answers.values()), self._count
+        return health(request, well=ready == count, workers=count, ready=ready)
 
 
 class _Metrics(_Gathered):

@@ -22,6 +22,7 @@ __all__ = [
     "Health",
     "Metrics",
     "client_script",
+    "health",
     "static_files",
 ]
 
@@ -115,12 +116,16 @@ class Health(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         """Answer ``{"status":"ok"}`` or ``{"status":"unavailable"}``."""
-        ready = self._ready()
-        if not ready:
-            request.setResponseCode(SERVICE_UNAVAILABLE)
-        request.setHeader(b"Content-Type", b"application/json")
-        request.setHeader(b"Cache-Control", b"no-store")
-        return encode({"status": "ok" if ready else "unavailable"})
+        return health(request, well=self._ready())
+
+
+def health(request: Request, *, well: bool, **more: int) -> bytes:
+    """Prepare the answer of a ``/health``; ``more`` is told along with the status."""
+    if not well:
+        request.setResponseCode(SERVICE_UNAVAILABLE)
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Cache-Control", b"no-store")
+    return encode({"status": "ok" if well else "unavailable", **more})
 
 
 class Metrics(Resource):

@@ -134,8 +134,9 @@ class Workers(MultiService):
         self._sockets: list[socket.socket] = []
         self._workers: dict[int, _Worker] = {}
         self._restarts: dict[int, Any] = {}
-        self._admin = None if admin is None else AdminSockets(reactor)
-        if admin is not None and self._admin is not None:
+        self._admin: AdminSockets | None = None
+        if admin is not None:
+            self._admin = AdminSockets(reactor)
             pages = OwnSite(gathered(self._admin, count), reactor, limits=Limits())
             port_service(admin, pages, reactor).setServiceParent(self)
 
