@@ -13,7 +13,7 @@ import pytest
 import pytest_twisted
 from treq import collect
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
@@ -35,7 +35,6 @@ class Crew:
         self.sockets.open()
         self.ready = {1: True, 2: True}
         self.ports: list[Any] = []
-        self.folder = ""
 
     async def serve(self, number: int, body: bytes | None = None) -> None:
         root: Resource = Resource() if body is None else Data(body, "text/html")
@@ -68,15 +67,11 @@ def crew() -> Iterator[Crew]:
     crew.stop()
 
 
-def run(work: Any) -> Deferred[Any]:
-    return ensureDeferred(work)
-
-
-@pytest_twisted.inlineCallbacks
-def test_metrics_are_those_of_each_worker(crew: Crew) -> Any:
+@pytest_twisted.ensureDeferred
+async def test_metrics_are_those_of_each_worker(crew: Crew) -> None:
     for number in (1, 2):
-        yield run(crew.serve(number))
-    status, text = yield run(crew.ask("metrics"))
+        await crew.serve(number)
+    status, text = await crew.ask("metrics")
     assert status == 200
     assert text == (
         "# HELP txbayeux_held Connects that wait for messages\n"
@@ -89,45 +84,45 @@ def test_metrics_are_those_of_each_worker(crew: Crew) -> Any:
     )
 
 
-@pytest_twisted.inlineCallbacks
-def test_all_must_be_well(crew: Crew) -> Any:
+@pytest_twisted.ensureDeferred
+async def test_all_must_be_well(crew: Crew) -> None:
     for number in (1, 2):
-        yield run(crew.serve(number))
-    well = yield run(crew.ask("health"))
+        await crew.serve(number)
+    well = await crew.ask("health")
     assert well == (200, '{"status":"ok","workers":2,"ready":2}')
     crew.ready[2] = False
-    not_well = yield run(crew.ask("health"))
+    not_well = await crew.ask("health")
     assert not_well == (503, '{"status":"unavailable","workers":2,"ready":1}')
 
 
-@pytest_twisted.inlineCallbacks
-def test_one_that_is_gone_or_mute_is_left_out(
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_gone_or_mute_is_left_out(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
-) -> Any:
+) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.2)
-    yield run(crew.serve(1))
+    await crew.serve(1)
     crew.sockets.add(2)
     with closing(socket.socket(socket.AF_UNIX)) as mute:
         mute.bind(crew.sockets.add(3).removeprefix("unix:address="))
         mute.listen()
-        status, text = yield run(crew.ask("metrics"))
+        status, text = await crew.ask("metrics")
         assert (status, text.count("worker=")) == (200, 2)
-        health = yield run(crew.ask("health", 3))
+        health = await crew.ask("health", 3)
     assert health == (503, '{"status":"unavailable","workers":3,"ready":1}')
-    yield maybeDeferred(crew.ports.pop(0).stopListening)
+    await maybeDeferred(crew.ports.pop(0).stopListening)
     crew.sockets.remove(1)
-    status, text = yield run(crew.ask("metrics"))
+    status, text = await crew.ask("metrics")
     assert (status, text) == (200, "")
 
 
-@pytest_twisted.inlineCallbacks
+@pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("body", [b"#", b"\xff"])
-def test_one_that_answers_strangely_is_an_error_and_no_hang(
+async def test_one_that_answers_strangely_is_an_error_and_no_hang(
     crew: Crew, body: bytes
-) -> Any:
-    yield run(crew.serve(1))
-    yield run(crew.serve(2, body))
-    status, text = yield run(crew.ask("metrics"))
+) -> None:
+    await crew.serve(1)
+    await crew.serve(2, body)
+    status, text = await crew.ask("metrics")
     assert (status, text) == (500, "The workers answer strangely\n")
 
 

@@ -99,9 +99,8 @@ class Fleet:
         return [front.port for front in self.fronts]
 
     def freeze_redis(self, seconds: float) -> None:
-        self.redis.signal(SIGSTOP)
-        time.sleep(seconds)
-        self.redis.signal(SIGCONT)
+        with self.redis.frozen():
+            time.sleep(seconds)
 
     def restart_redis(self, seconds: float) -> None:
         self.redis.stop()

