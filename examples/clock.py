@@ -11,7 +11,7 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 
 from txbayeux import BayeuxResource, MemoryEngine, Server
-from txbayeux.service.pages import client_script
+from txbayeux.service.admin import client_script
 
 PAGE = b"""<!doctype html>
 <title>Clock</title>

@@ -21,8 +21,8 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 
 from txbayeux.service import gathered as module
+from txbayeux.service.admin import Health, Metrics
 from txbayeux.service.gathered import AdminSockets, gathered, with_labels
-from txbayeux.service.pages import Health, Metrics
 
 reactor: Any = the_reactor
 

@@ -15,7 +15,7 @@ VOCABULARY = {
     "limits",
     "message",
 }
-VOCABULARY |= {"origins", "response"}
+VOCABULARY.add("protocol")
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "service", "tap"]
 CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does

@@ -9,13 +9,21 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from txbayeux import channel, message
-from txbayeux.adapter import chores, fronts, jsonp, resource, site, sockets, websocket
-from txbayeux.engine import alarms, session
+from txbayeux.adapter import (
+    callback_polling,
+    chores,
+    fronts,
+    resource,
+    site,
+    sockets,
+    websocket,
+)
+from txbayeux.engine import expiry, session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
 from txbayeux.server import fields
-from txbayeux.service import listening, pages, reactor
+from txbayeux.service import admin, ports, reactor
 from txbayeux.tap import Options
 
 PAGE = Path(__file__).parent.parent / "docs/reference/service.md"
@@ -66,20 +74,20 @@ BOUNDS = {
     "segments": channel.MAX_SEGMENTS,
     "nesting": message.MAX_DEPTH,
     "message id": fields._MAX_ID,
-    "name of a JSON-P callback": jsonp._MAX_LENGTH,
+    "name of a JSON-P callback": callback_polling._MAX_LENGTH,
     "URL and headers": site.OwnChannel.totalHeadersSize,
     "seconds in which a request": site.REQUEST_TIME,
     "seconds that an HTTP connection may be idle": default_of(
-        fronts.FrontFactory, "timeout"
+        fronts.FastHTTPFactory, "timeout"
     ),
     "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
     "answers that one socket": websocket.MOST_HELD,
     "connects with the same messages": session.MOST_REPEATS,
-    "connections that wait": listening.BACKLOG,
+    "connections that wait": ports.BACKLOG,
     "seconds that a socket has": sockets.CLOSE_TIMEOUT,
     "seconds that a socket whose session has ended": websocket.LINGER,
     "milliseconds of a reactor turn in which closed": chores.TURN * 1000,
-    "milliseconds of one for sessions": alarms._TURN * 1000,
+    "milliseconds of one for sessions": expiry._TURN * 1000,
     "milliseconds of one in which the reactor": reactor.ENDS * 1000,
 }
 
@@ -92,7 +100,7 @@ def test_every_bound_is_what_it_says() -> None:
         assert float(value) == bound, name
     assert site.OwnChannel.totalHeadersSize == site.OwnChannel.MAX_LENGTH
     assert default_of(site.OwnSite, "timeout") == default_of(
-        fronts.FrontFactory, "timeout"
+        fronts.FastHTTPFactory, "timeout"
     )
 
 
@@ -106,9 +114,9 @@ def test_every_metric_is_there_with_its_meaning(kind: str) -> None:
     )
     documented = dict(rows("Metrics"))
     assert documented == {
-        f"`txbayeux_{name}`": meaning for name, meaning in pages._MEANINGS.items()
+        f"`txbayeux_{name}`": meaning for name, meaning in admin._MEANINGS.items()
     }
     names = set(engine.statistics())
-    assert names <= set(pages._MEANINGS)
+    assert names <= set(admin._MEANINGS)
     if kind == "redis":
-        assert names == set(pages._MEANINGS)
+        assert names == set(admin._MEANINGS)

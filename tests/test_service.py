@@ -17,7 +17,7 @@ from twisted.internet.testing import (
 from twisted.python.usage import UsageError
 
 from txbayeux.message import Message
-from txbayeux.service.listening import BACKLOG, CannotListen
+from txbayeux.service.ports import BACKLOG, CannotListen
 from txbayeux.service.service import LAST_WORDS
 from txbayeux.tap import Options, makeService
 

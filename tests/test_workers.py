@@ -16,8 +16,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from txbayeux.service.listening import CannotListen
-from txbayeux.service.workers import RESTART_DELAY, STOP_TIMEOUT, EndOfInput, listen
+from txbayeux.service.ports import CannotListen
+from txbayeux.service.workers import RESTART_DELAY, STOP_TIMEOUT, ParentWatch, listen
 from txbayeux.tap import Options, makeService
 
 REDIS = ("--redis", "redis+unix:///nowhere")
@@ -222,7 +222,7 @@ def test_what_a_worker_says_is_logged_by_lines() -> None:
 
 def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     reactor = Reactor()
-    end = EndOfInput(reactor)
+    end = ParentWatch(reactor)
     assert reactor.getReaders() == [end]
     assert end.fileno() == 0
     for data, expected in [(b"x", None), (b"", CONNECTION_DONE)]:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from txbayeux.adapter.origins import Origins
     from txbayeux.adapter.resource import BayeuxResource
     from txbayeux.client import Client, Subscription
     from txbayeux.engine.memory import MemoryEngine
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from txbayeux.extension import Extension
     from txbayeux.limits import Limits
     from txbayeux.message import Message
-    from txbayeux.origins import Origins
     from txbayeux.server import Server, ServerOptions
 
 __all__ = [
@@ -42,7 +42,7 @@ _HOMES: Final = {
     "Limits": "limits",
     "MemoryEngine": "engine.memory",
     "Message": "message",
-    "Origins": "origins",
+    "Origins": "adapter.origins",
     "Server": "server",
     "ServerOptions": "server",
     "Subscription": "client",

@@ -88,7 +88,7 @@ class Stream(Protocol):
         """
 
     @property
-    def yields_to_polls(self) -> bool:
+    def preempted_by_poll(self) -> bool:
         """Whether a ``/meta/connect`` over a polling transport takes the session away.
 
         True for WebSocket.  False for EventSource, whose clients go on sending

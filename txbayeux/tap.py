@@ -17,16 +17,16 @@ from twisted.python.runtime import platform
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from txbayeux.adapter.origins import Origins
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension, check
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
-from txbayeux.origins import Origins
 from txbayeux.server import ServerOptions
-from txbayeux.service.listening import BACKLOG
 from txbayeux.service.options import count, option, port, seconds
+from txbayeux.service.ports import BACKLOG
 from txbayeux.service.service import BayeuxService, Configuration
-from txbayeux.service.workers import EndOfInput, Workers
+from txbayeux.service.workers import ParentWatch, Workers
 
 __all__ = ["Options", "calm_collector", "makeService"]
 
@@ -343,7 +343,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             admin=options["admin"],
         )
     if options["end-with-input"]:
-        EndOfInput(reactor)
+        ParentWatch(reactor)
     limits = Limits(
         request_bytes=options["max-request-bytes"],
         batch_messages=options["max-batch-messages"],

@@ -13,14 +13,14 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from txbayeux.adapter.fronts import FrontFactory
+from txbayeux.adapter.fronts import FastHTTPFactory
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import OwnSite
 from txbayeux.errors import UnknownSession
 from txbayeux.interfaces import Request, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 
 def entry(number: int, data: Any = None) -> Entry:
@@ -177,7 +177,7 @@ class Service:
         self.door: Any = self.site
         if bounded and DOOR.fast:
             most = (options.get("limits") or Limits()).request_bytes
-            self.door = FrontFactory(
+            self.door = FastHTTPFactory(
                 self.site, self.resource, self.clock, mount="/bayeux", most=most
             )
 

@@ -11,11 +11,11 @@ from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import GzipEncoderFactory, Request, Site
 from twisted.web.static import Data
 
-from txbayeux.adapter.front import Front
+from txbayeux.adapter.fast_http import FastHTTPProtocol
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import BoundedRequest, bounded_request
 from txbayeux.limits import Limits
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .sockets import TEXT, frame, upgrade
 from .support import Answer, Service, Transport, request
@@ -49,7 +49,7 @@ class Nested(Service):
 
 
 def is_adopted(transport: Transport) -> bool:
-    return isinstance(transport.protocol, Front)
+    return isinstance(transport.protocol, FastHTTPProtocol)
 
 
 def ask(transport: Transport, data: bytes = POST) -> Answer:

@@ -5,7 +5,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.logger import LogEvent, formatEvent
 from zope.interface import alsoProvides
 
-from txbayeux.origins import Origins
+from txbayeux.adapter.origins import Origins
 
 from .support import Answer, Service, Transport, request
 

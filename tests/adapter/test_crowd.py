@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from txbayeux.adapter.chores import TURN
 from txbayeux.interfaces import Stream
 from txbayeux.message import Entry
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .sockets import CLOSE, TEXT, Client, frame
 from .support import (

@@ -35,7 +35,7 @@ def test_it_begins_with_the_time_to_retry() -> None:
     assert answer.headers["x-accel-buffering"] == "no"
     assert chunks(answer.body) == b"retry: 2000\r\n\r\n"
     assert list(service.processor.attached) == ["s1"]
-    assert service.processor.attached["s1"].yields_to_polls is False
+    assert service.processor.attached["s1"].preempted_by_poll is False
 
 
 def test_each_event_is_a_json_list() -> None:

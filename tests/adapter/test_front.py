@@ -10,9 +10,9 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.web.http import HTTPChannel
 
-from txbayeux.adapter.front import Front
+from txbayeux.adapter.fast_http import FastHTTPProtocol
 from txbayeux.limits import Limits
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .sockets import TEXT, Client, frame, upgrade
 from .support import DOOR, Answer, Service, Transport, request
@@ -24,7 +24,7 @@ LIMITS = Limits(request_bytes=500, batch_messages=5)
 
 
 def is_fast(transport: Transport) -> bool:
-    return isinstance(transport.protocol, Front)
+    return isinstance(transport.protocol, FastHTTPProtocol)
 
 
 def answers(data: bytes) -> list[Answer]:

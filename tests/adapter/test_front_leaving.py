@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .support import Given, Service, Transport, entry, request
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.adapter.site import _DRAIN, REQUEST_TIME
 from txbayeux.limits import Limits
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .support import Answer, Service, request
 

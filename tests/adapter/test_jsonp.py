@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.limits import Limits
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .support import Answer, Service, request
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent
 
 from txbayeux.limits import Limits
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .support import Answer, Given, Service, entry, request
 

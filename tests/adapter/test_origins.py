@@ -1,6 +1,6 @@
 import pytest
 
-from txbayeux.origins import Origins
+from txbayeux.adapter.origins import Origins
 
 
 def judge(

@@ -9,8 +9,8 @@ from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 
+from txbayeux.adapter.origins import Origins
 from txbayeux.message import Entry
-from txbayeux.origins import Origins
 
 from .sockets import TEXT, Client, frame, upgrade
 from .support import Answer, Service, Transport, entry, request
@@ -23,7 +23,7 @@ def test_the_upgrade() -> None:
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
     assert b"Sec-WebSocket-Protocol" not in head
     assert b"Sec-WebSocket-Extensions" not in head
-    assert service.processor.outlets[0].yields_to_polls is True
+    assert service.processor.outlets[0].preempted_by_poll is True
     assert service.processor.outlets[0].writable
 
 

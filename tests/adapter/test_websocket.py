@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from txbayeux.adapter.websocket import LINGER, MOST_HELD
 from txbayeux.events import Reason
 from txbayeux.message import Entry
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
 from .support import Given, Service, entry
@@ -251,7 +251,7 @@ def test_a_close_waits_for_a_reply_that_is_still_to_come(answered: bool) -> None
         assert client.closed_with() == 1000
     client.transport.sever()
     waiting = [repr(call) for call in service.clock.getDelayedCalls()]
-    assert not [call for call in waiting if "Socket" in call]
+    assert not [call for call in waiting if "WebSocketConnection" in call]
 
 
 def test_a_close_waits_for_a_reply_that_passes_through_extensions() -> None:

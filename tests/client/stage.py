@@ -12,14 +12,14 @@ from twisted.internet.task import Clock
 from txbayeux import channel as channels
 from txbayeux.client import Client, Retry, State
 from txbayeux.message import Message, decode, encode_list
-from txbayeux.transport.exchange import Exchange
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     Context,
     NoReply,
     Receiver,
-    Silent,
+    ReplyTimeout,
     TransportError,
 )
+from txbayeux.transport.exchange import Exchange
 
 TYPES = ("websocket", "long-polling")
 
@@ -91,7 +91,7 @@ class Wire:
         request = Request(self, decode(encode_list(messages)), timeout)
 
         def silent(result: object, seconds: float) -> Any:
-            raise Silent("silence")
+            raise ReplyTimeout("silence")
 
         request.done.addTimeout(timeout, self.stage.clock, silent)
         self.requests.append(request)

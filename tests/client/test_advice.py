@@ -8,7 +8,7 @@ import pytest
 
 from txbayeux.client import State
 from txbayeux.client.advice import Advice
-from txbayeux.transport.interface import NoReply, Unreachable
+from txbayeux.transport.base import NoReply, Unreachable
 
 from .stage import Request, Stage, outcome
 
@@ -237,7 +237,7 @@ def test_hosts_that_come_with_a_refused_handshake_are_tried() -> None:
             return
         [message] = request.messages
         advice = {"hosts": ["b.example.com", "c.example.com"]}
-        request.answer(stage.reply(message, error="503::Full", advice=advice))
+        request.answer(stage.reply(message, error="503::OutboxFull", advice=advice))
 
     stage.server = serve
     connected = outcome(stage.client.connect())

@@ -11,11 +11,22 @@ from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
 from txbayeux.client import State
-from txbayeux.transport.interface import NoReply, Silent, Unreachable, Unusable
+from txbayeux.transport.base import (
+    NoReply,
+    ReplyTimeout,
+    TransportUnavailable,
+    Unreachable,
+)
 
 from .stage import Request, Stage, outcome
 
-ERRORS = [NoReply("x"), NoReply("x", 413), Silent("x"), Unreachable("x"), Unusable("x")]
+ERRORS = [
+    NoReply("x"),
+    NoReply("x", 413),
+    ReplyTimeout("x"),
+    Unreachable("x"),
+    TransportUnavailable("x"),
+]
 ADVICE = [
     None,
     {"reconnect": "handshake"},

@@ -217,12 +217,12 @@ def test_streams_that_are_closed_are_2(closed: str) -> None:
 async def test_output_that_cannot_be_written_is_1(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Full(io.BytesIO):
+    class OutboxFull(io.BytesIO):
         def flush(self) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     arguments = ["subscribe", url, "/a"]
-    listening = Deferred.fromCoroutine(code_of(arguments, stdout=Full()))
+    listening = Deferred.fromCoroutine(code_of(arguments, stdout=OutboxFull()))
     await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
     assert await code_of(["publish", url, "/a", "1"]) == 0
     assert await listening == 1

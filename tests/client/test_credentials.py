@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.client import State
+from txbayeux.transport.base import NoReply, TransportUnavailable
 from txbayeux.transport.cookies import cookie_header
-from txbayeux.transport.interface import NoReply, Unusable
 
 from .stage import Request, Stage, outcome
 
@@ -199,7 +199,7 @@ def test_http_s_way_to_say_so(status: int) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_socket_s_refusal_is_final_where_there_is_nothing_else(status: int) -> None:
     stage = Stage(types=["websocket"])
-    stage.server = lambda request: request.fail(Unusable("no", status))
+    stage.server = lambda request: request.fail(TransportUnavailable("no", status))
     [error] = outcome(stage.client.connect())
     assert error.code == status
     assert stage.client.state is State.REFUSED
@@ -208,7 +208,7 @@ def test_a_socket_s_refusal_is_final_where_there_is_nothing_else(status: int) ->
 def test_a_socket_s_refusal_says_nothing_of_polling() -> None:
     stage = Stage()
     stage.server = lambda request: (
-        request.fail(Unusable("no", 403))
+        request.fail(TransportUnavailable("no", 403))
         if request.transport.connection_type == "websocket"
         else stage.serve(request)
     )

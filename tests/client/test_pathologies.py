@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from txbayeux.client import State
-from txbayeux.transport.interface import NoReply, Unreachable
+from txbayeux.transport.base import NoReply, Unreachable
 
 from .stage import Request, Stage, outcome
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError
 
-from txbayeux.client import Closed, Expired, Full, State
-from txbayeux.client.core import MAX_WAITING
-from txbayeux.client.post import MAX_BATCH, WINDOW
+from txbayeux.client import Closed, OutboxFull, PublishTimeout, State
+from txbayeux.client.client import MAX_WAITING
+from txbayeux.client.sender import MAX_BATCH, WINDOW
 from txbayeux.errors import BayeuxError
-from txbayeux.transport.interface import NoReply, Unreachable
+from txbayeux.transport.base import NoReply, Unreachable
 
 from .stage import Request, Stage, outcome
 
@@ -225,7 +225,7 @@ def test_attempts_are_counted() -> None:
     forever = outcome(stage.client.publish("/a", 2))
     stage.pass_time(30)
     [error] = result
-    assert isinstance(error, Expired)
+    assert isinstance(error, PublishTimeout)
     assert isinstance(error.__cause__, NoReply)
     assert data(stage).count(1) == 3
     assert data(stage).count(2) > 3
@@ -241,7 +241,7 @@ def test_sessions_that_are_lost_count_as_attempts() -> None:
     )
     result = outcome(stage.client.publish("/a", 1, attempts=2))
     stage.pass_time(30)
-    assert isinstance(result[0], Expired)
+    assert isinstance(result[0], PublishTimeout)
     assert stage.count("/a") == 2
 
 
@@ -253,7 +253,7 @@ def test_a_deadline_passes_without_a_connection() -> None:
     assert result == []
     stage.pass_time(0.2)
     [error] = result
-    assert isinstance(error, Expired)
+    assert isinstance(error, PublishTimeout)
     assert error.code == 408
     stage.server = stage.serve
     stage.pass_time(60)
@@ -266,7 +266,7 @@ def test_a_deadline_passes_while_the_reply_is_awaited() -> None:
     silent_to("/a", stage)
     result = outcome(stage.client.publish("/a", 1, deadline=3))
     stage.pass_time(3.1)
-    assert isinstance(result[0], Expired)
+    assert isinstance(result[0], PublishTimeout)
     late = stage.last("/a")
     late.answer(stage.reply(late.messages[0]))
     stage.pass_time(60)
@@ -336,7 +336,7 @@ def test_what_waits_is_bounded() -> None:
         stage.client.publish("/a", number)
     assert stage.client.pending == MAX_WAITING
     [error] = outcome(stage.client.publish("/a", -1))
-    assert isinstance(error, Full)
+    assert isinstance(error, OutboxFull)
 
 
 def test_one_message_that_is_too_large_does_not_hold_up_the_others() -> None:

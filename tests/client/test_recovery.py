@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from txbayeux.client import Retry, State
-from txbayeux.transport.interface import NoReply, Silent, TransportError, Unreachable
+from txbayeux.transport.base import NoReply, ReplyTimeout, TransportError, Unreachable
 
 from .stage import Request, Stage, outcome
 
@@ -114,7 +114,7 @@ def test_a_transport_that_breaks_after_it_was_left_does_no_harm() -> None:
     assert stage.states == before
 
 
-@pytest.mark.parametrize("error", [NoReply("x"), Silent("x"), Unreachable("x")])
+@pytest.mark.parametrize("error", [NoReply("x"), ReplyTimeout("x"), Unreachable("x")])
 def test_every_failure_of_a_handshake_is_recovered_from(error: TransportError) -> None:
     stage = Stage()
     stage.server = lambda request: request.fail(error)

@@ -6,7 +6,7 @@ import pytest
 
 from txbayeux.client import Closed, State
 from txbayeux.errors import BayeuxError
-from txbayeux.transport.interface import NoReply
+from txbayeux.transport.base import NoReply
 
 from .stage import Stage, outcome
 

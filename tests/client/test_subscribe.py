@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, fail
 
-from txbayeux.client import Closed, Overflow, State
-from txbayeux.client.subscriptions import BUFFER
+from txbayeux.client import BufferOverflow, Closed, State
+from txbayeux.client.subscription import BUFFER
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 
@@ -285,7 +285,7 @@ def test_the_end_of_an_iteration(how: str) -> None:
     ended = outcome(ensureDeferred(read()))
     if how == "overflow":
         assert len(got) == BUFFER
-        assert isinstance(ended[0], Overflow)
+        assert isinstance(ended[0], BufferOverflow)
     else:
         assert got == [0, 1]
     if how == "refused":

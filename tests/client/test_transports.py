@@ -8,7 +8,12 @@ import pytest
 
 from txbayeux.client import Client, State
 from txbayeux.client.selection import FIRST_DEMOTION, LONGEST_DEMOTION, Selection
-from txbayeux.transport.interface import NoReply, Silent, Unreachable, Unusable
+from txbayeux.transport.base import (
+    NoReply,
+    ReplyTimeout,
+    TransportUnavailable,
+    Unreachable,
+)
 
 from .stage import Request, Stage, outcome
 
@@ -16,7 +21,7 @@ from .stage import Request, Stage, outcome
 def without_sockets(stage: Stage) -> Any:
     def serve(request: Request) -> None:
         if request.transport.connection_type == "websocket":
-            request.fail(Unusable("refused by a proxy", 403))
+            request.fail(TransportUnavailable("refused by a proxy", 403))
         else:
             stage.serve(request)
 
@@ -63,7 +68,9 @@ def test_a_socket_that_opens_and_stays_silent_is_demoted_after_a_bounded_time() 
     stage.server = serve
     stage.client.connect()
     # What the socket's own transport makes of silence on a new one.
-    stage.requests[0].fail(Unusable("no reply within 10 s, over a new socket"))
+    stage.requests[0].fail(
+        TransportUnavailable("no reply within 10 s, over a new socket")
+    )
     stage.pass_time(1)
     assert stage.client.state is State.CONNECTED
     assert stage.client.transport == "long-polling"
@@ -117,7 +124,7 @@ def test_what_is_in_flight_when_the_transport_changes_ends_there_first() -> None
 
 def test_where_all_are_demoted_something_is_still_tried() -> None:
     stage = Stage()
-    stage.server = lambda request: request.fail(Unusable("no"))
+    stage.server = lambda request: request.fail(TransportUnavailable("no"))
     stage.client.connect()
     stage.pass_time(30)
     kinds = {request.transport.connection_type for request in stage.requests}
@@ -130,7 +137,7 @@ def test_demotions_get_longer_and_end_with_success() -> None:
     now = 0.0
     lengths = []
     for _ in range(10):
-        selection.failed("websocket", Unusable("no"), now)
+        selection.failed("websocket", TransportUnavailable("no"), now)
         assert selection.best(now) == "long-polling"
         until = selection._demoted["websocket"][0]
         lengths.append(until - now)
@@ -139,7 +146,7 @@ def test_demotions_get_longer_and_end_with_success() -> None:
     assert lengths[:4] == [60, 120, 240, 480]
     assert max(lengths) == LONGEST_DEMOTION
     selection.worked("websocket")
-    selection.failed("websocket", Unusable("no"), now)
+    selection.failed("websocket", TransportUnavailable("no"), now)
     assert selection._demoted["websocket"][0] == now + FIRST_DEMOTION
 
 
@@ -168,7 +175,7 @@ def test_a_transport_that_breaks_its_promise_is_recovered_from(how: str) -> None
     assert published[0]["successful"] is True
 
 
-@pytest.mark.parametrize("error", [NoReply("closed"), Silent("silent")])
+@pytest.mark.parametrize("error", [NoReply("closed"), ReplyTimeout("silent")])
 def test_failures_in_a_row_demote(error: NoReply) -> None:
     selection = Selection(("websocket", "long-polling"))
     for _ in range(2):

@@ -81,14 +81,14 @@ class Fronts(RedisHarness):
     def withheld(self, engine: RedisEngine) -> list[Mapping[str, str]]:
         """Keep from a front-end what comes to its inbox; see :meth:`give`."""
         notices: list[Mapping[str, str]] = []
-        engine._cluster.reader._noticed = notices.append
+        engine._node.reader._noticed = notices.append
         return notices
 
     def give(self, engine: RedisEngine, notices: list[Mapping[str, str]]) -> None:
         """Let a front-end have what was withheld, and what comes."""
-        engine._cluster.reader._noticed = engine._cluster.holder.noticed
+        engine._node.reader._noticed = engine._node.owner.noticed
         for notice in notices:
-            engine._cluster.holder.noticed(notice)
+            engine._node.owner.noticed(notice)
 
     def closed(self) -> list[tuple[str, Reason]]:
         return [end for observer in self.observers for end in observer.closed]

@@ -53,7 +53,7 @@ class OwnServer(RedisHarness):
     async def crash(self, engine: RedisEngine) -> None:
         """What kill -9 does: connections close, nothing is said."""
         self._engines.remove(engine)
-        await engine._cluster.stop()
+        await engine._node.stop()
         engine._hub.stop()
 
     async def refusal(self, deferred: Any) -> BayeuxError:

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from txbayeux.engine.alarms import AWAKE, Alarms
+from txbayeux.engine.expiry import AWAKE, ExpiryTimer
 
 
 class Sleeper:
@@ -19,7 +19,7 @@ class Sleeper:
 class Dormitory:
     def __init__(self) -> None:
         self.clock = Clock()
-        self.alarms: Alarms[Sleeper] = Alarms(self.clock, self.ring)
+        self.alarms: ExpiryTimer[Sleeper] = ExpiryTimer(self.clock, self.ring)
 
     def ring(self, sleeper: Sleeper) -> float | None:
         now = self.clock.seconds()
@@ -113,7 +113,7 @@ def test_one_whose_ring_fails_does_not_stop_the_others() -> None:
         if sleeper is bad:
             raise RuntimeError("a sleeper's own fault")
 
-    alarms: Alarms[Sleeper] = Alarms(clock, ring)
+    alarms: ExpiryTimer[Sleeper] = ExpiryTimer(clock, ring)
     bad, good, later = Sleeper(), Sleeper(), Sleeper()
     for sleeper, when in ((bad, 1), (good, 1), (later, 2)):
         alarms.set(sleeper, when)
@@ -136,7 +136,7 @@ def test_a_crowd_is_woken_over_several_turns() -> None:
 
     room, awake, sleepers = Slow(), list[int](), list[Sleeper]()
     room.clock = Turns()
-    room.alarms = Alarms(room.clock, room.ring)
+    room.alarms = ExpiryTimer(room.clock, room.ring)
     sleepers += [room.sleeper(1) for _ in range(8)]
     room.clock.advance(1)
     assert awake == [0, 3, 6]
@@ -154,7 +154,7 @@ def test_ringing_may_set_discard_and_stop() -> None:
             alarms.stop()
         return None
 
-    alarms: Alarms[Sleeper] = Alarms(clock, ring)
+    alarms: ExpiryTimer[Sleeper] = ExpiryTimer(clock, ring)
     first, third, fourth, fifth = (Sleeper() for _ in range(4))
     for sleeper, when in ((first, 1), (third, 2), (fifth, 3)):
         alarms.set(sleeper, when)

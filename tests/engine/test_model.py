@@ -76,7 +76,7 @@ class Shared:
 
     def settle(self) -> None:
         """Wait until every front-end has read all that any of them was told of."""
-        readers = [engine._cluster.reader for engine in self.engines]
+        readers = [engine._node.reader for engine in self.engines]
         known = max(reader._known for reader in readers)
         for reader in readers:
             self.call(partial(reader.reached, known))

@@ -34,16 +34,16 @@ class TestConnections(OwnServer):
         engine, _ = await self.front()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
-        cluster = engine._cluster
-        former, common = cluster._main, cluster.commands._common
+        node = engine._node
+        former, common = node._main, node.commands._common
         assert former is not None
-        cluster._links[0]._lost(former)
+        node._links[0]._lost(former)
         await self.soon(engine.ready)
         await self.publish(engine, "/a", 2)
         late = (100, 10**6, "", "", "/a", text("late"))
         with pytest.raises(RedisError, match="STALE"):
             await former.call(
-                "EVAL", load("publish").source, 1, cluster.commands._key, *common, *late
+                "EVAL", load("publish").source, 1, node.commands._key, *common, *late
             )
         # A hello that comes late is put right.
         key = next(key for key in self.keys() if b":front:" in key)
@@ -57,16 +57,16 @@ class TestConnections(OwnServer):
         (a, observer), (b, _) = await self.front(), await self.front()
         stream = RecordingStream()
         await b.attach(await self.join(b, "/a"), stream)
-        main: Any = a._cluster._main
+        main: Any = a._node._main
         main.transport.pauseProducing()
         published = a.publish("/a", text(1))
         await self.soon(lambda: stream.data == [1])
         await self.publish(b, "/a", 2)
         main.abort()
         await published
-        again: Any = a._cluster._main
+        again: Any = a._node._main
         again.abort()
-        await self.soon(lambda: a._cluster._main not in {None, again} and a.ready())
+        await self.soon(lambda: a._node._main not in {None, again} and a.ready())
         assert a.statistics()["epochs_total"] == 0
         await self.publish(a, "/a", 3)
         await self.soon(lambda: stream.data == [1, 2, 3])

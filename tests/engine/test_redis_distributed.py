@@ -137,7 +137,7 @@ class TestDistributed(Fronts):
         notices = self.withheld(a)
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
-        # The former holder reads of these, and then that it is no longer the holder.
+        # The former owner reads of these, and then that it is no longer the owner.
         await c.subscribe(alice, ["/new"])
         await c.unsubscribe(alice, ["/old"])
         await self.settle()

@@ -35,8 +35,8 @@ class TestFrontEndsThatDie(OwnServer):
         begun += [b.publish("/b", text(n)) for n in range(600, 1200)]
         for one in begun:
             await one
-        await self.soon(lambda: not b._cluster.reader.behind)
-        b._cluster._tail.clear()
+        await self.soon(lambda: not b._node.reader.behind)
+        b._node._tail.clear()
         assert await self.poll(b, alice) == list(range(1200))
 
     @contract

@@ -258,7 +258,7 @@ class TestRefusing(OwnServer):
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
         await self.unanswered(held)
-        reading: Any = engine._cluster._second
+        reading: Any = engine._node._second
         reading.transport.pauseProducing()
         await self.publish(engine, "/b", *range(50))
         log = next(key for key in self.keys() if key.endswith(b":log"))
@@ -282,7 +282,7 @@ class TestRefusing(OwnServer):
         await self.settle()
         await self.crash(a)
         await self.publish(b, "/b", *range(5))
-        b._cluster._tail.clear()
+        b._node._tail.clear()
         log = next(key for key in self.keys() if key.endswith(b":log"))
         self.server.client.xtrim(log, maxlen=1, approximate=False)
         error = await self.refused(b.connect(alice, hold=0))

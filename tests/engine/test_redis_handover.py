@@ -34,7 +34,7 @@ class TestHandover(Fronts):
         await b.destroy_session(bob, Reason.CLIENT)
         await self.until(lambda: b.statistics()["sessions"] == 1)
         assert a.statistics()["sessions"] == 2
-        a._cluster._links[0]._redis.abort()  # type: ignore[union-attr]
+        a._node._links[0]._redis.abort()  # type: ignore[union-attr]
         assert (await self.answered(held)).superseded
         await self.until(lambda: stream.replacements == 1)
         assert a.statistics()["sessions"] == 0
@@ -63,7 +63,7 @@ class TestHandover(Fronts):
         lost = await self.connect(a, alice)
         overtaken, _ = await self.stuck(b, alice)
         lost.give_back()
-        await self.until(lambda: b._cluster.holder.openings[alice].returned)
+        await self.until(lambda: b._node.owner.openings[alice].returned)
         held = c.connect(alice, hold=self.hold)
         assert (await self.answered(overtaken)).superseded
         assert self.data((await self.answered(held)).entries) == [1, 2]
@@ -90,7 +90,7 @@ class TestHandover(Fronts):
     async def test_a_front_end_that_stops_sends_nobody_to_handshake(self) -> None:
         a, b = await self.fronts(2)
         alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
-        await a.attach(bob, RecordingStream(yields_to_polls=False))
+        await a.attach(bob, RecordingStream(preempted_by_poll=False))
         self.withheld(a)
         waiting = b.connect(alice, hold=self.hold)
         elsewhere = b.connect(bob, hold=self.hold)
@@ -106,7 +106,7 @@ class TestHandover(Fronts):
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
         notices = self.withheld(a)
-        # Too late for the checkpoint: only the former holder knows of it.
+        # Too late for the checkpoint: only the former owner knows of it.
         assert await self.poll(a, alice) == [1]
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
@@ -141,9 +141,9 @@ class TestHandover(Fronts):
         assert await self.poll(a, alice) == [1]
         notices = self.withheld(a)
         held = b.connect(alice, hold=self.hold)
-        b._cluster.holder.noticed({**stale, "g": "1"})
+        b._node.owner.noticed({**stale, "g": "1"})
         await self.until(lambda: notices)
-        b._cluster.holder.noticed({**stale, "g": "3"})
+        b._node.owner.noticed({**stale, "g": "3"})
         await self.unanswered(held)
         self.give(a, notices)
         await self.publish(b, "/a", 2)
@@ -212,7 +212,7 @@ class TestHandover(Fronts):
         [a] = await self.fronts(1)
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
-        holding = a._cluster.holder.holdings[alice]
+        owned_session = a._node.owner.owned[alice]
         run, asked = a._commands.run, list[str]()
 
         def counted(script: str, *arguments: Any, **options: Any) -> Deferred[Any]:
@@ -226,7 +226,7 @@ class TestHandover(Fronts):
             assert set(asked) - {"checkpoint", "beat"} == {"verify"}
             assert asked.count("verify") == 1
             asked.clear()
-            assert a._cluster.holder.holdings[alice] is holding
+            assert a._node.owner.owned[alice] is owned_session
         await self.publish(a, "/a", 1)
         assert self.data((await self.answered(held)).entries) == [1]
         # Nor does it count as seen.
@@ -258,7 +258,7 @@ class TestHandover(Fronts):
         position = (await self.connect(a, alice)).acknowledgement
         notices = self.withheld(a)
         held = b.connect(alice, hold=self.hold, acknowledged=position)
-        await self.until(lambda: b._cluster.holder.session(alice))
+        await self.until(lambda: b._node.owner.session(alice))
         return alice, position, notices, held
 
     async def fails(self, connected: Deferred[Delivery]) -> None:
@@ -268,8 +268,8 @@ class TestHandover(Fronts):
     async def stuck(
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
-        """Let a front-end become the holder, and come to hold it when it is let."""
-        reader, waiting = engine._cluster.reader, list[Deferred[None]]()
+        """Let a front-end become the owner, and come to hold it when it is let."""
+        reader, waiting = engine._node.reader, list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:
             waiting.append(Deferred())

@@ -256,7 +256,7 @@ class TestWays(OwnServer):
         former = RedisServer(self.server.folder / "former")
         former.start()
         try:
-            link = engine._cluster._links[1]
+            link = engine._node._links[1]
             new, link._location = link._location, parse(former.url)
             before: Any = link._redis
             before.abort()

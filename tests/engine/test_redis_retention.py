@@ -63,7 +63,7 @@ class TestRetention(OwnServer):
                 await begun
             await pause(0.05)
         await pause(0.6)
-        b._cluster._tail.clear()
+        b._node._tail.clear()
         await self.crash(a)
         await b.publish("/quiet", text(1))
         assert await self.poll(b, alice) == [1]

@@ -37,7 +37,7 @@ class TestStreams(Fronts):
     @contract
     async def test_a_poll_elsewhere_leaves_messages_to_an_event_stream(self) -> None:
         a, b = await self.fronts(2)
-        stream = RecordingStream(yields_to_polls=False)
+        stream = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, stream)
         held = b.connect(alice, hold=self.hold)
@@ -54,7 +54,7 @@ class TestStreams(Fronts):
         self,
     ) -> None:
         a, b = await self.fronts(2)
-        events = RecordingStream(yields_to_polls=False)
+        events = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, events)
         polled = b.connect(alice, hold=0)
@@ -66,7 +66,7 @@ class TestStreams(Fronts):
         await self.until(lambda: socket.data == [1])
         await self.until(lambda: events.replacements == 1)
         bob = await self.join(a, "/b")
-        await a.attach(bob, RecordingStream(yields_to_polls=False))
+        await a.attach(bob, RecordingStream(preempted_by_poll=False))
         polled, attached = b.connect(bob, hold=0), b.attach(bob, other)
         await self.answered(polled)
         await self.answered(attached)
@@ -78,7 +78,7 @@ class TestStreams(Fronts):
         self,
     ) -> None:
         a, b = await self.fronts(2)
-        stream = RecordingStream(yields_to_polls=False)
+        stream = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, stream)
         await self.publish(a, "/a", 1)

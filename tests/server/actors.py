@@ -11,7 +11,7 @@ from txbayeux.extension import Extension
 from txbayeux.interfaces import Request, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Message
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 from txbayeux.server import Server, ServerOptions
 from txbayeux.testing import FakeRequest
 

@@ -201,7 +201,7 @@ def test_an_ended_session_closes_the_stream_and_writes_no_more(scene: Scene) -> 
 def test_an_event_source_keeps_its_messages_behind_extensions() -> None:
     gate = Gate()
     world = World(gate)
-    alice, stream = world.actor("/a"), RecordingStream(yields_to_polls=False)
+    alice, stream = world.actor("/a"), RecordingStream(preempted_by_poll=False)
     outlet = world.server.outlet(stream, FakeRequest(transport="eventsource"))
     now(world.server.attach(alice.id, outlet))
     poll = alice.connect()

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.web.client import URI
 
 from txbayeux.message import encode_list
+from txbayeux.transport.base import Context, Transport
 from txbayeux.transport.http import Http
-from txbayeux.transport.interface import Context, Transport
 from txbayeux.transport.long_polling import LongPolling
 
 from .support import Network, Pipe, Receiver, context, outcome
@@ -19,7 +19,7 @@ BODY = encode_list([REPLY])
 
 
 class Network80(Network):
-    """For Twisted's agent, through the dialer's watched connections."""
+    """For Twisted's agent, through the endpoint_factory's watched connections."""
 
     def endpointForURI(self, uri: URI) -> Network:
         self.uris = [*getattr(self, "uris", []), uri.toBytes().decode()]
@@ -33,7 +33,7 @@ class Stage:
         self.network = Network(self.clock)
         self.receiver = Receiver()
         self.http = Http(self.context)
-        self.http._dialer.endpoint = self.network.endpoint  # type: ignore[assignment, method-assign]
+        self.http._endpoint_factory.endpoint = self.network.endpoint  # type: ignore[assignment, method-assign]
         self.transport: Transport = kind(self.context, self.receiver, self.http)
 
     @property

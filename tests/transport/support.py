@@ -14,8 +14,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from txbayeux.message import Message
-from txbayeux.transport.endpoint import parse
-from txbayeux.transport.interface import Context, TransportError
+from txbayeux.transport.base import Context, TransportError
+from txbayeux.transport.url import parse
 
 PEER = IPv4Address("TCP", "127.0.0.1", 8000)
 URL = "http://127.0.0.1:8000/bayeux"
@@ -135,7 +135,7 @@ class Network:
         result.callback(protocol)
         return result
 
-    # The parts of Dialer that the transports use.
+    # The parts of EndpointFactory that the transports use.
 
     def endpoint(self, to: object) -> Network:
         return self

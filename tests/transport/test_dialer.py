@@ -8,10 +8,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
-from txbayeux.transport.dialer import Dialer
-from txbayeux.transport.endpoint import Credentials, Endpoint, Proxy, parse
-from txbayeux.transport.interface import Context, NoReply, Unreachable
+from txbayeux.transport.base import Context, NoReply, Unreachable
+from txbayeux.transport.endpoints import EndpointFactory
 from txbayeux.transport.long_polling import LongPolling
+from txbayeux.transport.url import Credentials, Proxy, ServerURL, parse
 from txbayeux.transport.websocket import WebSocket
 
 from .support import Network, Pipe, Receiver, context, outcome
@@ -20,17 +20,17 @@ from .support import Network, Pipe, Receiver, context, outcome
 @pytest.mark.parametrize(
     ("url", "endpoint"),
     [
-        ("http://x", Endpoint("http", "x", 80, "/")),
-        ("ws://X:8000/a?b=c", Endpoint("http", "x", 8000, "/a", "b=c")),
-        ("wss://x/a/", Endpoint("https", "x", 443, "/a/")),
-        ("HTTPS://x:444/ü", Endpoint("https", "x", 444, "/%C3%BC")),
-        ("http://[::1]:80/", Endpoint("http", "::1", 80, "/")),
-        ("http://bücher.example/", Endpoint("http", "xn--bcher-kva.example", 80, "/")),
-        ("http://faß.example/", Endpoint("http", "xn--fa-hia.example", 80, "/")),
-        ("http://x/%2f", Endpoint("http", "x", 80, "/%2f")),
+        ("http://x", ServerURL("http", "x", 80, "/")),
+        ("ws://X:8000/a?b=c", ServerURL("http", "x", 8000, "/a", "b=c")),
+        ("wss://x/a/", ServerURL("https", "x", 443, "/a/")),
+        ("HTTPS://x:444/ü", ServerURL("https", "x", 444, "/%C3%BC")),
+        ("http://[::1]:80/", ServerURL("http", "::1", 80, "/")),
+        ("http://bücher.example/", ServerURL("http", "xn--bcher-kva.example", 80, "/")),
+        ("http://faß.example/", ServerURL("http", "xn--fa-hia.example", 80, "/")),
+        ("http://x/%2f", ServerURL("http", "x", 80, "/%2f")),
     ],
 )
-def test_urls(url: str, endpoint: Endpoint) -> None:
+def test_urls(url: str, endpoint: ServerURL) -> None:
     assert parse(url) == (endpoint, None)
     assert parse(endpoint.url)[0] == endpoint
     assert parse(endpoint.socket_url)[0] == endpoint
@@ -89,24 +89,28 @@ class Through(Network):
 
     def __init__(self, clock: Any) -> None:
         super().__init__(clock)
-        self.asked: list[Endpoint] = []
+        self.asked: list[ServerURL] = []
 
-    def tcp(self, to: Endpoint) -> Through:
+    def tcp(self, to: ServerURL) -> Through:
         self.asked.append(to)
         return self
 
 
-def proxied(url: str = "http://server/bayeux") -> tuple[Context, Dialer, Through]:
+def proxied(
+    url: str = "http://server/bayeux",
+) -> tuple[Context, EndpointFactory, Through]:
     made = context(url, proxy=Proxy.parse("http://user:pa55@proxy:3128"))
-    dialer = Dialer(made.reactor, tls=None, proxy=made.proxy, timeout=10)
+    endpoint_factory = EndpointFactory(
+        made.reactor, tls=None, proxy=made.proxy, timeout=10
+    )
     network = Through(made.reactor)
-    dialer._tcp = network.tcp  # type: ignore[assignment, method-assign]
-    return made, dialer, network
+    endpoint_factory._tcp = network.tcp  # type: ignore[assignment, method-assign]
+    return made, endpoint_factory, network
 
 
 def tunnel(answer: bytes) -> tuple[list[Any], Pipe]:
-    made, dialer, network = proxied()
-    connecting: Deferred[Any] = dialer.endpoint(made.endpoint).connect(
+    made, endpoint_factory, network = proxied()
+    connecting: Deferred[Any] = endpoint_factory.endpoint(made.endpoint).connect(
         Factory.forProtocol(Protocol)
     )
     result = outcome(connecting)
@@ -116,14 +120,16 @@ def tunnel(answer: bytes) -> tuple[list[Any], Pipe]:
 
 
 def test_a_tunnel_is_asked_for_and_then_a_pipe() -> None:
-    made, dialer, network = proxied()
+    made, endpoint_factory, network = proxied()
     received: list[bytes] = []
 
     class Inner(Protocol):
         def dataReceived(self, data: bytes) -> None:
             received.append(data)
 
-    connecting = dialer.endpoint(made.endpoint).connect(Factory.forProtocol(Inner))
+    connecting = endpoint_factory.endpoint(made.endpoint).connect(
+        Factory.forProtocol(Inner)
+    )
     result = outcome(connecting)
     [pipe] = network.pipes
     assert network.asked[0].host == "proxy"
@@ -158,18 +164,18 @@ def test_a_proxy_that_opens_no_tunnel(answer: bytes) -> None:
 
 
 def test_a_proxy_that_closes() -> None:
-    made, dialer, network = proxied()
+    made, endpoint_factory, network = proxied()
     result = outcome(
-        dialer.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
+        endpoint_factory.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
     )
     network.pipes[0].close()
     assert isinstance(result[0], Unreachable)
 
 
 def test_a_proxy_that_is_silent() -> None:
-    made, dialer, network = proxied()
+    made, endpoint_factory, network = proxied()
     result = outcome(
-        dialer.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
+        endpoint_factory.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
     )
     made.reactor.advance(10.1)
     assert isinstance(result[0], Unreachable)

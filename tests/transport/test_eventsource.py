@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from twisted.internet import error
 
 from txbayeux.message import encode_list
+from txbayeux.transport.base import NoReply, TransportUnavailable, Unreachable
 from txbayeux.transport.eventsource import EventSource
-from txbayeux.transport.eventstream import EventStream, TooLong
 from txbayeux.transport.http import Http
-from txbayeux.transport.interface import NoReply, Unreachable, Unusable
+from txbayeux.transport.sse import EventStream, TooLong
 
 from .support import Network, Pipe, Receiver, context, outcome
 
@@ -27,7 +27,7 @@ class Stage:
         self.network = Network(self.clock)
         self.receiver = Receiver()
         http = Http(self.context)
-        http._dialer.endpoint = self.network.endpoint  # type: ignore[assignment, method-assign]
+        http._endpoint_factory.endpoint = self.network.endpoint  # type: ignore[assignment, method-assign]
         self.transport = EventSource(self.context, self.receiver, http)
 
     @property
@@ -171,8 +171,8 @@ def test_a_stream_without_signs_of_life_is_waited_for(start: bytes) -> None:
     [
         (404, NoReply),
         (410, NoReply),
-        (400, Unusable),
-        (406, Unusable),
+        (400, TransportUnavailable),
+        (406, TransportUnavailable),
         (502, NoReply),
         (503, NoReply),
     ],
@@ -192,7 +192,7 @@ def test_an_answer_that_is_no_stream() -> None:
     stage.transport.attach("abc")
     stage.pipe.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>")
     [told] = stage.receiver.errors
-    assert isinstance(told, Unusable)
+    assert isinstance(told, TransportUnavailable)
     stage.assert_nothing_left()
 
 
@@ -201,7 +201,7 @@ def test_a_proxy_that_waits_for_the_end() -> None:
     stage.transport.attach("abc")
     stage.clock.advance(10.1)
     [told] = stage.receiver.errors
-    assert isinstance(told, Unusable)
+    assert isinstance(told, TransportUnavailable)
     stage.assert_nothing_left()
 
 

@@ -12,15 +12,15 @@ from twisted.internet import error as twisted_error
 from twisted.web.client import Agent
 
 from txbayeux.message import encode_list
-from txbayeux.transport.callback_polling import CallbackPolling
-from txbayeux.transport.cookies import cookie_header, own_cookie
-from txbayeux.transport.http import Http
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     NoReply,
-    Silent,
+    ReplyTimeout,
     TransportError,
     Unreachable,
 )
+from txbayeux.transport.callback_polling import CallbackPolling
+from txbayeux.transport.cookies import cookie_header, own_cookie
+from txbayeux.transport.http import Http
 
 from .posts import BODY, PUBLISH, REPLY, Network80, Stage
 from .support import outcome
@@ -145,7 +145,7 @@ def test_silence_is_bounded_and_the_connection_aborted(piece: bytes) -> None:
     stage.clock.advance(9.9)
     assert done == []
     stage.clock.advance(0.2)
-    assert isinstance(done[0], Silent)
+    assert isinstance(done[0], ReplyTimeout)
     assert stage.pipe.aborted
     stage.assert_nothing_left()
 

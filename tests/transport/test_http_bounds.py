@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from txbayeux.transport.base import NoReply, ReplyTimeout
 from txbayeux.transport.head import MAX_HEAD, Head
-from txbayeux.transport.interface import NoReply, Silent
 
 from .posts import BODY, Stage
 
@@ -21,7 +21,7 @@ def test_a_page_that_does_not_end_is_not_waited_for(status: str) -> None:
         f"HTTP/1.1 {status}\r\nLocation: /b\r\nContent-Length: 9\r\n\r\n<".encode()
     )
     stage.clock.advance(10)
-    assert isinstance(done[0], Silent)
+    assert isinstance(done[0], ReplyTimeout)
     assert [pipe.written.count(b"POST") for pipe in stage.network.pipes] == [1]
     stage.assert_nothing_left()
 

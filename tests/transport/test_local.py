@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from txbayeux import MemoryEngine, Server
 from txbayeux.client import Client, State
-from txbayeux.response import Response
+from txbayeux.protocol import Response
 
 from .support import outcome
 

@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
 
 from txbayeux.client import Client
-from txbayeux.transport.interface import Unreachable
+from txbayeux.transport.base import Unreachable
 from txbayeux.transport.tls import TLSPolicy
 
 # Twisted hands pyOpenSSL what this has begun to deprecate.

@@ -7,13 +7,13 @@ import pytest
 from twisted.internet import error as twisted_error
 
 from txbayeux.message import encode_list
-from txbayeux.transport.cookies import cookie_header
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     NoReply,
     TransportError,
+    TransportUnavailable,
     Unreachable,
-    Unusable,
 )
+from txbayeux.transport.cookies import cookie_header
 
 from .sockets import PUBLISH, REPLY, Stage, frame, frames
 from .support import outcome
@@ -70,7 +70,7 @@ def test_a_refused_upgrade_makes_sockets_unusable(status: int) -> None:
     done = stage.send()
     stage.pipe.send(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
     [error] = done
-    assert isinstance(error, Unusable)
+    assert isinstance(error, TransportUnavailable)
     assert error.status == status
     assert stage.receiver.errors == [error]
     stage.assert_nothing_left()
@@ -109,7 +109,7 @@ def test_an_upgrade_that_is_never_answered() -> None:
     stage = Stage()
     done = stage.send(timeout=30)
     stage.clock.advance(10.1)
-    assert isinstance(done[0], Unusable)
+    assert isinstance(done[0], TransportUnavailable)
     assert stage.pipe.aborted
     stage.assert_nothing_left()
 
@@ -165,7 +165,7 @@ def test_silence_on_a_new_socket_makes_sockets_unusable() -> None:
     stage = Stage()
     done = stage.opened()
     stage.clock.advance(10.1)
-    assert isinstance(done[0], Unusable)
+    assert isinstance(done[0], TransportUnavailable)
     assert stage.pipe.aborted
     assert len(stage.receiver.errors) == 1
     stage.assert_nothing_left()

@@ -14,10 +14,10 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from txbayeux.adapter.fronts import FrontFactory
+from txbayeux.adapter.fronts import FastHTTPFactory
 from txbayeux.adapter.head import is_poll
 from txbayeux.adapter.site import BoundedRequest, OwnChannel, OwnSite
-from txbayeux.adapter.upgrade import put_in_place
+from txbayeux.adapter.websocket_handshake import put_in_place
 from txbayeux.interfaces import Clock
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Adoption:
         self._resource = resource
         self._reactor = reactor
         self._most = most
-        self._fronts: dict[tuple[Site, bytes], FrontFactory] = {}
+        self._fronts: dict[tuple[Site, bytes], FastHTTPFactory] = {}
 
-    def consider(self, request: Request) -> FrontFactory | None:
+    def consider(self, request: Request) -> FastHTTPFactory | None:
         """Tell where the connection of a request may go on once it is answered."""
         channel: Any = request.channel
         site = getattr(channel, "site", None)
@@ -59,7 +59,7 @@ class Adoption:
         way = (site, b"/".join(request.prepath or ()))
         front = self._fronts.get(way)
         if front is None:
-            front = self._fronts[way] = FrontFactory(
+            front = self._fronts[way] = FastHTTPFactory(
                 site,
                 self._resource,
                 self._reactor,
@@ -107,7 +107,7 @@ def _adds_nothing(kind: type, known: tuple[type, type]) -> bool:
     return False
 
 
-def adopt(channel: Any, fronts: FrontFactory) -> None:
+def adopt(channel: Any, fronts: FastHTTPFactory) -> None:
     """Let a connection whose request has just been answered go on at the fast door.
 
     Unless it ends, its peer does not read, or ``twisted.web`` has begun to read

@@ -18,13 +18,13 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from txbayeux.adapter.closing import has_closed
-from txbayeux.adapter.exchange import refuse
 from txbayeux.adapter.request import HttpRequest
+from txbayeux.adapter.response import refuse
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, Stream
 from txbayeux.message import Entry, encode_list
-from txbayeux.response import Processor
+from txbayeux.protocol import Processor
 
 __all__ = ["EventStream", "EventStreams"]
 
@@ -40,7 +40,7 @@ _log: Final = Logger()
 class EventStream:
     """One open stream: a :class:`txbayeux.interfaces.Stream`."""
 
-    yields_to_polls = False
+    preempted_by_poll = False
 
     def __init__(self, request: Request, streams: EventStreams) -> None:
         self.writable = True

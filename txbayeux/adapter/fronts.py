@@ -12,20 +12,20 @@ from zope.interface import implementer
 
 from txbayeux.adapter.chores import Chores
 from txbayeux.adapter.closing import ClosingWatch
-from txbayeux.adapter.front import Front
+from txbayeux.adapter.fast_http import FastHTTPProtocol
 from txbayeux.adapter.head import Head
 from txbayeux.interfaces import Clock
 
 if TYPE_CHECKING:
     from txbayeux.adapter.resource import BayeuxResource
 
-__all__ = ["FrontFactory"]
+__all__ = ["FastHTTPFactory"]
 
 _SWEEPS: Final = 4  # in the time that a connection may be idle
 
 
 @implementer(IProtocolNegotiationFactory)
-class FrontFactory(Factory):
+class FastHTTPFactory(Factory):
     """Listens in the place of a site that has the resource at ``mount``.
 
     :param timeout: seconds that a connection may be idle, as the site's own.
@@ -50,7 +50,7 @@ class FrontFactory(Factory):
         path = b"/" + self.mount
         self._exact = (path, path + b"/")
         self._below = (path + b"?", path if path == b"/" else path + b"/")
-        self._open: set[Front] = set()
+        self._open: set[FastHTTPProtocol] = set()
         self._timeout = timeout
         self.seconds = reactor.seconds
         self.closing = ClosingWatch(reactor.seconds)
@@ -74,7 +74,7 @@ class FrontFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Make the protocol of a new connection."""
-        front = Front()
+        front = FastHTTPProtocol()
         front.factory = self
         return front
 
@@ -91,13 +91,13 @@ class FrontFactory(Factory):
             head.target in self._exact or head.target.startswith(self._below)
         )
 
-    def opened(self, front: Front) -> None:
+    def opened(self, front: FastHTTPProtocol) -> None:
         """Hear of a new connection."""
         self._open.add(front)
         if not self._alarm.running:
             self._alarm.start(self._timeout / _SWEEPS, now=False)
 
-    def closed(self, front: Front) -> None:
+    def closed(self, front: FastHTTPProtocol) -> None:
         """Hear that one is gone, or somebody else's now."""
         self._open.discard(front)
         if not self._open and self._alarm.running:

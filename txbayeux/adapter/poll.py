@@ -16,7 +16,7 @@ from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, RequestHeaders
 
 if TYPE_CHECKING:
-    from txbayeux.adapter.front import Front
+    from txbayeux.adapter.fast_http import FastHTTPProtocol
 
 __all__ = ["Poll", "answer_text"]
 
@@ -87,7 +87,9 @@ class Poll:
 
     clientproto = b"HTTP/1.1"
 
-    def __init__(self, channel: Front, head: Head, body: bytes, mount: bytes) -> None:
+    def __init__(
+        self, channel: FastHTTPProtocol, head: Head, body: bytes, mount: bytes
+    ) -> None:
         self.channel = channel
         self.method = head.method
         self.uri = head.target

@@ -12,20 +12,20 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from txbayeux.adapter.adoption import Adoption, adopt
-from txbayeux.adapter.codec import TooLarge, form_fields, read_all, reader_of
+from txbayeux.adapter.body import TooLarge, form_fields, read_all, reader_of
+from txbayeux.adapter.callback_polling import callback_name, script
+from txbayeux.adapter.client_script import ClientScript
 from txbayeux.adapter.eventsource import EventStreams
-from txbayeux.adapter.exchange import answer_request, refuse
-from txbayeux.adapter.jsonp import callback_name, script
+from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
-from txbayeux.adapter.script import ClientScript
+from txbayeux.adapter.response import answer_request, refuse
 from txbayeux.adapter.sockets import SocketFactory
 from txbayeux.adapter.terms import Terms
-from txbayeux.adapter.upgrade import upgrade
+from txbayeux.adapter.websocket_handshake import upgrade
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed
-from txbayeux.origins import Origins
-from txbayeux.response import Processor
+from txbayeux.protocol import Processor
 
 if TYPE_CHECKING:
     from txbayeux.adapter.poll import Poll

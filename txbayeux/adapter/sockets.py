@@ -12,10 +12,10 @@ from twisted.internet.task import LoopingCall
 from txbayeux.adapter.chores import Chores
 from txbayeux.adapter.frames import FrameCache
 from txbayeux.adapter.lean import lean_class
-from txbayeux.adapter.websocket import Socket
+from txbayeux.adapter.websocket import WebSocketConnection
 from txbayeux.interfaces import Clock, DelayedCall, Request
 from txbayeux.limits import Limits
-from txbayeux.response import Processor
+from txbayeux.protocol import Processor
 
 __all__ = ["CLOSE_TIMEOUT", "SocketFactory"]
 
@@ -53,7 +53,7 @@ class SocketFactory(WebSocketServerFactory):
         self.frames = FrameCache()
         self.chores = Chores(clock)
         self._batched_timer = _Timer(clock)
-        self._sockets: set[Socket] = set()
+        self._sockets: set[WebSocketConnection] = set()
         self._closed: Deferred[None] | None = None
         self._interval = keep_alive
         # One timer for all, which runs while there are any.
@@ -68,19 +68,19 @@ class SocketFactory(WebSocketServerFactory):
             openHandshakeTimeout=0,
             closeHandshakeTimeout=CLOSE_TIMEOUT,
         )
-        self._socket: type[Socket] = lean_class(Socket, self)
+        self._socket: type[WebSocketConnection] = lean_class(WebSocketConnection, self)
 
-    def open(self, source: Request) -> Socket:
+    def open(self, source: Request) -> WebSocketConnection:
         """Make the protocol for a connection that asked to be upgraded."""
         return self._socket(self, source)
 
-    def opened(self, socket: Socket) -> None:
+    def opened(self, socket: WebSocketConnection) -> None:
         """Hear that a socket is open."""
         self._sockets.add(socket)
         if not self._alarm.running:
             self._alarm.start(self._interval, now=False)
 
-    def closed(self, socket: Socket) -> None:
+    def closed(self, socket: WebSocketConnection) -> None:
         """Hear that a socket is gone."""
         self._sockets.discard(socket)
         if not self._sockets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from txbayeux.adapter.codec import Reader
+from txbayeux.adapter.body import Reader
 from txbayeux.adapter.request import HttpRequest
 from txbayeux.limits import Limits
 
@@ -33,6 +33,6 @@ class Terms:
     def read(self, body: bytes) -> list[Any]:
         """Read the messages of one request.
 
-        :raises Malformed, TooLarge: see :mod:`txbayeux.adapter.codec`.
+        :raises Malformed, TooLarge: see :mod:`txbayeux.adapter.body`.
         """
         return self._reader(body, self._limits)

@@ -17,20 +17,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txbayeux.adapter.body import TooLarge, is_disconnect, read
 from txbayeux.adapter.closing import has_closed
-from txbayeux.adapter.codec import TooLarge, read, says_goodbye
 from txbayeux.adapter.fastpath import take_messages, write_now
 from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
 from txbayeux.adapter.lean import NobodyWaits, Silence, copy_own
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall, Request, Stream
 from txbayeux.message import Entry, Malformed, encode_list
-from txbayeux.response import Response, there
+from txbayeux.protocol import Response, there
 
 if TYPE_CHECKING:
     from txbayeux.adapter.sockets import SocketFactory
 
-__all__ = ["LINGER", "MOST_HELD", "Socket"]
+__all__ = ["LINGER", "MOST_HELD", "WebSocketConnection"]
 
 _PATIENCE: Final = 4
 """Ticks that a peer may take to read what is written to it."""
@@ -63,14 +63,14 @@ def _pending(answers: Sequence[Deferred[Response]]) -> tuple[Deferred[Response],
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class Socket(WebSocketServerProtocol):
+class WebSocketConnection(WebSocketServerProtocol):
     """One connection: a :class:`txbayeux.interfaces.Stream`.
 
     Requests are handled one after the other; while one waits for the server,
     nothing is read.
     """
 
-    yields_to_polls = True
+    preempted_by_poll = True
     factory: SocketFactory
     log = Silence()
     is_closed = NobodyWaits()
@@ -197,7 +197,7 @@ class Socket(WebSocketServerProtocol):
 
     def _process(self, messages: list[Any]) -> None:
         self._busy = True
-        if says_goodbye(messages):
+        if is_disconnect(messages):
             self.factory.chores.add(partial(self._ask, messages))
         else:
             self._ask(messages)

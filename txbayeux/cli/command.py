@@ -24,7 +24,7 @@ from txbayeux.cli.ends import (
     USAGE,
     Failed,
 )
-from txbayeux.client import Client, Closed, Expired, State
+from txbayeux.client import Client, Closed, PublishTimeout, State
 from txbayeux.client.transports import DEFAULT
 from txbayeux.errors import BayeuxError
 from txbayeux.extensions import Ack
@@ -174,7 +174,7 @@ def _accepted(
     client: Client, parsed: argparse.Namespace, data: object
 ) -> Deferred[Message]:
     def late(failure: Any) -> Any:
-        failure.trap(Expired)
+        failure.trap(PublishTimeout)
         why = client.last_failure or "no answer"
         raise Failed(NO_ANSWER, f"not accepted within {parsed.timeout:g} s: {why}")
 

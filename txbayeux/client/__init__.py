@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from txbayeux.client.core import Client
-from txbayeux.client.errors import Closed, Expired, Full, Overflow
+from txbayeux.client.client import Client
+from txbayeux.client.errors import BufferOverflow, Closed, OutboxFull, PublishTimeout
 from txbayeux.client.retry import Retry
 from txbayeux.client.state import IllegalTransition, State
-from txbayeux.client.subscriptions import Subscription
+from txbayeux.client.subscription import Subscription
 
 __all__ = [
+    "BufferOverflow",
     "Client",
     "Closed",
-    "Expired",
-    "Full",
     "IllegalTransition",
-    "Overflow",
+    "OutboxFull",
+    "PublishTimeout",
     "Retry",
     "State",
     "Subscription",

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from txbayeux import channel as channels
 from txbayeux.message import Message, encode
 
-__all__ = ["Credentials", "Fields", "Hooks", "handshake_with"]
+__all__ = ["Credentials", "CredentialsProvider", "Fields", "handshake_with"]
 
 Fields: TypeAlias = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def handshake_with(credentials: Credentials, types: Sequence[str]) -> Message:
     return message
 
 
-class Hooks:
+class CredentialsProvider:
     """Where the credentials come from."""
 
     def __init__(self, headers: Source, cookies: Source, ext: Source) -> None:

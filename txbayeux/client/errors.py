@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from txbayeux.errors import BayeuxError
 
-__all__ = ["Closed", "Expired", "Full", "Overflow"]
+__all__ = ["BufferOverflow", "Closed", "OutboxFull", "PublishTimeout"]
 
 
 class Closed(BayeuxError):
@@ -14,7 +14,7 @@ class Closed(BayeuxError):
         super().__init__(410, (channel,), "The client was disconnected")
 
 
-class Expired(BayeuxError):
+class PublishTimeout(BayeuxError):
     """The deadline or the number of attempts passed without an answer.
 
     The server may have accepted the message all the same.  ``__cause__`` is the
@@ -25,14 +25,14 @@ class Expired(BayeuxError):
         super().__init__(408, (channel,), why)
 
 
-class Full(BayeuxError):
+class OutboxFull(BayeuxError):
     """More is waiting to be sent than the client may keep."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(507, (channel,), "Too many messages are waiting")
 
 
-class Overflow(BayeuxError):
+class BufferOverflow(BayeuxError):
     """A subscription's iterator was not read as fast as messages came."""
 
     def __init__(self, channel: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from txbayeux import channel as channels
-from txbayeux.client.courier import Courier, Flight, Ticket
-from txbayeux.client.roads import Roads
+from txbayeux.client.dispatcher import Dispatcher, Flight, PendingRequest
+from txbayeux.client.transport_selector import TransportSelector
 
 __all__ = ["Farewell"]
 
@@ -21,12 +21,16 @@ class Farewell:
     """Ends a session and the transports; said once."""
 
     def __init__(
-        self, reactor: Any, roads: Roads, courier: Courier, said: Callable[[], None]
+        self,
+        reactor: Any,
+        selector: TransportSelector,
+        dispatcher: Dispatcher,
+        said: Callable[[], None],
     ) -> None:
         """:param said: called when nothing is left."""
         self._reactor = reactor
-        self._roads = roads
-        self._courier = courier
+        self._selector = selector
+        self._dispatcher = dispatcher
         self._said = said
         self._waiting: list[Deferred[None]] = []
         self._flights: list[Flight] = []
@@ -50,16 +54,18 @@ class Farewell:
             self._close()
             return
         message = {"channel": channels.DISCONNECT, "clientId": session}
-        ticket = Ticket(message, lambda _: self._close(), lambda _: self._close())
-        delay = min(DISCONNECT_SECONDS, self._roads.network_delay)
+        request = PendingRequest(
+            message, lambda _: self._close(), lambda _: self._close()
+        )
+        delay = min(DISCONNECT_SECONDS, self._selector.network_delay)
         # Also for a reply that an extension sits on.
         self._timer = self._reactor.callLater(delay, self._close)
-        flight = self._courier.send(self._roads.current, [ticket], delay)
+        flight = self._dispatcher.send(self._selector.current, [request], delay)
         self._flights.append(flight)
 
     def _close(self) -> None:
         def closed(result: object) -> None:
-            self._courier.stop()
+            self._dispatcher.stop()
             self._said()
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
@@ -70,6 +76,6 @@ class Farewell:
         self._closing = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._roads.close().addBoth(closed)
+        self._selector.close().addBoth(closed)
         for flight in self._flights:
             flight.give_up()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from txbayeux.transport.interface import TransportError, Unreachable, Unusable
+from txbayeux.transport.base import TransportError, TransportUnavailable, Unreachable
 
 __all__ = ["Selection"]
 
@@ -67,7 +67,7 @@ class Selection:
         if isinstance(error, Unreachable):  # that would hold for all of them
             return
         failures = self._failures.get(name, 0) + 1
-        if failures < MAX_FAILURES and not isinstance(error, Unusable):
+        if failures < MAX_FAILURES and not isinstance(error, TransportUnavailable):
             self._failures[name] = failures
             return
         self._failures[name] = 0

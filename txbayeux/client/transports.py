@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from txbayeux.transport.base import Context, Factory, Receiver, Transport
 from txbayeux.transport.callback_polling import CallbackPolling
 from txbayeux.transport.eventsource import EventSource
-from txbayeux.transport.interface import Context, Factory, Receiver, Transport
 from txbayeux.transport.long_polling import LongPolling
 
 __all__ = ["DEFAULT", "factories"]

@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
-from txbayeux.engine.alarms import Alarms
+from txbayeux.engine.expiry import ExpiryTimer
 from txbayeux.engine.listeners import Listeners
-from txbayeux.engine.session import Answer, Session
+from txbayeux.engine.session import ConnectDelivery, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, DelayedCall, Delivery, Stream
 from txbayeux.limits import Limits
@@ -58,7 +58,7 @@ class Hub:
         self._index: SubscriptionIndex[Session] = SubscriptionIndex()
         self.listeners = Listeners()
         self._by_stream: dict[Stream, Session] = {}
-        self._alarms: Alarms[Session] = Alarms(clock, self._ring)
+        self._alarms: ExpiryTimer[Session] = ExpiryTimer(clock, self._ring)
         self._dirty: list[Session] = []
         self._flush_call: DelayedCall | None = None
         self._flushes = 0
@@ -183,7 +183,7 @@ class Hub:
         """Lead messages to the stream of a connect, or away from one that yields."""
         if stream is not None:
             self.attach(session, stream)
-        elif session.stream is not None and session.stream.yields_to_polls:
+        elif session.stream is not None and session.stream.preempted_by_poll:
             self._replace_stream(session, None)
 
     def attach(self, session: Session, stream: Stream) -> None:
@@ -218,7 +218,7 @@ class Hub:
             self._touch(session)
 
     def release_all(self, sessions: Sequence[Session]) -> None:
-        """Answer their held connects now."""
+        """ConnectDelivery their held connects now."""
         for session in sessions:
             self._answer(session)
 
@@ -246,7 +246,7 @@ class Hub:
         self.totals["published"] += 1
         self._schedule()
         for session in full:
-            self.relieve(session)
+            self.enforce_limits(session)
 
     def deliver(self, session: Session, entry: Entry) -> None:
         """Queue ``entry`` for one session."""
@@ -254,7 +254,7 @@ class Hub:
         session.queue.append(entry)
         session.queued_bytes += len(entry.json)
         self._touch(session)
-        self.relieve(session)
+        self.enforce_limits(session)
 
     def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
         """Put entries that could not be written back, ahead of what came later."""
@@ -266,7 +266,7 @@ class Hub:
             session.queue[:0] = entries
             session.queued_bytes += sum(len(entry.json) for entry in entries)
             self._touch(session)
-            self.relieve(session)
+            self.enforce_limits(session)
 
     def stop(self) -> None:
         """Leave nothing in the reactor."""
@@ -343,7 +343,7 @@ class Hub:
             # All that the log holds for it up to here has been sent, or is now.
             session.seen = max(session.seen, self.position)
         held.callback(
-            Answer(
+            ConnectDelivery(
                 entries,
                 session.seen if session.acknowledges else None,
                 False,
@@ -354,9 +354,9 @@ class Hub:
             )
         )
 
-    def _released(self, session: Session) -> Answer:
+    def _released(self, session: Session) -> ConnectDelivery:
         # By another connect: it carries nothing, for its connection may be dead.
-        return Answer(
+        return ConnectDelivery(
             entries=(),
             acknowledgement=session.seen if session.acknowledges else None,
             superseded=True,
@@ -365,7 +365,7 @@ class Hub:
             returned=None,
         )
 
-    def relieve(self, session: Session) -> None:
+    def enforce_limits(self, session: Session) -> None:
         """Hand over what waits now if it is more than may; give the session up else."""
         if session.ended is None and session.over(self._limits):
             self._flush(session)

@@ -8,19 +8,19 @@ from typing import Final
 import msgspec
 from twisted.internet.defer import Deferred
 
-from txbayeux.engine.alarms import AWAKE
+from txbayeux.engine.expiry import AWAKE
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
-__all__ = ["MOST_REPEATS", "Answer", "Session"]
+__all__ = ["MOST_REPEATS", "ConnectDelivery", "Session"]
 
 MOST_REPEATS: Final = 100
 """Times that the same messages are sent to a session which acknowledges none."""
 
 
-class Answer(msgspec.Struct):
+class ConnectDelivery(msgspec.Struct):
     """A :class:`~txbayeux.interfaces.Delivery`."""
 
     entries: Sequence[Entry]

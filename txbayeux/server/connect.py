@@ -15,7 +15,12 @@ from txbayeux.errors import (
 from txbayeux.events import Connected, Reason
 from txbayeux.interfaces import Delivery
 from txbayeux.message import Message
-from txbayeux.server.exchange import ConnectAnswer, Connecting, Core, Exchange
+from txbayeux.server.context import (
+    ConnectAnswer,
+    Exchange,
+    PendingConnect,
+    ServerContext,
+)
 from txbayeux.server.fields import connect_advice, extension_field, session_id
 from txbayeux.server.options import CONNECTION_TYPES
 from txbayeux.server.replies import reply
@@ -29,7 +34,9 @@ Two tabs that share one session would otherwise release each other without end.
 """
 
 
-def connect(core: Core, message: Message, exchange: Exchange) -> Connecting:
+def connect(
+    core: ServerContext, message: Message, exchange: Exchange
+) -> PendingConnect:
     """Say that the client listens, and wait for messages.
 
     ====================================  =====================================
@@ -60,14 +67,14 @@ def connect(core: Core, message: Message, exchange: Exchange) -> Connecting:
         )
 
     if not core.events.heard(Connected):
-        return Connecting(message, wait())
+        return PendingConnect(message, wait())
 
     def accepted(_: object) -> None:
         core.events.emit(Connected(session, exchange.request))
 
     # The engine's word comes with the answer, which may be long in coming.
     known = core.engine.subscribe(session, ()).addCallback(accepted)
-    return Connecting(message, known.addCallback(wait))
+    return PendingConnect(message, known.addCallback(wait))
 
 
 def _connection_type(message: Message) -> str:
@@ -81,7 +88,9 @@ def _connection_type(message: Message) -> str:
     return kind
 
 
-def connected(core: Core, message: Message, delivery: Delivery) -> ConnectAnswer:
+def connected(
+    core: ServerContext, message: Message, delivery: Delivery
+) -> ConnectAnswer:
     """Answer a connect with what the engine has for it.
 
     :raises UnknownSession: if its session has ended meanwhile.

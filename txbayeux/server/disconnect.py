@@ -6,14 +6,16 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.events import Reason
 from txbayeux.message import Message
-from txbayeux.server.exchange import Core, Exchange
+from txbayeux.server.context import Exchange, ServerContext
 from txbayeux.server.fields import session_id
 from txbayeux.server.replies import reply
 
 __all__ = ["disconnect"]
 
 
-def disconnect(core: Core, message: Message, exchange: Exchange) -> Deferred[Message]:
+def disconnect(
+    core: ServerContext, message: Message, exchange: Exchange
+) -> Deferred[Message]:
     """End the session.
 
     ====================================  =====================================

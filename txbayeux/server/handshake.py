@@ -15,7 +15,7 @@ from txbayeux.errors import (
 )
 from txbayeux.events import Handshaken
 from txbayeux.message import Message
-from txbayeux.server.exchange import Core, Exchange
+from txbayeux.server.context import Exchange, ServerContext
 from txbayeux.server.fields import extension_field
 from txbayeux.server.options import CONNECTION_TYPES, VERSION
 from txbayeux.server.replies import offer, reply
@@ -25,7 +25,9 @@ __all__ = ["handshake"]
 _VERSION: Final = re.compile(r"([0-9]{1,9})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,31}){0,8}\Z")
 
 
-def handshake(core: Core, message: Message, exchange: Exchange) -> Deferred[Message]:
+def handshake(
+    core: ServerContext, message: Message, exchange: Exchange
+) -> Deferred[Message]:
     """Make a session.
 
     ====================================  =====================================

@@ -11,10 +11,10 @@ from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
 from txbayeux.interfaces import Engine
 from txbayeux.message import Entry, Message, encode
-from txbayeux.server.service import ServiceChannels
+from txbayeux.server.services import ServiceChannels
 
 if TYPE_CHECKING:
-    from txbayeux.response import Processor, Response
+    from txbayeux.protocol import Processor, Response
 
 __all__ = ["LocalClient", "LocalSubscription"]
 

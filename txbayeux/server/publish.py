@@ -17,14 +17,14 @@ from txbayeux.errors import (
 )
 from txbayeux.events import Published
 from txbayeux.message import Message, encode
-from txbayeux.server.exchange import Core, Exchange
+from txbayeux.server.context import Exchange, ServerContext
 from txbayeux.server.fields import message_id
 
 __all__ = ["publish"]
 
 
 def publish(
-    core: Core, message: Message, exchange: Exchange, added: Message
+    core: ServerContext, message: Message, exchange: Exchange, added: Message
 ) -> Message | Deferred[Message]:
     """Hand a message to all who are subscribed to its channel.
 
@@ -74,7 +74,7 @@ def publish(
     return done.addCallback(accepted)
 
 
-def _accept(core: Core, message: Message, publisher: str | None) -> Message:
+def _accept(core: ServerContext, message: Message, publisher: str | None) -> Message:
     channel = message["channel"]
     if core.events.heard(Published):
         core.events.emit(Published(publisher, channel, message["data"]))
@@ -85,7 +85,7 @@ def _accept(core: Core, message: Message, publisher: str | None) -> Message:
     return answer
 
 
-def _publisher(core: Core, message: Message, exchange: Exchange) -> str | None:
+def _publisher(core: ServerContext, message: Message, exchange: Exchange) -> str | None:
     """Give the session that must exist; None if it need not."""
     session = message.get("clientId")
     if session is not None and not isinstance(session, str):
@@ -98,7 +98,7 @@ def _publisher(core: Core, message: Message, exchange: Exchange) -> str | None:
 
 
 def _find(
-    core: Core, message: Message, required: str | None = None
+    core: ServerContext, message: Message, required: str | None = None
 ) -> Deferred[str | None]:
     """Give the session that the message names, None for one that does not exist.
 

@@ -29,23 +29,23 @@ from txbayeux.events import Disconnected, Events, Reason
 from txbayeux.extension import Extension, Pipeline, check
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
-from txbayeux.response import Processor, Response
+from txbayeux.protocol import Processor, Response
 from txbayeux.server.connect import connect, connected
-from txbayeux.server.disconnect import disconnect
-from txbayeux.server.exchange import (
+from txbayeux.server.context import (
     ConnectAnswer,
-    Connecting,
-    Core,
     Exchange,
     Operation,
+    PendingConnect,
+    ServerContext,
 )
+from txbayeux.server.disconnect import disconnect
 from txbayeux.server.handshake import handshake
 from txbayeux.server.local import LocalClient
 from txbayeux.server.options import ServerOptions
-from txbayeux.server.outgoing import Outgoing
 from txbayeux.server.publish import publish
 from txbayeux.server.replies import advice, refusal
-from txbayeux.server.service import ServiceChannels
+from txbayeux.server.responses import Outgoing
+from txbayeux.server.services import ServiceChannels
 from txbayeux.server.subscribe import subscribe, unsubscribe
 
 __all__ = ["Server"]
@@ -69,7 +69,7 @@ _PUBLISHERS: Final = frozenset({"ext", "advice"})
 _Slot: TypeAlias = Message | ConnectAnswer | None
 """What one message of a request comes to; None if an extension dropped it."""
 
-_Later: TypeAlias = Connecting | Deferred[Any]
+_Later: TypeAlias = PendingConnect | Deferred[Any]
 """What comes to one: a connect that is held, or a Deferred that never fails."""
 
 _log: Final = Logger()
@@ -95,7 +95,7 @@ class Server:
             check(extension)
         self.events = Events()
         self.options = options or ServerOptions()
-        self._core = Core(
+        self._core = ServerContext(
             engine,
             self.options,
             self.events,
@@ -145,7 +145,7 @@ class Server:
         request: Request | None,
         stream: Stream | None = None,
     ) -> Deferred[Response]:
-        """See :meth:`txbayeux.response.Processor.process`."""
+        """See :meth:`txbayeux.protocol.Processor.process`."""
         if len(messages) > 1:
             messages = _without_companions(messages)
         exchange = Exchange(request, stream, len(messages) == 1)
@@ -162,19 +162,19 @@ class Server:
         return self._respond(slots, exchange)
 
     def outlet(self, stream: Stream, request: Request) -> Stream:
-        """See :meth:`txbayeux.response.Processor.outlet`."""
+        """See :meth:`txbayeux.protocol.Processor.outlet`."""
         return self._outgoing.outlet(stream, request)
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
-        """See :meth:`txbayeux.response.Processor.attach`."""
+        """See :meth:`txbayeux.protocol.Processor.attach`."""
         return self._core.engine.attach(session_id, stream)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        """See :meth:`txbayeux.response.Processor.detach`."""
+        """See :meth:`txbayeux.protocol.Processor.detach`."""
         self._outgoing.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
-        """See :meth:`txbayeux.response.Processor.resume`."""
+        """See :meth:`txbayeux.protocol.Processor.resume`."""
         self._outgoing.resume(stream)
 
     # What the engine calls
@@ -229,7 +229,7 @@ class Server:
             outcome = self._operate(message, original, exchange)
         except Exception:
             return _refused(Failure(), message)
-        if isinstance(outcome, Connecting):
+        if isinstance(outcome, PendingConnect):
             if exchange.alone and not outcome.delivery.called:
                 return outcome
             outcome = outcome.delivery.addCallback(self._connected, message)
@@ -290,7 +290,7 @@ class Server:
         self, slot: _Slot | _Later, request: Request | None
     ) -> Deferred[Response]:
         held: Deferred[Response]
-        if isinstance(slot, Connecting):
+        if isinstance(slot, PendingConnect):
             asked = (slot.message, request)
             held = cast(Any, slot.delivery).addCallbacks(
                 self._delivered,

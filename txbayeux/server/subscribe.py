@@ -8,14 +8,16 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.events import Subscribed, Unsubscribed
 from txbayeux.message import Message
-from txbayeux.server.exchange import Core, Exchange
+from txbayeux.server.context import Exchange, ServerContext
 from txbayeux.server.fields import session_id, subscription
 from txbayeux.server.replies import reply
 
 __all__ = ["subscribe", "unsubscribe"]
 
 
-def subscribe(core: Core, message: Message, exchange: Exchange) -> Deferred[Message]:
+def subscribe(
+    core: ServerContext, message: Message, exchange: Exchange
+) -> Deferred[Message]:
     """Subscribe to channels and patterns: to all that are named, or to none.
 
     ====================================  =====================================
@@ -34,7 +36,9 @@ def subscribe(core: Core, message: Message, exchange: Exchange) -> Deferred[Mess
     )
 
 
-def unsubscribe(core: Core, message: Message, exchange: Exchange) -> Deferred[Message]:
+def unsubscribe(
+    core: ServerContext, message: Message, exchange: Exchange
+) -> Deferred[Message]:
     """Unsubscribe; the fields are those of :func:`subscribe`.
 
     Channels that the session is not subscribed to are passed over.
@@ -47,7 +51,7 @@ def unsubscribe(core: Core, message: Message, exchange: Exchange) -> Deferred[Me
 
 def _done(
     changed: Sequence[str],
-    core: Core,
+    core: ServerContext,
     message: Message,
     session: str,
     kind: type[Subscribed | Unsubscribed],

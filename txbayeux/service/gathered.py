@@ -24,7 +24,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.service.pages import METRICS_TYPE, health
+from txbayeux.service.admin import METRICS_TYPE, health
 
 __all__ = ["PATIENCE", "AdminSockets", "gathered", "with_labels"]
 
@@ -86,7 +86,7 @@ class AdminSockets:
 
         async def one(number: int, path: Path) -> None:
             agent = Agent.usingEndpointFactory(
-                self._reactor, _Socket(self._reactor, str(path))
+                self._reactor, _WebSocketConnection(self._reactor, str(path))
             )
             response = await agent.request(b"GET", b"http://worker/" + page.encode())
             parts: list[bytes] = []
@@ -111,7 +111,7 @@ class AdminSockets:
 
 
 @implementer(IAgentEndpointFactory)
-class _Socket:
+class _WebSocketConnection:
     """Leads an agent to a Unix socket, whatever the URL says."""
 
     def __init__(self, reactor: Any, path: str) -> None:

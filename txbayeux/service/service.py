@@ -17,23 +17,23 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
-from txbayeux.adapter.fronts import FrontFactory
+from txbayeux.adapter.fronts import FastHTTPFactory
+from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import OwnSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
-from txbayeux.origins import Origins
 from txbayeux.server import Server, ServerOptions
-from txbayeux.service.eventlog import log_events
-from txbayeux.service.listening import in_words, with_backlog
-from txbayeux.service.pages import (
+from txbayeux.service.admin import (
     ChatPage,
     Health,
     Metrics,
     client_script,
     static_files,
 )
+from txbayeux.service.eventlog import log_events
+from txbayeux.service.ports import readable_errors, with_backlog
 
 __all__ = ["LAST_WORDS", "BayeuxService", "Configuration"]
 
@@ -99,7 +99,7 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=client_script(),
         )
-        front = FrontFactory(
+        front = FastHTTPFactory(
             OwnSite(self._root(configuration), reactor, limits=options.limits),
             self._resource,
             reactor,
@@ -117,7 +117,7 @@ class BayeuxService(MultiService):
 
     def privilegedStartService(self) -> None:
         """Listen, while that is allowed on ports below 1024."""
-        with in_words():
+        with readable_errors():
             super().privilegedStartService()
 
     def startService(self) -> None:
@@ -126,7 +126,7 @@ class BayeuxService(MultiService):
         self.server.start().addErrback(
             lambda failure: _log.failure("The engine did not start", failure)
         )
-        with in_words():
+        with readable_errors():
             super().startService()
 
     def stopService(self) -> Deferred[Any]:

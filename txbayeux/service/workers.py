@@ -26,9 +26,9 @@ from twisted.python.runtime import platform
 from txbayeux.adapter.site import OwnSite
 from txbayeux.limits import Limits
 from txbayeux.service.gathered import AdminSockets, gathered
-from txbayeux.service.listening import in_words
+from txbayeux.service.ports import readable_errors
 
-__all__ = ["RESTART_DELAY", "STOP_TIMEOUT", "EndOfInput", "Workers", "listen"]
+__all__ = ["RESTART_DELAY", "STOP_TIMEOUT", "ParentWatch", "Workers", "listen"]
 
 RESTART_DELAY: Final = 1.0
 """Seconds between the end of a worker that was to go on, and its successor."""
@@ -61,7 +61,7 @@ def listen(endpoint: str, backlog: int) -> socket.socket:
     )
 
 
-class EndOfInput(FileDescriptor):
+class ParentWatch(FileDescriptor):
     """Stops the reactor when standard input ends: this process's parent is gone."""
 
     def __init__(self, reactor: Any) -> None:
@@ -142,7 +142,7 @@ class Workers(MultiService):
 
     def privilegedStartService(self) -> None:
         """Open the ports, while that is allowed below 1024."""
-        with in_words():
+        with readable_errors():
             self._sockets = [
                 listen(endpoint, self._backlog) for endpoint in self._endpoints
             ]
@@ -154,7 +154,7 @@ class Workers(MultiService):
             # twist has no privileges to drop, and skips that step.  A worker that is
             # given no sockets would start workers of its own.
             self.privilegedStartService()
-        with in_words():
+        with readable_errors():
             if self._admin is not None:
                 self._admin.open()
             super().startService()

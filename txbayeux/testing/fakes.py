@@ -36,9 +36,11 @@ class RecordingObserver:
 class RecordingStream:
     """A :class:`~txbayeux.interfaces.Stream`; what it was sent is in ``batches``."""
 
-    def __init__(self, *, writable: bool = True, yields_to_polls: bool = True) -> None:
+    def __init__(
+        self, *, writable: bool = True, preempted_by_poll: bool = True
+    ) -> None:
         self.writable = writable
-        self.yields_to_polls = yields_to_polls
+        self.preempted_by_poll = preempted_by_poll
         self.batches: list[list[Entry]] = []
         self.replacements = 0
         self.closed: list[Reason] = []

@@ -111,7 +111,7 @@ class StreamContract(EngineHarness):
     @contract
     async def test_what_waited_for_a_stream_answers_a_connect_beside_it(self) -> None:
         engine = await self.start()
-        stream = RecordingStream(writable=False, yields_to_polls=False)
+        stream = RecordingStream(writable=False, preempted_by_poll=False)
         alice = await self.attached(engine, "/a", stream=stream)
         held = engine.connect(alice, hold=self.hold)
         await self.publish(engine, "/a", 1)
@@ -156,7 +156,7 @@ class StreamContract(EngineHarness):
     async def test_a_poll_leaves_messages_to_a_stream_that_does_not_yield(
         self,
     ) -> None:
-        engine, stream = await self.start(), RecordingStream(yields_to_polls=False)
+        engine, stream = await self.start(), RecordingStream(preempted_by_poll=False)
         alice = await self.attached(engine, "/a", stream=stream)
         held = engine.connect(alice, hold=self.hold)
         await self.publish(engine, "/a", 1)

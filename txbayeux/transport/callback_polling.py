@@ -10,9 +10,9 @@ from urllib.parse import quote
 from twisted.internet.defer import Deferred
 
 from txbayeux.message import Message, encode_list
+from txbayeux.transport.base import Context, NoReply, Receiver
 from txbayeux.transport.exchange import Exchange, read
 from txbayeux.transport.http import Http
-from txbayeux.transport.interface import Context, NoReply, Receiver
 
 __all__ = ["CallbackPolling"]
 
@@ -43,7 +43,7 @@ class CallbackPolling:
         self._http = http or Http(context)
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
-        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
         exchange = Exchange(messages)
 
         def answered(body: bytes) -> None:

@@ -14,12 +14,12 @@ from typing import Any, cast
 
 from treq.cookies import scoped_cookie
 
-from txbayeux.transport.endpoint import Endpoint
+from txbayeux.transport.url import ServerURL
 
 __all__ = ["cookie_header", "own_cookie", "store_cookies"]
 
 
-def own_cookie(endpoint: Endpoint, name: str, value: str) -> Cookie:
+def own_cookie(endpoint: ServerURL, name: str, value: str) -> Cookie:
     """Make a cookie of the user's, for the origin of ``endpoint`` only."""
     cookie = scoped_cookie(endpoint.url, name, value)
     if ":" in endpoint.host:  # of which the jar knows neither name nor port
@@ -27,14 +27,14 @@ def own_cookie(endpoint: Endpoint, name: str, value: str) -> Cookie:
     return cookie
 
 
-def cookie_header(jar: CookieJar, endpoint: Endpoint) -> str | None:
+def cookie_header(jar: CookieJar, endpoint: ServerURL) -> str | None:
     """Give the Cookie header for a request to ``endpoint``; None for no cookies."""
     request = urllib.request.Request(endpoint.url)  # noqa: S310 (it is never opened)
     jar.add_cookie_header(request)
     return request.get_header("Cookie")
 
 
-def store_cookies(jar: CookieJar, endpoint: Endpoint, lines: Iterable[str]) -> None:
+def store_cookies(jar: CookieJar, endpoint: ServerURL, lines: Iterable[str]) -> None:
     """Keep what ``Set-Cookie`` lines from ``endpoint`` say, if it may say so."""
     headers = email.message.Message()
     for line in lines:

@@ -18,19 +18,19 @@ from twisted.web.iweb import IResponse
 
 from txbayeux.interfaces import DelayedCall
 from txbayeux.message import Message
-from txbayeux.transport.eventstream import EventStream, TooLong
-from txbayeux.transport.exchange import read
-from txbayeux.transport.http import Http
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     Context,
     NoReply,
     Receiver,
-    Silent,
+    ReplyTimeout,
     TransportError,
-    Unusable,
+    TransportUnavailable,
 )
+from txbayeux.transport.exchange import read
+from txbayeux.transport.failures import explained
+from txbayeux.transport.http import Http
 from txbayeux.transport.long_polling import BATCH_BYTES, post
-from txbayeux.transport.trouble import explained
+from txbayeux.transport.sse import EventStream, TooLong
 
 __all__ = ["EventSource"]
 
@@ -63,7 +63,7 @@ class EventSource:
         self._stream: _Stream | None = None
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
-        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
         return post(self._http, self._context, self._receiver, messages, timeout)
 
     def attach(self, session_id: str) -> None:
@@ -93,7 +93,9 @@ class EventSource:
             response.deliverBody(stream)
             stream.abort()
             if wanted:
-                self._receiver.broken(Unusable("the answer is no event stream"))
+                self._receiver.broken(
+                    TransportUnavailable("the answer is no event stream")
+                )
 
         def failed(failure: Failure) -> None:
             if self._opening is opening:
@@ -139,9 +141,9 @@ def _judged(failure: Failure) -> TransportError:
         return explained(failure)
     if error.status in _UNKNOWN:
         return NoReply("the server has no event stream for the session", error.status)
-    if error.status is not None or isinstance(error, Silent):
+    if error.status is not None or isinstance(error, ReplyTimeout):
         # A proxy that waits for the end of the body never answers a stream.
-        return Unusable(f"no event stream: {error}", error.status)
+        return TransportUnavailable(f"no event stream: {error}", error.status)
     return error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from txbayeux.message import Malformed, Message, decode
-from txbayeux.transport.interface import NoReply
+from txbayeux.transport.base import NoReply
 
 __all__ = ["Exchange", "read"]
 

@@ -16,16 +16,16 @@ from autobahn.websocket.compress import (
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from txbayeux.transport.cookies import cookie_header, store_cookies
-from txbayeux.transport.head import MAX_HEAD
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     Context,
     NoReply,
     TransportError,
+    TransportUnavailable,
     Unreachable,
-    Unusable,
 )
-from txbayeux.transport.trouble import explained
+from txbayeux.transport.cookies import cookie_header, store_cookies
+from txbayeux.transport.failures import explained
+from txbayeux.transport.head import MAX_HEAD
 
 __all__ = ["FrameFactory", "FrameProtocol", "Listener"]
 
@@ -71,7 +71,9 @@ class FrameProtocol(WebSocketClientProtocol):
         if not self._is_open:
             self._head += len(data)
             if self._head > MAX_HEAD:
-                self._listener.fail(Unusable("the answer to the upgrade has no end"))
+                self._listener.fail(
+                    TransportUnavailable("the answer to the upgrade has no end")
+                )
                 return
         try:
             super().dataReceived(data)
@@ -134,7 +136,7 @@ class FrameProtocol(WebSocketClientProtocol):
             return NoReply("the connection was closed before it was upgraded")
         why = f"the upgrade was refused: {status_line[:100]}"
         # A gateway whose server restarts says nothing of whether sockets work.
-        return (NoReply if status in _GATEWAY else Unusable)(why, status)
+        return (NoReply if status in _GATEWAY else TransportUnavailable)(why, status)
 
     def abort(self) -> None:
         """Drop the connection; ``onClose`` follows."""

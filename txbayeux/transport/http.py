@@ -21,10 +21,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from txbayeux.transport.dialer import Dialer
-from txbayeux.transport.endpoint import Endpoint
-from txbayeux.transport.interface import Context, NoReply, Silent
-from txbayeux.transport.trouble import explained
+from txbayeux.transport.base import Context, NoReply, ReplyTimeout
+from txbayeux.transport.endpoints import EndpointFactory
+from txbayeux.transport.failures import explained
+from txbayeux.transport.url import ServerURL
 
 __all__ = ["Http", "reading"]
 
@@ -50,7 +50,7 @@ class Http:
         self._pool.cachedConnectionTimeout = _IDLE_SECONDS
         # The agent would repeat a GET by itself; repeating is the client's business.
         self._pool.retryAutomatically = False
-        self._dialer = Dialer(
+        self._endpoint_factory = EndpointFactory(
             context.reactor,
             tls=context.tls,
             proxy=context.proxy,
@@ -58,7 +58,7 @@ class Http:
         )
         if agent is None:
             agent = Agent.usingEndpointFactory(
-                context.reactor, self._dialer, self._pool
+                context.reactor, self._endpoint_factory, self._pool
             )
         self._client = HTTPClient(
             _Tidying(agent), cookiejar=context.jar, data_to_body_producer=_Body
@@ -68,7 +68,7 @@ class Http:
     def request(
         self,
         method: str,
-        endpoint: Endpoint,
+        endpoint: ServerURL,
         headers: Mapping[str, str],
         body: bytes | None,
         timeout: float,
@@ -85,7 +85,7 @@ class Http:
         return self._bounded(asking, timeout)
 
     def open(
-        self, endpoint: Endpoint, headers: Mapping[str, str], timeout: float
+        self, endpoint: ServerURL, headers: Mapping[str, str], timeout: float
     ) -> Deferred[IResponse]:
         """Give the head of a 200 answer to a GET; its body is the caller's.
 
@@ -96,7 +96,7 @@ class Http:
     def respond(
         self,
         method: str,
-        endpoint: Endpoint,
+        endpoint: ServerURL,
         headers: Mapping[str, str],
         body: bytes | None,
         redirects: int = _MAX_REDIRECTS,
@@ -138,7 +138,7 @@ class Http:
 
     def _bounded(self, asking: Deferred[Any], timeout: float) -> Deferred[Any]:
         def silent(result: object, seconds: float) -> object:
-            raise Silent(f"no answer within {seconds:g} s")
+            raise ReplyTimeout(f"no answer within {seconds:g} s")
 
         def done(result: object) -> object:
             self._under_way.discard(asking)
@@ -153,10 +153,12 @@ class Http:
         for asking in list(self._under_way):
             asking.cancel()
         idle: Deferred[None] = self._pool.closeCachedConnections()
-        return gatherResults([idle, self._dialer.abort()]).addCallback(lambda _: None)
+        return gatherResults([idle, self._endpoint_factory.abort()]).addCallback(
+            lambda _: None
+        )
 
 
-def _redirected(endpoint: Endpoint, location: bytes, redirects: int) -> Endpoint:
+def _redirected(endpoint: ServerURL, location: bytes, redirects: int) -> ServerURL:
     try:
         target = endpoint.joined(location.decode("ascii"))
     except (ValueError, UnicodeDecodeError):
@@ -211,7 +213,7 @@ class _Collecting(Protocol):
             self.done.errback(NoReply("the answer ended too early"))
 
     def _abort(self) -> None:
-        # What the response gives for a transport; the dialer's connections abort.
+        # The response's transport; connections of the endpoint factory can abort.
         lose = getattr(self.transport, "loseConnection", None)
         if lose is not None:
             lose()

@@ -8,9 +8,9 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from txbayeux.message import Message, encode_list
+from txbayeux.transport.base import Context, Receiver
 from txbayeux.transport.exchange import Exchange, read
 from txbayeux.transport.http import Http
-from txbayeux.transport.interface import Context, Receiver
 
 __all__ = ["LongPolling", "post"]
 
@@ -35,7 +35,7 @@ class LongPolling:
         self._http = http or Http(context)
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
-        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
         return post(self._http, self._context, self._receiver, messages, timeout)
 
     def attach(self, session_id: str) -> None:

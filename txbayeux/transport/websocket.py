@@ -17,17 +17,17 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
 from txbayeux.message import Message, encode_list
-from txbayeux.transport.dialer import Dialer
-from txbayeux.transport.exchange import Exchange, read
-from txbayeux.transport.frames import FrameFactory, FrameProtocol
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     Context,
     NoReply,
     Receiver,
     TransportError,
-    Unusable,
+    TransportUnavailable,
 )
-from txbayeux.transport.trouble import explained
+from txbayeux.transport.endpoints import EndpointFactory
+from txbayeux.transport.exchange import Exchange, read
+from txbayeux.transport.failures import explained
+from txbayeux.transport.frames import FrameFactory, FrameProtocol
 
 __all__ = ["WebSocket"]
 
@@ -45,11 +45,14 @@ class WebSocket:
     """Half of CometD's default ``ws.maxMessageSize``."""
 
     def __init__(
-        self, context: Context, receiver: Receiver, dialer: Dialer | None = None
+        self,
+        context: Context,
+        receiver: Receiver,
+        endpoint_factory: EndpointFactory | None = None,
     ) -> None:
         self._context = context
         self._receiver = receiver
-        self._dialer = dialer or Dialer(
+        self._endpoint_factory = endpoint_factory or EndpointFactory(
             context.reactor,
             tls=context.tls,
             proxy=context.proxy,
@@ -61,14 +64,14 @@ class WebSocket:
         self._closed = False
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
-        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`.
+        """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`.
 
         A reply that does not come in time ends the socket: what is in flight on
         it fails, and nothing can arrive late on another one.
         """
         socket = self._socket
         if socket is None:
-            socket = self._socket = _Socket(self, self._context, self._dialer)
+            socket = self._socket = _Socket(self, self._context, self._endpoint_factory)
             socket.open()  # may fail at once
         return socket.send(messages, timeout)
 
@@ -115,10 +118,12 @@ class WebSocket:
 class _Socket:
     """One socket: opening, open, or closing; with its exchanges and timers."""
 
-    def __init__(self, owner: WebSocket, context: Context, dialer: Dialer) -> None:
+    def __init__(
+        self, owner: WebSocket, context: Context, endpoint_factory: EndpointFactory
+    ) -> None:
         self._owner = owner
         self._context = context
-        self._dialer = dialer
+        self._endpoint_factory = endpoint_factory
         self._protocol: FrameProtocol | None = None
         self._connecting: Deferred[Any] | None = None
         self._outbox: list[bytes] = []
@@ -136,7 +141,9 @@ class _Socket:
         self._timer = context.reactor.callLater(
             context.network_delay,
             self.fail,
-            Unusable(f"no socket opened within {context.network_delay:g} s"),
+            TransportUnavailable(
+                f"no socket opened within {context.network_delay:g} s"
+            ),
         )
         connecting = self._connecting = maybeDeferred(self._dial)
 
@@ -153,7 +160,7 @@ class _Socket:
 
     def _dial(self) -> Deferred[Any]:
         """Connect; may raise, as a policy for TLS does."""
-        endpoint = self._dialer.endpoint(self._context.endpoint)
+        endpoint = self._endpoint_factory.endpoint(self._context.endpoint)
         return endpoint.connect(FrameFactory(self, self._context))
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
@@ -182,7 +189,9 @@ class _Socket:
         why = f"no reply within {timeout:g} s"
         # One that never answered anything may be a proxy that swallows frames.
         self.fail(
-            NoReply(why) if self._useful else Unusable(f"{why}, over a new socket")
+            NoReply(why)
+            if self._useful
+            else TransportUnavailable(f"{why}, over a new socket")
         )
 
     # What the protocol tells.

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.commands import Commands
-from txbayeux.engine.redis.handover import Holding
+from txbayeux.engine.redis.handover import OwnedSession
 from txbayeux.engine.redis.wire import Argument
 from txbayeux.engine.session import Session
 from txbayeux.interfaces import Clock
@@ -39,7 +39,7 @@ class Checkpoints:
         clock: Clock,
         hub: Hub,
         commands: Commands,
-        holdings: Mapping[str, Holding],
+        owned: Mapping[str, OwnedSession],
         *,
         lifetime: int,
     ) -> None:
@@ -48,7 +48,7 @@ class Checkpoints:
         self._lagging: set[Session] = set()
         hub.lagging = self._lagging
         self._commands = commands
-        self._holdings = holdings
+        self._owned = owned
         self._lifetime = lifetime
         self._connected: dict[str, Session] = {}
         self._due: tuple[int, list[Argument]] | None = None
@@ -58,11 +58,11 @@ class Checkpoints:
         """Hear that a session has longer to live."""
         self._connected[session.id] = session
 
-    def doubt(self, holding: Holding) -> None:
+    def doubt(self, owned_session: OwnedSession) -> None:
         """Write all there is to write of a session: Redis may not have it."""
-        holding.written = (-1, "")
-        self._lagging.add(holding.session)
-        self._connected[holding.session.id] = holding.session
+        owned_session.written = (-1, "")
+        self._lagging.add(owned_session.session)
+        self._connected[owned_session.session.id] = owned_session.session
 
     def forget(self) -> None:
         """Begin anew: what was written is of another epoch."""
@@ -92,9 +92,11 @@ class Checkpoints:
         """Ask for the log's position."""
         return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
 
-    def write_now(self, holding: Holding) -> Deferred[None]:
+    def write_now(self, owned_session: OwnedSession) -> Deferred[None]:
         """Write what is true of one session; fires when others can know it."""
-        return self._write("", self._listed(holding, holding.written[0]), ())
+        return self._write(
+            "", self._listed(owned_session, owned_session.written[0]), ()
+        )
 
     def _write(
         self,
@@ -114,33 +116,37 @@ class Checkpoints:
         """Write it again: Redis has no room, or is away."""
         self._position = -1
         for session_id in listed:
-            holding = self._holdings.get(str(session_id))
-            if holding is not None:
-                holding.written = (-1, "")
-                self._lagging.add(holding.session)
+            owned_session = self._owned.get(str(session_id))
+            if owned_session is not None:
+                owned_session.written = (-1, "")
+                self._lagging.add(owned_session.session)
         for session_id in lives:
-            holding = self._holdings.get(str(session_id))
-            if holding is not None:
-                self.connected(holding.session)
+            owned_session = self._owned.get(str(session_id))
+            if owned_session is not None:
+                self.connected(owned_session.session)
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
         self._hub.flush()
         listed: list[Argument] = []
         for session in tuple(self._lagging):
-            holding = self._holdings.get(session.id)
-            if holding is None or holding.session is not session:
+            owned_session = self._owned.get(session.id)
+            if owned_session is None or owned_session.session is not session:
                 self._lagging.discard(session)
                 continue
-            current = holding.current()
+            current = owned_session.current()
             if current[0] == "":
                 self._lagging.discard(session)
-            if current != holding.written:
-                listed += self._listed(holding, current[0])
+            if current != owned_session.written:
+                listed += self._listed(owned_session, current[0])
         return self._hub.position, listed
 
-    def _listed(self, holding: Holding, cursor: int | str) -> list[Argument]:
-        holding.written = (cursor, holding.current()[1])
-        return [holding.session.id, holding.generation, *holding.written]
+    def _listed(self, owned_session: OwnedSession, cursor: int | str) -> list[Argument]:
+        owned_session.written = (cursor, owned_session.current()[1])
+        return [
+            owned_session.session.id,
+            owned_session.generation,
+            *owned_session.written,
+        ]
 
     def _lives(self) -> Iterator[Argument]:
         connected, self._connected = self._connected, {}

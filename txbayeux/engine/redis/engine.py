@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
-from txbayeux.engine.redis.cluster import Cluster
-from txbayeux.engine.redis.connections import Connections
+from txbayeux.engine.redis.connects import Connections
 from txbayeux.engine.redis.location import Location, parse
+from txbayeux.engine.redis.node import Node
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.session import Session
 from txbayeux.errors import BayeuxError, TooManySessions, UnknownSession
@@ -64,7 +64,7 @@ class RedisEngine:
             overflowed=self._overflowed,
             returned=self._returned,
         )
-        self._cluster = Cluster(
+        self._node = Node(
             reactor,
             location,
             options or RedisOptions(),
@@ -72,10 +72,10 @@ class RedisEngine:
             session_timeout=session_timeout,
             closed=self._closed,
         )
-        self._commands = self._cluster.commands
-        self._holder = self._cluster.holder
-        self._endings = self._cluster.endings
-        self._connections = Connections(reactor, self._hub, self._cluster)
+        self._commands = self._node.commands
+        self._owner = self._node.owner
+        self._endings = self._node.endings
+        self._connections = Connections(reactor, self._hub, self._node)
 
     @classmethod
     def from_url(
@@ -104,7 +104,7 @@ class RedisEngine:
     def start(self, observer: SessionObserver) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.start`; does not wait for Redis."""
         self._observer = observer
-        self._cluster.start()
+        self._node.start()
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
@@ -115,19 +115,19 @@ class RedisEngine:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        cluster = self._cluster
-        if cluster.ready:
-            last = cluster.checkpoints.position()
-            await self._wait(last.addCallback(cluster.reader.reached))
+        node = self._node
+        if node.ready:
+            last = node.checkpoints.position()
+            await self._wait(last.addCallback(node.reader.reached))
         self._hub.flush()
         self._connections.stop()
-        self._holder.abandon()
-        words = self._holder.leave()
+        self._owner.abandon()
+        words = self._owner.leave()
         if self._commands.live:
             for start in range(0, len(words), 6 * 500):
                 part = words[start : start + 6 * 500]
                 await self._wait(self._commands.run("yield", *part))
-        await cluster.stop()
+        await node.stop()
         self._hub.stop()
         self._observer = None
 
@@ -139,24 +139,24 @@ class RedisEngine:
 
     def release_all(self) -> None:
         """See :meth:`txbayeux.interfaces.Engine.release_all`."""
-        self._hub.release_all(self._holder.sessions())
+        self._hub.release_all(self._owner.sessions())
 
     def statistics(self) -> Mapping[str, int]:
         """See :meth:`txbayeux.interfaces.Engine.statistics`: this process's part."""
         return {
-            **self._hub.statistics(self._holder.sessions()),
-            **self._cluster.statistics(),
+            **self._hub.statistics(self._owner.sessions()),
+            **self._node.statistics(),
         }
 
     def ready(self) -> bool:
         """See :meth:`txbayeux.interfaces.Engine.ready`."""
-        return self._observer is not None and self._cluster.ready
+        return self._observer is not None and self._node.ready
 
     # Sessions
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
-        if not self._hub.has_room(len(self._holder.holdings)):
+        if not self._hub.has_room(len(self._owner.owned)):
             return fail(TooManySessions())
         session_id = secrets.token_hex(16)
 
@@ -164,7 +164,7 @@ class RedisEngine:
             session = Session(
                 session_id, acknowledges=acknowledges, position=int(position)
             )
-            self._holder.made(session)
+            self._owner.made(session)
             return session_id
 
         milliseconds = round(self._session_timeout * 1000)
@@ -181,7 +181,7 @@ class RedisEngine:
             return fail(unknown)
 
         def destroyed(_: Any) -> None:
-            self._holder.ended(session_id, reason, why)
+            self._owner.ended(session_id, reason, why)
             self._closed(session_id, reason)
 
         ended = self._endings.destroy(session_id, reason, why or "")
@@ -291,13 +291,13 @@ class RedisEngine:
         return self._endings.condemned(session_id)
 
     def _learn(self, position: int | bytes) -> None:
-        self._cluster.reader.learn(int(position))
+        self._node.reader.learn(int(position))
 
     # What the hub says
 
     def _expired(self, session: Session) -> None:
         # Redis decides; the sweep finds it.
-        self._cluster.sweep_soon()
+        self._node.sweep_soon()
 
     def _overflowed(self, session: Session) -> None:
         _log.warn(
@@ -311,7 +311,7 @@ class RedisEngine:
         )
 
     def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
-        self._holder.hand_back(session, entries)
+        self._owner.hand_back(session, entries)
 
     def _closed(self, session_id: str, reason: Reason) -> None:
         if self._observer is not None:

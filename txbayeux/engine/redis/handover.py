@@ -1,6 +1,6 @@
 """Sessions from front-end to front-end: what is said, and what is made of it.
 
-The holder's memory is the truth while it lives.  It writes down how far its
+The owner's memory is the truth while it lives.  It writes down how far its
 sessions came a few times a second (see :mod:`checkpoints`), for the case that it
 dies; a front-end that takes a session over asks it first.
 """
@@ -23,8 +23,8 @@ from txbayeux.events import Reason
 
 __all__ = [
     "Ended",
-    "Holding",
     "Opening",
+    "OwnedSession",
     "State",
     "Superseded",
     "state_of",
@@ -46,7 +46,7 @@ class Ended(UnknownSession):
 
 
 @dataclass(eq=False, slots=True)
-class Holding:
+class OwnedSession:
     """A session that is held here.
 
     ``generation`` counts its holders; a later one fences off the earlier.
@@ -63,7 +63,7 @@ class Holding:
         """Give what should be written."""
         session = self.session
         stream = session.stream
-        steady = stream is not None and not stream.yields_to_polls
+        steady = stream is not None and not stream.preempted_by_poll
         cursor: int | str = session.queue[0].position - 1 if session.queue else ""
         return cursor, "1" if steady else ""
 
@@ -115,7 +115,7 @@ class Opening:
     waiters: list[Deferred[Session | None]] = field(default_factory=list)
     task: Deferred[Session | None] | None = None
     word: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
-    """Fires with the former holder's word."""
+    """Fires with the former owner's word."""
     early: Mapping[str, str] | None = None
     """What was heard before it was known which generation this is."""
     generation: int | None = None
@@ -132,7 +132,7 @@ class Opening:
             self.hear(self.early)
 
     def hear(self, word: Mapping[str, str]) -> None:
-        """Hear the former holder's word; one for another generation is stale."""
+        """Hear the former owner's word; one for another generation is stale."""
         if self.generation is None:
             self.early = word
         elif int(word["g"]) == self.generation and not self.word.called:

@@ -49,7 +49,7 @@ class RedisOptions:
     """Seconds of silence after which a connection to Redis is given up."""
 
     handover: float = 1.0
-    """Seconds, while Redis answers, to wait for what a session's former holder says."""
+    """Seconds, while Redis answers, to wait for what a session's former owner says."""
 
     dead_after: float = 3.0
     """Seconds without a sign of life after which a front-end is not waited for."""

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txbayeux.engine.redis.entries import Logged, notice, parse
+from txbayeux.engine.redis.log import Logged, notice, parse
 from txbayeux.engine.redis.wire import Lost, Redis
 from txbayeux.errors import unavailable
 

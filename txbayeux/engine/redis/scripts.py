@@ -38,8 +38,8 @@ class Script:
 
 @cache
 def load(name: str) -> Script:
-    """Read a script from the package's ``engine/scripts``."""
-    folder = files("txbayeux.engine") / "scripts"
+    """Read a script from the package's ``engine/redis/lua``."""
+    folder = files("txbayeux.engine.redis") / "lua"
     source = (folder / f"{name}.lua").read_bytes()
     if name in NAMES:
         source = (folder / "head.lua").read_bytes() + source

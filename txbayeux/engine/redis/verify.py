@@ -8,8 +8,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from txbayeux.engine.redis.commands import Commands
-from txbayeux.engine.redis.handover import Holding
-from txbayeux.engine.redis.holder import Holder
+from txbayeux.engine.redis.handover import OwnedSession
+from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.wire import Argument
 
 __all__ = ["verify"]
@@ -17,8 +17,8 @@ __all__ = ["verify"]
 
 def verify(
     commands: Commands,
-    holder: Holder,
-    holdings: Sequence[Holding],
+    owner: SessionOwner,
+    owned: Sequence[OwnedSession],
     *,
     patience: float | None = None,
 ) -> Deferred[int]:
@@ -30,16 +30,16 @@ def verify(
     :param patience: seconds to wait for a Redis that is away.
     """
     believed: list[Argument] = []
-    for holding in holdings:
-        believed += (holding.session.id, holding.generation)
+    for owned_session in owned:
+        believed += (owned_session.session.id, owned_session.generation)
 
     def verified(reply: Sequence[Any]) -> int:
         lost = {session_id.decode() for session_id in reply[1:]}
-        for holding in holdings:
-            session_id = holding.session.id
+        for owned_session in owned:
+            session_id = owned_session.session.id
             # It may have gone meanwhile, and come back.
-            if session_id in lost and holder.holdings.get(session_id) is holding:
-                holder.moved(session_id)
+            if session_id in lost and owner.owned.get(session_id) is owned_session:
+                owner.moved(session_id)
         return int(reply[0])
 
     return commands.run("verify", *believed, patience=patience).addCallback(verified)

@@ -11,7 +11,7 @@ from txbayeux.client.advice import RETRY, Advice
 from txbayeux.client.retry import Backoff, Retry
 from txbayeux.message import Message
 
-__all__ = ["Attempt", "Pace"]
+__all__ = ["ConnectRequest", "ReconnectPolicy"]
 
 DEFAULT_HOLD: Final = 60.0
 """Seconds that a server is expected to hold a connect before it advised anything;
@@ -26,7 +26,7 @@ IDLE_MAXIMUM: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Attempt:
+class ConnectRequest:
     """A connect in flight."""
 
     session: str
@@ -49,7 +49,7 @@ class Attempt:
         return message
 
 
-class Pace:
+class ReconnectPolicy:
     """Pure: times are arguments, in seconds."""
 
     def __init__(self, retry: Retry, random: Callable[[], float]) -> None:
@@ -104,7 +104,9 @@ class Pace:
             return interval
         return max(interval, waiting) if came or keep_interval else waiting
 
-    def after_success(self, attempt: Attempt, now: float, deliveries: int) -> float:
+    def after_success(
+        self, attempt: ConnectRequest, now: float, deliveries: int
+    ) -> float:
         """Give the wait before the next connect: the interval advised, exactly.
 
         Only a server that advises none and never holds a connect is made to wait.

@@ -12,8 +12,8 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import NOT_DONE_YET, Request
 
 from txbayeux.adapter.deflate import negotiate
-from txbayeux.adapter.exchange import refuse
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
+from txbayeux.adapter.response import refuse
 from txbayeux.adapter.sockets import SocketFactory
 
 __all__ = ["put_in_place", "upgrade"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Owner"]
+__all__ = ["SessionListener"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class SessionListener:
     """Whom the loop tells what; the user's view of the client has none of it."""
 
     session_began: Callable[[], None]

@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.internet.error import CannotListenError
 
-__all__ = ["BACKLOG", "CannotListen", "in_words", "with_backlog"]
+__all__ = ["BACKLOG", "CannotListen", "readable_errors", "with_backlog"]
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
@@ -26,7 +26,7 @@ class CannotListen(SystemExit, Exception):
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
+def readable_errors() -> Iterator[None]:
     """Say in words why a port cannot be listened on.
 
     :raises CannotListen: in place of what was raised.

@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from txbayeux import channel as channels
-from txbayeux.client.errors import Expired
+from txbayeux.client.errors import PublishTimeout
 from txbayeux.client.outbox import Envelope
-from txbayeux.client.subscriptions import Interest, Subscriptions
+from txbayeux.client.subscription import ChannelSubscription, Subscriptions
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 
@@ -45,7 +45,7 @@ class Publication:
         self._timer = None
         if self._envelope is not None:
             channel = self._envelope.fields["channel"]
-            expired = Expired(channel, "No reply before the deadline")
+            expired = PublishTimeout(channel, "No reply before the deadline")
             self._abandon(self._envelope, expired)
 
     def _cancelled(self, deferred: Deferred[Message]) -> None:
@@ -73,19 +73,21 @@ class Publication:
 
 
 class _Subscribing:
-    def __init__(self, interest: Interest, subscriptions: Subscriptions) -> None:
-        self._interest = interest
+    def __init__(
+        self, channel_subscription: ChannelSubscription, subscriptions: Subscriptions
+    ) -> None:
+        self._channel_subscription = channel_subscription
         self._subscriptions = subscriptions
 
     def answered(self, reply: Message) -> None:
         if reply["successful"] is True:
-            self._subscriptions.confirmed(self._interest)
+            self._subscriptions.confirmed(self._channel_subscription)
         else:
             error = BayeuxError.parse(reply.get("error"))
-            self._subscriptions.refused(self._interest, error)
+            self._subscriptions.refused(self._channel_subscription, error)
 
     def abandoned(self, error: Exception) -> None:
-        self._subscriptions.refused(self._interest, error)
+        self._subscriptions.refused(self._channel_subscription, error)
 
 
 class _Unsubscribing:
@@ -96,15 +98,25 @@ class _Unsubscribing:
         """Do nothing: the session ends anyway."""
 
 
-def subscribing(interest: Interest, subscriptions: Subscriptions) -> Envelope:
+def subscribing(
+    channel_subscription: ChannelSubscription, subscriptions: Subscriptions
+) -> Envelope:
     """Make what subscribes to a channel in the current session."""
-    fields = {"channel": channels.SUBSCRIBE, "subscription": interest.channel}
-    interest.confirmed = False
-    interest.envelope = Envelope(fields, _Subscribing(interest, subscriptions))
-    return interest.envelope
+    fields = {
+        "channel": channels.SUBSCRIBE,
+        "subscription": channel_subscription.channel,
+    }
+    channel_subscription.confirmed = False
+    channel_subscription.envelope = Envelope(
+        fields, _Subscribing(channel_subscription, subscriptions)
+    )
+    return channel_subscription.envelope
 
 
-def unsubscribing(interest: Interest) -> Envelope:
+def unsubscribing(channel_subscription: ChannelSubscription) -> Envelope:
     """Make what unsubscribes from it."""
-    fields = {"channel": channels.UNSUBSCRIBE, "subscription": interest.channel}
+    fields = {
+        "channel": channels.UNSUBSCRIBE,
+        "subscription": channel_subscription.channel,
+    }
     return Envelope(fields, _Unsubscribing())

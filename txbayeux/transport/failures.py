@@ -9,7 +9,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
-from txbayeux.transport.interface import NoReply, TransportError, Unreachable
+from txbayeux.transport.base import NoReply, TransportError, Unreachable
 
 __all__ = ["explained"]
 

@@ -26,11 +26,11 @@ from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
-from txbayeux.transport.endpoint import Credentials, Endpoint, Proxy
+from txbayeux.transport.base import Unreachable
 from txbayeux.transport.head import Head
-from txbayeux.transport.interface import Unreachable
+from txbayeux.transport.url import Credentials, Proxy, ServerURL
 
-__all__ = ["Dialer", "basic"]
+__all__ = ["EndpointFactory", "basic"]
 
 _MAX_PROXY_HEAD: Final = 16 * 1024
 
@@ -42,7 +42,7 @@ def basic(credentials: Credentials) -> str:
 
 
 @implementer(IAgentEndpointFactory)
-class Dialer:
+class EndpointFactory:
     """Makes the endpoints for HTTP and for sockets alike."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Dialer:
         self._connections: set[_Connection] = set()
         self._aborting: list[Deferred[None]] = []
 
-    def endpoint(self, to: Endpoint) -> IStreamClientEndpoint:
+    def endpoint(self, to: ServerURL) -> IStreamClientEndpoint:
         """Give what connects to the server of ``to``."""
         if self._proxy is None:
             stream = self._tcp(to)
@@ -84,7 +84,7 @@ class Dialer:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Give what connects to the server of ``uri``, for ``Agent``."""
         scheme, host = uri.scheme.decode("ascii"), uri.host.decode("ascii")
-        return _Watched(self.endpoint(Endpoint(scheme, host, uri.port, "/")), self)
+        return _Watched(self.endpoint(ServerURL(scheme, host, uri.port, "/")), self)
 
     def abort(self) -> Deferred[None]:
         """Abort the connections made for ``Agent``; fires when they are gone."""
@@ -110,11 +110,11 @@ class Dialer:
             for aborted in aborting:
                 aborted.callback(None)
 
-    def _tcp(self, to: Endpoint) -> IStreamClientEndpoint:
+    def _tcp(self, to: ServerURL) -> IStreamClientEndpoint:
         return HostnameEndpoint(self._reactor, to.host, to.port, timeout=self._timeout)
 
     def _secured(
-        self, to: Endpoint, stream: IStreamClientEndpoint
+        self, to: ServerURL, stream: IStreamClientEndpoint
     ) -> IStreamClientEndpoint:
         if not to.secure:
             return stream
@@ -124,7 +124,7 @@ class Dialer:
         return wrapClientTLS(creator, stream)
 
 
-def _authority(to: Endpoint) -> str:
+def _authority(to: ServerURL) -> str:
     host = f"[{to.host}]" if ":" in to.host else to.host
     return f"{host}:{to.port}"
 
@@ -136,9 +136,11 @@ class _Connection(ProtocolWrapper):
     not read, or does not answer TLS's farewell, that would last for ever.
     """
 
-    def __init__(self, factory: Any, wrapped: IProtocol, dialer: Dialer) -> None:
+    def __init__(
+        self, factory: Any, wrapped: IProtocol, endpoint_factory: EndpointFactory
+    ) -> None:
         super().__init__(factory, wrapped)
-        self._dialer = dialer
+        self._endpoint_factory = endpoint_factory
         self._head = Head()
 
     def write(self, data: bytes) -> None:
@@ -156,12 +158,12 @@ class _Connection(ProtocolWrapper):
             super().dataReceived(data)
 
     def connectionMade(self) -> None:
-        self._dialer.connected(self)
+        self._endpoint_factory.connected(self)
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        self._dialer.disconnected(self)
+        self._endpoint_factory.disconnected(self)
 
     def loseConnection(self) -> None:
         self.abortConnection()
@@ -176,25 +178,29 @@ class _Connection(ProtocolWrapper):
 class _Connections(WrappingFactory):
     noisy = False
 
-    def __init__(self, factory: Any, dialer: Dialer) -> None:
+    def __init__(self, factory: Any, endpoint_factory: EndpointFactory) -> None:
         super().__init__(factory)
-        self._dialer = dialer
+        self._endpoint_factory = endpoint_factory
 
     def buildProtocol(self, addr: IAddress | None) -> _Connection:
         wrapped = self.wrappedFactory.buildProtocol(addr)
-        return _Connection(self, wrapped, self._dialer)
+        return _Connection(self, wrapped, self._endpoint_factory)
 
 
 @implementer(IStreamClientEndpoint)
 class _Watched:
-    """An endpoint whose connections the dialer knows of."""
+    """An endpoint whose connections the endpoint factory knows of."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, dialer: Dialer) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, endpoint_factory: EndpointFactory
+    ) -> None:
         self._endpoint = endpoint
-        self._dialer = dialer
+        self._endpoint_factory = endpoint_factory
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        connecting = self._endpoint.connect(_Connections(protocolFactory, self._dialer))
+        connecting = self._endpoint.connect(
+            _Connections(protocolFactory, self._endpoint_factory)
+        )
         return connecting.addCallback(lambda made: cast(Any, made).wrappedProtocol)
 
 

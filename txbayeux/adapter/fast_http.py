@@ -26,21 +26,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txbayeux.adapter.body import TooLarge
 from txbayeux.adapter.closing import Watched, has_closed
-from txbayeux.adapter.codec import TooLarge
-from txbayeux.adapter.exchange import Exchange, refuse
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
+from txbayeux.adapter.response import Exchange, refuse
 from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
 from txbayeux.adapter.terms import Terms
-from txbayeux.adapter.upgrade import put_in_place
+from txbayeux.adapter.websocket_handshake import put_in_place
 from txbayeux.message import Malformed
 
 if TYPE_CHECKING:
-    from txbayeux.adapter.fronts import FrontFactory
+    from txbayeux.adapter.fronts import FastHTTPFactory
 
-__all__ = ["Front"]
+__all__ = ["FastHTTPProtocol"]
 
 _EAGER: Final = 0x4000
 """Bytes that are read while a request waits for its answer: twisted.web's figure."""
@@ -49,10 +49,10 @@ _log: Final = Logger()
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class Front(Protocol):
+class FastHTTPProtocol(Protocol):
     """One connection, as long as it asks for nothing but polls."""
 
-    factory: FrontFactory
+    factory: FastHTTPFactory
     transport: Any
     persistent = True
     """Whether the connection goes on after the present answer."""
@@ -207,18 +207,18 @@ class Front(Protocol):
             self.fail()
 
     def answer(self, body: bytes) -> None:
-        """See :class:`~txbayeux.adapter.exchange.Exit`."""
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
         if self._terms is not None and self.transport is not None:
             write_now(self.transport, answer_text(b"200 OK", self._terms.head, body))
             self.done()
 
     def fail(self) -> None:
-        """See :class:`~txbayeux.adapter.exchange.Exit`."""
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
         if self._last is not None and self.transport is not None:
             self._refuse(self._poll(self._last, b""))
 
     def left(self, turn: int | None) -> bool:
-        """See :class:`~txbayeux.adapter.exchange.Exit`."""
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
         if self.transport is None:
             return False
         if self._parting:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from txbayeux import channel as channels
-from txbayeux.client.connection import Connection
-from txbayeux.client.courier import Courier, Flight, Ticket
-from txbayeux.client.errors import Expired
+from txbayeux.client.dispatcher import Dispatcher, Flight, PendingRequest
+from txbayeux.client.errors import PublishTimeout
 from txbayeux.client.outbox import Envelope, Outbox
 from txbayeux.client.retry import Backoff
-from txbayeux.client.roads import Roads
+from txbayeux.client.session import Connection
+from txbayeux.client.transport_selector import TransportSelector
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
-from txbayeux.transport.interface import Transport, TransportError
+from txbayeux.transport.base import Transport, TransportError
 
-__all__ = ["Post"]
+__all__ = ["Sender"]
 
 MAX_BATCH: Final = 100
 """Messages in one batch: a tenth of what our server takes in one request."""
@@ -42,7 +42,7 @@ class _Batch:
         self.flight: Flight | None = None
 
 
-class Post:
+class Sender:
     """Sends what waits in the outbox whenever it can be sent, in order."""
 
     def __init__(
@@ -50,17 +50,17 @@ class Post:
         reactor: Any,
         outbox: Outbox,
         *,
-        courier: Courier,
+        dispatcher: Dispatcher,
         connection: Connection,
-        roads: Roads,
+        selector: TransportSelector,
         backoff: Backoff,
         troubled: Callable[[Exception], None],
     ) -> None:
         self._reactor = reactor
         self._outbox = outbox
-        self._courier = courier
+        self._dispatcher = dispatcher
         self._connection = connection
-        self._roads = roads
+        self._selector = selector
         self._backoff = backoff
         self._troubled = troubled
         self._batches: dict[_Batch, None] = {}
@@ -73,7 +73,7 @@ class Post:
         while (
             self._connection.sendable and self._pause is None and self._outbox.waiting
         ):
-            transport = self._roads.current
+            transport = self._selector.current
             if self._batches and not self._may_follow(transport):
                 return
             limit = 1 if self._careful else MAX_BATCH
@@ -92,18 +92,20 @@ class Post:
         session = cast(str, self._connection.session)
         batch = _Batch(session, transport, envelopes)
         self._batches[batch] = None
-        self._roads.loaded(transport)
-        tickets = []
+        self._selector.loaded(transport)
+        requests = []
         for envelope in envelopes:
             envelope.attempts += 1
-            decoded = self._courier.looks_at(envelope.fields["channel"])
+            decoded = self._dispatcher.looks_at(envelope.fields["channel"])
             message = envelope.message(decoded=decoded)
             message["clientId"] = session
-            tickets.append(self._ticket(batch, envelope, message))
-        delay = self._roads.network_delay
-        batch.flight = self._courier.send(transport, tickets, delay)
+            requests.append(self._request(batch, envelope, message))
+        delay = self._selector.network_delay
+        batch.flight = self._dispatcher.send(transport, requests, delay)
 
-    def _ticket(self, batch: _Batch, envelope: Envelope, message: Message) -> Ticket:
+    def _request(
+        self, batch: _Batch, envelope: Envelope, message: Message
+    ) -> PendingRequest:
         def replied(reply: Message) -> None:
             self._replied(batch, envelope, reply)
             self._ended(batch)
@@ -112,7 +114,7 @@ class Post:
             self._failed(batch, envelope, error)
             self._ended(batch)
 
-        return Ticket(message, replied, failed)
+        return PendingRequest(message, replied, failed)
 
     def _replied(self, batch: _Batch, envelope: Envelope, reply: Message) -> None:
         advice = reply.get("advice")
@@ -158,7 +160,9 @@ class Post:
 
     def _again(self, envelope: Envelope, error: Exception) -> None:
         if envelope.exhausted:
-            expired = Expired(envelope.fields["channel"], "No reply after all attempts")
+            expired = PublishTimeout(
+                envelope.fields["channel"], "No reply after all attempts"
+            )
             expired.__cause__ = error
             self._abandon(envelope, expired)
         else:
@@ -173,7 +177,7 @@ class Post:
         if batch.left:
             return
         self._batches.pop(batch, None)
-        self._roads.unloaded(batch.transport)
+        self._selector.unloaded(batch.transport)
         if self._careful and not self._outbox.waiting:
             self._careful = False
         self.pump()

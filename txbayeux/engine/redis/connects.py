@@ -10,10 +10,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.cluster import Cluster
 from txbayeux.engine.redis.handover import Ended, Superseded
+from txbayeux.engine.redis.node import Node
 from txbayeux.engine.redis.verify import verify
-from txbayeux.engine.session import Answer, Session
+from txbayeux.engine.session import ConnectDelivery, Session
 from txbayeux.errors import BayeuxError
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Stream
@@ -29,10 +29,10 @@ _log: Final = Logger()
 class Connections:
     """Brings a session here for the connection that came here."""
 
-    def __init__(self, reactor: Any, hub: Hub, cluster: Cluster) -> None:
+    def __init__(self, reactor: Any, hub: Hub, node: Node) -> None:
         self._reactor = reactor
         self._hub = hub
-        self._cluster = cluster
+        self._node = node
         self._elsewhere: dict[str, Deferred[bool]] = {}
 
     def stop(self) -> None:
@@ -49,7 +49,7 @@ class Connections:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
-        session = self._cluster.holder.session(session_id)
+        session = self._node.owner.session(session_id)
         if (
             session is None
             or (hold <= 0 and self._behind())
@@ -68,18 +68,18 @@ class Connections:
                 # It was waited for together with a poll that leaves it elsewhere.
                 return self.attach(session_id, stream)
             self._hub.attach(session, stream)
-            holding = self._cluster.holder.holdings.get(session_id)
-            if holding is None or stream.yields_to_polls:
+            owned_session = self._node.owner.owned.get(session_id)
+            if owned_session is None or stream.preempted_by_poll:
                 return succeed(None)
             # A poll that comes next may come to another front-end.
-            return self._cluster.checkpoints.write_now(holding)
+            return self._node.checkpoints.write_now(owned_session)
 
         def failed(failure: Failure) -> None:
             failure.trap(Superseded)
             stream.replaced()
 
-        wanted = self._cluster.holder.want(
-            session_id, hold=0.0, patience=self._cluster.patience, leave=False
+        wanted = self._node.owner.want(
+            session_id, hold=0.0, patience=self._node.patience, leave=False
         )
         return wanted.addCallback(attached).addErrback(failed)
 
@@ -93,7 +93,7 @@ class Connections:
         connected = self._hub.connect(
             session, hold=hold, stream=stream, acknowledged=acknowledged
         )
-        self._cluster.checkpoints.connected(session)
+        self._node.checkpoints.connected(session)
         return connected
 
     async def _connect_later(
@@ -127,7 +127,7 @@ class Connections:
         left = max(0.0, until - self._reactor.seconds())
         connected = self._connect(session, left, stream, acknowledged)
         # What came while nobody held it was not counted.
-        self._hub.relieve(session)
+        self._hub.enforce_limits(session)
         return await connected
 
     async def _doubt(self, session_id: str, until: float, claimed: int) -> None:
@@ -135,19 +135,19 @@ class Connections:
 
         Until that is known nothing is let go: the client may say what it likes.
         """
-        cluster = self._cluster
-        holding = cluster.holder.holdings.get(session_id)
-        if holding is None or not _ahead(holding.session, claimed):
+        node = self._node
+        owned_session = node.owner.owned.get(session_id)
+        if owned_session is None or not _ahead(owned_session.session, claimed):
             return
         position = await verify(
-            cluster.commands, cluster.holder, [holding], patience=self._patience(until)
+            node.commands, node.owner, [owned_session], patience=self._patience(until)
         )
         if claimed <= position:
-            await cluster.reader.reached(claimed)
+            await node.reader.reached(claimed)
 
     def _patience(self, until: float) -> float:
         left: float = until - self._reactor.seconds()
-        return max(left, self._cluster.patience)
+        return max(left, self._node.patience)
 
     async def _wanted(
         self, session_id: str, until: float, stream: Stream | None
@@ -155,7 +155,7 @@ class Connections:
         """Have the session here, unless it is better left where it is until then."""
         while True:
             left = max(0.0, until - self._reactor.seconds())
-            session = await self._cluster.holder.want(
+            session = await self._node.owner.want(
                 session_id,
                 hold=left,
                 patience=self._patience(until),
@@ -187,11 +187,11 @@ class Connections:
                 del self._elsewhere[session_id]
 
     def _behind(self) -> bool:
-        return self._cluster.ready and self._cluster.reader.behind
+        return self._node.ready and self._node.reader.behind
 
     async def _caught_up(self) -> None:
         try:
-            reached = self._cluster.reader.caught_up()
+            reached = self._node.reader.caught_up()
             await reached.addTimeout(_ELSEWHERE, self._reactor)
         except (BayeuxError, DeferredTimeout):
             _log.debug("Redis went away while a connect waited for the log")
@@ -205,7 +205,7 @@ def _ahead(session: Session, claimed: int) -> bool:
 def _empty(
     *, superseded: bool = False, ended: Reason | None = None, why: str | None = None
 ) -> Delivery:
-    return Answer(
+    return ConnectDelivery(
         entries=(),
         acknowledgement=None,
         superseded=superseded,

@@ -14,10 +14,10 @@ __all__ = [
     "Reader",
     "TooLarge",
     "form_fields",
+    "is_disconnect",
     "read",
     "read_all",
     "reader_of",
-    "says_goodbye",
 ]
 
 _BRACKETS: Final = (b"[", b"{")
@@ -77,7 +77,7 @@ def read_all(texts: list[bytes], limits: Limits) -> list[Any]:
     return messages
 
 
-def says_goodbye(messages: list[Any]) -> bool:
+def is_disconnect(messages: list[Any]) -> bool:
     """Tell whether a request does nothing but end a session, which can wait."""
     if len(messages) != 1:
         return False

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from txbayeux.interfaces import Clock, DelayedCall
 
-__all__ = ["AWAKE", "Alarms", "Sleeper"]
+__all__ = ["AWAKE", "ExpiryTimer", "Sleeper"]
 
 AWAKE: Final = math.inf
 """``wake`` of a sleeper that no alarm is set for."""
@@ -27,13 +27,13 @@ class Sleeper(Protocol):
     """Something that an alarm can be set for."""
 
     wake: float
-    """When it will be woken; kept by :class:`Alarms`, ``AWAKE`` at first."""
+    """When it will be woken; kept by :class:`ExpiryTimer`, ``AWAKE`` at first."""
 
 
 S = TypeVar("S", bound=Sleeper)
 
 
-class Alarms(Generic[S]):
+class ExpiryTimer(Generic[S]):
     """One alarm for each sleeper, which can be moved forward for free.
 
     A sleeper whose time is put off need not tell: it is woken at the old time,

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from hyperlink import URL
 
-__all__ = ["Credentials", "Endpoint", "Proxy", "parse"]
+__all__ = ["Credentials", "Proxy", "ServerURL", "parse"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -30,7 +30,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerURL:
     """An http or https URL; sockets use the same one with ws or wss."""
 
     scheme: str
@@ -66,15 +66,15 @@ class Endpoint:
         """The ws or wss URL."""
         return "ws" + self.url.removeprefix("http")
 
-    def below(self, segment: str) -> Endpoint:
+    def below(self, segment: str) -> ServerURL:
         """Give the URL of ``segment`` below this one."""
         return replace(self, path=f"{self.path.rstrip('/')}/{quote(segment, safe='')}")
 
-    def with_query(self, query: str) -> Endpoint:
+    def with_query(self, query: str) -> ServerURL:
         """Add an encoded query to the one that is there."""
         return replace(self, query=f"{self.query}&{query}" if self.query else query)
 
-    def at(self, host: str) -> Endpoint:
+    def at(self, host: str) -> ServerURL:
         """Give the same path on another host: ``name``, ``name:port`` or a URL.
 
         The scheme stays: advice cannot turn TLS off.
@@ -92,7 +92,7 @@ class Endpoint:
             self, host=other.host, port=self.port if default_port else other.port
         )
 
-    def joined(self, location: str) -> Endpoint:
+    def joined(self, location: str) -> ServerURL:
         """Resolve a redirect's ``Location``.
 
         :raises ValueError: if it leads to no http or https URL.
@@ -100,7 +100,7 @@ class Endpoint:
         return parse(urljoin(self.url, location))[0]
 
 
-def parse(url: str) -> tuple[Endpoint, Credentials | None]:
+def parse(url: str) -> tuple[ServerURL, Credentials | None]:
     """Take a URL apart; ``ws`` and ``wss`` stand for ``http`` and ``https``.
 
     :raises ValueError: if it is none of these, or has no usable host or port.
@@ -114,7 +114,7 @@ def parse(url: str) -> tuple[Endpoint, Credentials | None]:
     if not parts.hostname:
         raise ValueError("the URL names no host")
     port = parts.port  # raises ValueError itself when out of range
-    endpoint = Endpoint(
+    endpoint = ServerURL(
         scheme,
         _host(parts.hostname),
         _PORTS[scheme] if port is None else port,
@@ -130,7 +130,7 @@ def parse(url: str) -> tuple[Endpoint, Credentials | None]:
 class Proxy:
     """An HTTP proxy that opens tunnels (CONNECT), named by the user."""
 
-    endpoint: Endpoint
+    endpoint: ServerURL
     credentials: Credentials | None = None
 
     @classmethod

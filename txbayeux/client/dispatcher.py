@@ -19,18 +19,18 @@ from twisted.python.failure import Failure
 from txbayeux.errors import BayeuxError
 from txbayeux.extension import Extension, Pipeline
 from txbayeux.message import Message
-from txbayeux.transport.interface import NoReply, Transport, TransportError
+from txbayeux.transport.base import NoReply, Transport, TransportError
 
-__all__ = ["Courier", "Flight", "Ticket"]
+__all__ = ["Dispatcher", "Flight", "PendingRequest"]
 
 _log: Final = Logger()
 
 
-class Ticket:
+class PendingRequest:
     """One message of a batch, and who hears what becomes of it.
 
     ``replied`` gets the reply, whatever it says; ``failed`` the reason why there
-    is none: a :class:`~txbayeux.transport.interface.TransportError`, or a
+    is none: a :class:`~txbayeux.transport.base.TransportError`, or a
     :class:`~txbayeux.errors.BayeuxError` if an extension kept it back.
     """
 
@@ -57,11 +57,13 @@ class Ticket:
 class Flight:
     """A batch on its way."""
 
-    __slots__ = ("_deferred", "given_up", "tickets", "transport")
+    __slots__ = ("_deferred", "given_up", "requests", "transport")
 
-    def __init__(self, transport: Transport, tickets: Sequence[Ticket]) -> None:
+    def __init__(
+        self, transport: Transport, requests: Sequence[PendingRequest]
+    ) -> None:
         self.transport = transport
-        self.tickets = tickets
+        self.requests = requests
         self._deferred: Deferred[Any] | None = None
         self.given_up = False
         """Whether nobody waits for it any more."""
@@ -73,13 +75,13 @@ class Flight:
             deferred.cancel()
 
     def give_up(self) -> None:
-        """Stop waiting; the tickets fail."""
+        """Stop waiting; the requests fail."""
         self.given_up = True
         if self._deferred is not None:
             self._deferred.cancel()
 
 
-class Courier:
+class Dispatcher:
     """The way of messages between the client and its transports."""
 
     def __init__(self, deliver: Callable[[Message], None]) -> None:
@@ -89,7 +91,7 @@ class Courier:
         self._outgoing = Pipeline("outgoing", ())
         self._incoming = Pipeline("incoming", ())
         self._ids = itertools.count(1)
-        self._open: dict[str, Ticket] = {}
+        self._open: dict[str, PendingRequest] = {}
         self._inbox: deque[Message | Callable[[], None]] = deque()
         self._busy = False
         self._waiting: Deferred[Any] | None = None
@@ -113,60 +115,62 @@ class Courier:
     # Out.
 
     def send(
-        self, transport: Transport, tickets: Sequence[Ticket], timeout: float
+        self, transport: Transport, requests: Sequence[PendingRequest], timeout: float
     ) -> Flight:
         """Send a batch through the extensions and over ``transport``."""
-        flight = Flight(transport, tickets)
-        flight.carried_by(self._prepare(flight, iter(tickets), [], timeout))
+        flight = Flight(transport, requests)
+        flight.carried_by(self._prepare(flight, iter(requests), [], timeout))
         return flight
 
     def _prepare(
         self,
         flight: Flight,
-        tickets: Iterator[Ticket],
-        ready: list[Ticket],
+        requests: Iterator[PendingRequest],
+        ready: list[PendingRequest],
         timeout: float,
     ) -> Deferred[Any]:
         """Run the outgoing extensions, one message after the other, then send."""
 
-        def go_on(result: Any, ticket: Ticket) -> Deferred[Any] | None:
+        def go_on(result: Any, request: PendingRequest) -> Deferred[Any] | None:
             if isinstance(result, Failure):  # given up
-                self._end(flight.tickets, NoReply("the request was given up"))
+                self._end(flight.requests, NoReply("the request was given up"))
                 return None
-            self._prepared(ticket, result, ready)
-            return self._prepare(flight, tickets, ready, timeout)
+            self._prepared(request, result, ready)
+            return self._prepare(flight, requests, ready, timeout)
 
-        for ticket in tickets:
-            channel = ticket.message["channel"]
+        for request in requests:
+            channel = request.message["channel"]
             if not self._outgoing.sees(channel):
-                ready.append(ticket)
+                ready.append(request)
                 continue
-            outcome = self._outgoing.run(ticket.message, None)
+            outcome = self._outgoing.run(request.message, None)
             if isinstance(outcome, Deferred):
-                return outcome.addBoth(go_on, ticket)
-            self._prepared(ticket, outcome, ready)
+                return outcome.addBoth(go_on, request)
+            self._prepared(request, outcome, ready)
         return self._carry(flight, ready, timeout)
 
     @staticmethod
-    def _prepared(ticket: Ticket, message: Message | None, ready: list[Ticket]) -> None:
+    def _prepared(
+        request: PendingRequest, message: Message | None, ready: list[PendingRequest]
+    ) -> None:
         if message is None:
-            ticket.fail(BayeuxError(500, (), "An extension dropped the message"))
+            request.fail(BayeuxError(500, (), "An extension dropped the message"))
         elif "error" in message:
-            ticket.fail(BayeuxError.parse(message["error"]))
+            request.fail(BayeuxError.parse(message["error"]))
         else:
-            ticket.message = message
-            ready.append(ticket)
+            request.message = message
+            ready.append(request)
 
     def _carry(
-        self, flight: Flight, tickets: list[Ticket], timeout: float
+        self, flight: Flight, requests: list[PendingRequest], timeout: float
     ) -> Deferred[Any]:
         if flight.given_up:
-            self._end(tickets, NoReply("the request was given up"))
-        ready = [ticket for ticket in tickets if ticket.open]
-        for ticket in ready:
+            self._end(requests, NoReply("the request was given up"))
+        ready = [request for request in requests if request.open]
+        for request in ready:
             identity = format(next(self._ids), "x")
-            ticket.message["id"] = identity
-            self._open[identity] = ticket
+            request.message["id"] = identity
+            self._open[identity] = request
 
         def ended(result: object) -> None:
             # Behind the replies themselves, which may wait for an extension.
@@ -180,14 +184,14 @@ class Courier:
             done: Deferred[None] = Deferred()
             done.callback(None)
             return done
-        messages = [ticket.message for ticket in ready]
+        messages = [request.message for request in ready]
         sending = maybeDeferred(flight.transport.send, messages, timeout)
         return sending.addBoth(ended)
 
-    def _end(self, tickets: Iterable[Ticket], error: Exception) -> None:
-        for ticket in tickets:
-            self._open.pop(str(ticket.message.get("id")), None)
-            ticket.fail(error)
+    def _end(self, requests: Iterable[PendingRequest], error: Exception) -> None:
+        for request in requests:
+            self._open.pop(str(request.message.get("id")), None)
+            request.fail(error)
 
     # In.
 
@@ -220,13 +224,13 @@ class Courier:
         if not isinstance(channel, str):
             _log.debug("A message without a channel")
             return
-        ticket = self._ticket(message, channel)
+        request = self._request(message, channel)
         if not self._incoming.sees(channel):
-            self._hand_on(ticket, message)
+            self._hand_on(request, message)
             return
         outcome = self._incoming.run(message, None)
         if not isinstance(outcome, Deferred):
-            self._hand_on(ticket, outcome)
+            self._hand_on(request, outcome)
             return
         self._waiting = outcome
         at_once = True
@@ -234,7 +238,7 @@ class Courier:
         def came(result: Any) -> None:
             self._waiting = None
             try:
-                self._hand_on(ticket, None if isinstance(result, Failure) else result)
+                self._hand_on(request, None if isinstance(result, Failure) else result)
             finally:
                 self._busy = False
             if not at_once:  # otherwise the loop goes on by itself
@@ -243,31 +247,31 @@ class Courier:
         outcome.addBoth(came)
         at_once = False
 
-    def _ticket(self, message: Message, channel: str) -> Ticket | None:
+    def _request(self, message: Message, channel: str) -> PendingRequest | None:
         """Find what ``message`` replies to; see :class:`Exchange` for the rule."""
         if not isinstance(message.get("successful"), bool):
             return None
         identity = message.get("id")
         if isinstance(identity, str):
-            ticket = self._open.get(identity)
-            if ticket is None or ticket.message["channel"] != channel:
+            request = self._open.get(identity)
+            if request is None or request.message["channel"] != channel:
                 return None
             return self._open.pop(identity)
         if identity is None:
-            for key, ticket in self._open.items():
-                if ticket.message["channel"] == channel:
+            for key, request in self._open.items():
+                if request.message["channel"] == channel:
                     return self._open.pop(key)
         return None
 
-    def _hand_on(self, ticket: Ticket | None, message: Message | None) -> None:
-        if ticket is None:
+    def _hand_on(self, request: PendingRequest | None, message: Message | None) -> None:
+        if request is None:
             if message is not None and isinstance(message.get("channel"), str):
                 self._deliver(message)
         elif message is None or not isinstance(message.get("successful"), bool):
-            ticket.fail(NoReply("an extension kept the reply"))
-        elif ticket.open:
-            ticket.open = False
-            ticket.replied(message)
+            request.fail(NoReply("an extension kept the reply"))
+        elif request.open:
+            request.open = False
+            request.replied(message)
 
 
 def _told(failure: Failure) -> TransportError:

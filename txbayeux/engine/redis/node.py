@@ -20,21 +20,21 @@ from twisted.python.failure import Failure
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.commands import Commands
-from txbayeux.engine.redis.endings import GAP, Endings
-from txbayeux.engine.redis.entries import Addressed, Change, Logged, Tail
-from txbayeux.engine.redis.holder import Holder
 from txbayeux.engine.redis.link import Link
 from txbayeux.engine.redis.location import Location
+from txbayeux.engine.redis.log import Addressed, Change, Logged, Tail
 from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
+from txbayeux.engine.redis.termination import GAP, Endings
 from txbayeux.engine.redis.verify import verify
 from txbayeux.engine.redis.wire import Argument, Lost, Redis
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
 
-__all__ = ["Cluster"]
+__all__ = ["Node"]
 
 _TICK: Final = 0.2
 """Seconds between checkpoints: so much comes twice after a crash."""
@@ -56,7 +56,7 @@ _VERIFY: Final = 1000
 _log: Final = Logger()
 
 
-class Cluster:
+class Node:
     """The parts of one front-end, in step with Redis.
 
     :param closed: is told, once among all front-ends, of a session that ended.
@@ -94,7 +94,7 @@ class Cluster:
             logged=self._logged, noticed=self._noticed, hole=self._hole
         )
         self._tail = Tail(options.tail_messages, options.tail_bytes)
-        self.holder = Holder(
+        self.owner = SessionOwner(
             reactor,
             options,
             hub=hub,
@@ -104,12 +104,12 @@ class Cluster:
             session_timeout=session_timeout,
             lost=self._lost,
         )
-        self.endings = Endings(self.commands, self.holder.ended, closed)
+        self.endings = Endings(self.commands, self.owner.ended, closed)
         self.checkpoints = Checkpoints(
             reactor,
             hub,
             self.commands,
-            self.holder.holdings,
+            self.owner.owned,
             lifetime=self._lifetime,
         )
         timeout = options.reply_timeout
@@ -172,7 +172,7 @@ class Cluster:
         """Leave nothing in the reactor."""
         if self._tick_call is not None:
             self._tick_call.cancel()
-        self.holder.abandon()
+        self.owner.abandon()
         self.commands.stop()
         self.reader.abandon()
         return gatherResults([link.stop() for link in self._links])
@@ -264,10 +264,10 @@ class Cluster:
             _log.error(
                 "The log in Redis is another one than before (it was emptied, went "
                 "back, or failed over): {count} sessions are told to handshake anew",
-                count=len(self.holder.holdings),
+                count=len(self.owner.owned),
             )
         self._epoch = epoch
-        sessions = tuple(self.holder.holdings)
+        sessions = tuple(self.owner.owned)
         self._tail.clear()
         self._samples.clear()
         self.checkpoints.forget()
@@ -275,9 +275,9 @@ class Cluster:
         prefix = f"{self._all}{epoch}:"
         self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.front}", position)
         self._hub.position = position
-        self.holder.abandon(lost=True)
+        self.owner.abandon(lost=True)
         for session_id in sessions:
-            self.holder.ended(session_id, Reason.KICKED, GAP)
+            self.owner.ended(session_id, Reason.KICKED, GAP)
             self._closed(session_id, Reason.KICKED)
         self.endings.all_gone()
 
@@ -287,8 +287,8 @@ class Cluster:
         self._last_beat = 0.0
         self._next_beat = 0.0
         self.endings.again()
-        for holding in self.holder.holdings.values():
-            self.checkpoints.doubt(holding)
+        for owned_session in self.owner.owned.values():
+            self.checkpoints.doubt(owned_session)
         self.checkpoints.write()
 
     # The log
@@ -297,17 +297,17 @@ class Cluster:
         self._tail.append(item)
         if isinstance(item, Change):
             self._hub.position = item.position
-            self.holder.changed(item)
+            self.owner.changed(item)
         elif isinstance(item, Addressed):
             self._hub.position = item.position
-            session = self.holder.session(item.session_id)
+            session = self.owner.session(item.session_id)
             if session is not None:
                 self._hub.deliver(session, item)
         else:
             self._hub.dispatch(item)
 
     def _noticed(self, notice: Mapping[str, str]) -> None:
-        self.holder.noticed(notice)
+        self.owner.noticed(notice)
 
     def _lost(self, session_id: str) -> UnknownSession:
         return self.endings.lost(session_id)
@@ -316,7 +316,7 @@ class Cluster:
         """Hear that entries were forgotten before they were read here."""
         self._tail.clear()
         self._hub.position = self.reader.position
-        for session_id in tuple(self.holder.holdings):
+        for session_id in tuple(self.owner.owned):
             self.endings.lost(session_id)
 
     # The pulse
@@ -369,7 +369,7 @@ class Cluster:
         self.endings.again()
         for identity in reply[2:]:
             session_id = identity.decode()
-            self.holder.ended(session_id, Reason.TIMEOUT, None)
+            self.owner.ended(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT)
         if len(reply) - 2 == _SWEEP:
             self.sweep_soon()
@@ -378,10 +378,10 @@ class Cluster:
 
     def _verify(self) -> None:
         """Find out whether others took sessions over while nothing was heard here."""
-        holdings = tuple(self.holder.holdings.values())
-        for start in range(0, len(holdings), _VERIFY):
-            part = holdings[start : start + _VERIFY]
-            verify(self.commands, self.holder, part).addErrback(_ignore)
+        owned = tuple(self.owner.owned.values())
+        for start in range(0, len(owned), _VERIFY):
+            part = owned[start : start + _VERIFY]
+            verify(self.commands, self.owner, part).addErrback(_ignore)
 
 
 def _ignore(failure: Failure) -> None:

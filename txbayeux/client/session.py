@@ -15,21 +15,21 @@ from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.client.advice import HANDSHAKE, Advice
-from txbayeux.client.courier import Courier, Flight, Ticket
-from txbayeux.client.credentials import Credentials, Hooks, handshake_with
+from txbayeux.client.credentials import Credentials, CredentialsProvider, handshake_with
+from txbayeux.client.dispatcher import Dispatcher, Flight, PendingRequest
 from txbayeux.client.farewell import Farewell
-from txbayeux.client.owner import Owner
-from txbayeux.client.pace import Attempt, Pace
+from txbayeux.client.reconnect import ConnectRequest, ReconnectPolicy
 from txbayeux.client.retry import Retry
-from txbayeux.client.roads import Roads
+from txbayeux.client.session_listener import SessionListener
 from txbayeux.client.state import Input, Machine, State
+from txbayeux.client.transport_selector import TransportSelector
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     Transport,
     TransportError,
+    TransportUnavailable,
     Unreachable,
-    Unusable,
 )
 
 __all__ = ["Connection"]
@@ -47,33 +47,33 @@ class Connection:
     def __init__(
         self,
         reactor: Any,
-        owner: Owner,
+        listener: SessionListener,
         *,
-        roads: Roads,
-        courier: Courier,
-        hooks: Hooks,
+        selector: TransportSelector,
+        dispatcher: Dispatcher,
+        hooks: CredentialsProvider,
         retry: Retry,
         random: Callable[[], float],
         changed: Callable[[State, State], None],
     ) -> None:
         self._reactor = reactor
-        self._roads = roads
-        self._courier = courier
+        self._selector = selector
+        self._dispatcher = dispatcher
         self._hooks = hooks
-        self._owner = owner
+        self._listener = listener
         self._machine = Machine(changed)
-        self._pace = Pace(retry, random)
+        self._policy = ReconnectPolicy(retry, random)
         self.session: str | None = None
         """The session's id; None while there is none."""
         self.deliveries = 0
-        """How many messages have come; the owner counts."""
-        self._connect_in_flight: Attempt | None = None
+        """How many messages have come; the listener counts."""
+        self._connect_in_flight: ConnectRequest | None = None
         self._is_known = False
         self._opening = True
         self._flight: Flight | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Any = None
-        self._farewell = Farewell(reactor, roads, courier, self._stopped)
+        self._farewell = Farewell(reactor, selector, dispatcher, self._stopped)
 
     @property
     def state(self) -> State:
@@ -138,18 +138,20 @@ class Connection:
         if refusal is not None:
             self._refuse(refusal)
             return
-        roads = self._roads
-        roads.equip(credentials)
-        transport = roads.for_handshake(self._reactor.seconds())
-        message = handshake_with(credentials, roads.types)
-        ticket = Ticket(message, self._shaken, self._handshake_failed)
-        self._flight = self._courier.send(transport, [ticket], roads.network_delay)
+        selector = self._selector
+        selector.equip(credentials)
+        transport = selector.for_handshake(self._reactor.seconds())
+        message = handshake_with(credentials, selector.types)
+        request = PendingRequest(message, self._shaken, self._handshake_failed)
+        self._flight = self._dispatcher.send(
+            transport, [request], selector.network_delay
+        )
 
     def _shaken(self, reply: Message) -> None:
         if self.state is not State.HANDSHAKING:
             return
-        advice = Advice().updated(reply.get("advice"), self._roads.name)
-        self._pace.advice = advice
+        advice = Advice().updated(reply.get("advice"), self._selector.name)
+        self._policy.advice = advice
         session, types = reply.get("clientId"), reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
             error = BayeuxError.parse(reply.get("error"))
@@ -164,7 +166,7 @@ class Connection:
             self._handshake_failed(error, reply)
         elif advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
-        elif isinstance(types, list) and not self._roads.offered(types):
+        elif isinstance(types, list) and not self._selector.offered(types):
             error = BayeuxError(301, (), "No connection type in common")
             self._handshake_failed(error, reply)
         else:
@@ -172,7 +174,7 @@ class Connection:
             self._flight = None
             self.session = session
             self._opening = True
-            self._owner.session_began()
+            self._listener.session_began()
             self._machine.feed(Input.HANDSHAKEN)
             if not self._ending:
                 # Not before: what is published on hearing of it follows the connect.
@@ -189,16 +191,18 @@ class Connection:
             return
         self._flight = None
         if isinstance(error, TransportError):
-            self._roads.failed(error, self._reactor.seconds())
-        hosts = () if reply is None else self._pace.advice.hosts
-        if not self._roads.advised_hosts(hosts):
-            self._roads.next_host()
+            self._selector.failed(error, self._reactor.seconds())
+        hosts = () if reply is None else self._policy.advice.hosts
+        if not self._selector.advised_hosts(hosts):
+            self._selector.next_host()
         self._machine.feed(Input.HANDSHAKE_FAILED)
         self._recover(error, reply, self._handshake)
 
     def _refuses_us(self, error: Exception) -> bool:
         """Tell whether we are refused, rather than a connection type of several."""
-        type_only = isinstance(error, Unusable) and len(self._roads.types) > 1
+        type_only = (
+            isinstance(error, TransportUnavailable) and len(self._selector.types) > 1
+        )
         return getattr(error, "status", None) in _AUTHENTICATION and not type_only
 
     def _unauthenticated(self, error: BayeuxError, reply: Message | None) -> None:
@@ -213,72 +217,72 @@ class Connection:
     def _connect(self) -> None:
         session = cast(str, self.session)  # the states that lead here have one
         now = self._reactor.seconds()
-        before = self._roads.name
-        transport = self._roads.for_connect(now)
-        opening = self._opening or self._roads.name != before
-        hold = 0.0 if opening else self._pace.hold
-        connect = self._connect_in_flight = Attempt(
+        before = self._selector.name
+        transport = self._selector.for_connect(now)
+        opening = self._opening or self._selector.name != before
+        hold = 0.0 if opening else self._policy.hold
+        connect = self._connect_in_flight = ConnectRequest(
             session, transport.connection_type, now, opening, self.deliveries
         )
-        ticket = Ticket(
+        request = PendingRequest(
             connect.message(),
             lambda reply: self._connect_answered(connect, reply),
             lambda error: self._connect_unanswered(connect, error),
         )
-        delay = hold + self._roads.network_delay
-        self._flight = self._courier.send(transport, [ticket], delay)
+        delay = hold + self._selector.network_delay
+        self._flight = self._dispatcher.send(transport, [request], delay)
         if self._connect_in_flight is connect:
-            self._owner.sendable()
+            self._listener.sendable()
 
-    def _connect_answered(self, connect: Attempt, reply: Message) -> None:
+    def _connect_answered(self, connect: ConnectRequest, reply: Message) -> None:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
         if reply["successful"] is not True:
             self._connect_refused(BayeuxError.parse(reply.get("error")), reply)
             return
-        self._pace.advise(reply, self._roads.name)
-        if self._pace.advice.final:
+        self._policy.advise(reply, self._selector.name)
+        if self._policy.advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
-        elif self._pace.advice.reconnect == HANDSHAKE:
+        elif self._policy.advice.reconnect == HANDSHAKE:
             error = BayeuxError(402, (connect.session,), "Advised to handshake")
             self._lose_session(error, reply)
         else:
-            self._pace.up(self._reactor.seconds())
+            self._policy.up(self._reactor.seconds())
             self._is_known, self._opening = True, False
             if not connect.opening:  # being answered at once is no proof
-                self._roads.worked(connect.connection_type)
+                self._selector.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
             if self.state is State.CONNECTED:
-                self._roads.attach(connect.session)
-                self._owner.sendable()
+                self._selector.attach(connect.session)
+                self._listener.sendable()
                 # Behind the messages that came with the reply.
-                self._courier.after(lambda: self._connect_again(connect))
+                self._dispatcher.after(lambda: self._connect_again(connect))
 
-    def _connect_again(self, last: Attempt) -> None:
+    def _connect_again(self, last: ConnectRequest) -> None:
         idle = self._connect_in_flight is None and self._timer is None
         if self.state is State.CONNECTED and self.session == last.session and idle:
             now = self._reactor.seconds()
-            waiting = self._pace.after_success(last, now, self.deliveries)
+            waiting = self._policy.after_success(last, now, self.deliveries)
             self._wait(waiting, self._connect)
 
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
-        self._pace.advise_anew(reply, self._roads.name)
-        if self._pace.advice.final:
+        self._policy.advise_anew(reply, self._selector.name)
+        if self._policy.advice.final:
             if error.code in _AUTHENTICATION and self._hooks.refused(error):
                 self._lose_session(error, reply)
             else:
                 self._refuse(error)
-        elif self._pace.advice.reconnect == HANDSHAKE or error.code in (401, 402):
+        elif self._policy.advice.reconnect == HANDSHAKE or error.code in (401, 402):
             self._lose_session(error, reply)
         else:
             self._break(error, reply)
 
-    def _connect_unanswered(self, connect: Attempt, error: Exception) -> None:
+    def _connect_unanswered(self, connect: ConnectRequest, error: Exception) -> None:
         if connect is not self._connect_in_flight:
             return
         self._connect_in_flight = self._flight = None
-        gone = self._roads.away and isinstance(error, Unreachable)
+        gone = self._selector.away and isinstance(error, Unreachable)
         # The handshake will tell; or lead from an advised host back home.
         if gone or self._refuses_us(error):
             self._lose_session(error, None)
@@ -287,12 +291,12 @@ class Connection:
 
     def broken(self, transport: Transport, error: TransportError) -> None:
         """Hear from a transport that nothing comes over it any more."""
-        if not self._roads.uses(transport) or self.state not in _LIVE:
+        if not self._selector.uses(transport) or self.state not in _LIVE:
             return
         flight, self._flight = self._flight, None
         self._connect_in_flight = None
         if error.status in _GONE:
-            self._roads.failed(error, self._reactor.seconds())
+            self._selector.failed(error, self._reactor.seconds())
             self._lose_session(error, None)
         else:
             # Beside an event stream, connects but tell the server that we live: the
@@ -304,7 +308,7 @@ class Connection:
     def doubt(self, transport: Transport, error: TransportError) -> None:
         """Hear of other messages without an answer: maybe another server is there."""
         idle = self.state is State.CONNECTED and self._connect_in_flight is None
-        if idle and self._roads.uses(transport):
+        if idle and self._selector.uses(transport):
             self._break(error, None, keep_interval=False)
 
     def _break(
@@ -313,21 +317,21 @@ class Connection:
         """Keep the session; connect again later."""
         self._went_down()
         if isinstance(error, TransportError):
-            self._roads.failed(error, self._reactor.seconds())
+            self._selector.failed(error, self._reactor.seconds())
         self._machine.feed(Input.CONNECT_FAILED)
         self._recover(error, reply, self._connect, keep_interval=keep_interval)
 
     def lose_session(self, session: str, error: Exception, reply: Message) -> None:
         """Hear from a reply that the server does not know ``session`` any more."""
         if session == self.session and self._machine.accepts(Input.SESSION_LOST):
-            self._pace.advise(reply, self._roads.name)
+            self._policy.advise(reply, self._selector.name)
             self._lose_session(error, reply)
 
     def _lose_session(self, error: Exception, reply: Message | None) -> None:
         """Handshake anew later."""
         self._went_down()
         self.session = None
-        self._roads.advised_hosts(self._pace.advice.hosts)
+        self._selector.advised_hosts(self._policy.advice.hosts)
         flight, self._flight = self._flight, None
         self._connect_in_flight = None
         self._machine.feed(Input.SESSION_LOST)
@@ -344,14 +348,16 @@ class Connection:
         keep_interval: bool = False,
     ) -> None:
         if not self._ending:
-            waiting = self._pace.after_failure(reply, self._roads.name, keep_interval)
+            waiting = self._policy.after_failure(
+                reply, self._selector.name, keep_interval
+            )
             self._wait(waiting, then)
-            self._owner.troubled(error)
+            self._listener.troubled(error)
 
     def _went_down(self) -> None:
         self._is_known, self._opening = False, True
         self._cancel_timer()
-        self._pace.down(self._reactor.seconds())
+        self._policy.down(self._reactor.seconds())
 
     def unsolicited(self, message: Message) -> None:
         """Hear of a message on a meta channel that answers nothing.
@@ -361,20 +367,20 @@ class Connection:
         mine = self.session is not None and message.get("clientId") == self.session
         if not mine or not self._machine.accepts(Input.SESSION_LOST):
             return
-        self._pace.advise_anew(message, self._roads.name)
+        self._policy.advise_anew(message, self._selector.name)
         ended = message["channel"] == channels.DISCONNECT
         error = BayeuxError(402, (), "The server ended the session")
-        if ended and self._pace.advice.final:
+        if ended and self._policy.advice.final:
             self._refuse(error)
-        elif ended or self._pace.advice.reconnect == HANDSHAKE:
+        elif ended or self._policy.advice.reconnect == HANDSHAKE:
             self._lose_session(error, message)
 
     def _refuse(self, error: Exception) -> None:
         self._went_down()
         self.session = None
         self._flight = self._connect_in_flight = None
-        tell = self._owner.refused(error)
-        self._roads.leave()
+        tell = self._listener.refused(error)
+        self._selector.leave()
         self._machine.feed(Input.REFUSE)
         tell()
 

@@ -12,28 +12,28 @@ from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
 from txbayeux import channel as channels
-from txbayeux.client.connection import Connection
-from txbayeux.client.courier import Courier
-from txbayeux.client.credentials import Hooks, Source
-from txbayeux.client.errors import Closed, Full
+from txbayeux.client.credentials import CredentialsProvider, Source
+from txbayeux.client.dispatcher import Dispatcher
+from txbayeux.client.errors import Closed, OutboxFull
 from txbayeux.client.observers import Observers, StateListener
 from txbayeux.client.outbox import Envelope, Outbox
-from txbayeux.client.outcomes import Publication, subscribing, unsubscribing
-from txbayeux.client.owner import Owner
-from txbayeux.client.post import Post
+from txbayeux.client.publication import Publication, subscribing, unsubscribing
 from txbayeux.client.retry import Backoff, Retry
-from txbayeux.client.roads import Roads
+from txbayeux.client.sender import Sender
+from txbayeux.client.session import Connection
+from txbayeux.client.session_listener import SessionListener
 from txbayeux.client.state import State
-from txbayeux.client.subscriptions import Listener, Subscription, Subscriptions
+from txbayeux.client.subscription import Listener, Subscription, Subscriptions
+from txbayeux.client.transport_selector import TransportSelector
 from txbayeux.client.transports import DEFAULT, factories
 from txbayeux.errors import channel_invalid
 from txbayeux.extension import Extension
 from txbayeux.message import Message, encode
-from txbayeux.response import Processor
-from txbayeux.transport.dialer import basic
-from txbayeux.transport.endpoint import Endpoint, Proxy, parse
-from txbayeux.transport.interface import Context, Factory, Transport, TransportError
-from txbayeux.transport.local import in_process
+from txbayeux.protocol import Processor
+from txbayeux.transport.base import Context, Factory, Transport, TransportError
+from txbayeux.transport.endpoints import basic
+from txbayeux.transport.in_process import in_process
+from txbayeux.transport.url import Proxy, ServerURL, parse
 
 __all__ = ["Client"]
 
@@ -117,17 +117,17 @@ class Client:
         self._observers = Observers()
         self._subscriptions = Subscriptions()
         self._outbox = Outbox()
-        self._courier = Courier(self._came)
+        self._dispatcher = Dispatcher(self._came)
         for extension in extensions:
-            self._courier.add_extension(extension)
-        self._roads = Roads(
+            self._dispatcher.add_extension(extension)
+        self._selector = TransportSelector(
             context,
             factories(transports),
-            self._courier.received,
+            self._dispatcher.received,
             self._broken,
             None if user is None else basic(user),
         )
-        owner = Owner(
+        listener = SessionListener(
             session_began=self._session_began,
             sendable=self._pump,
             refused=self._refused,
@@ -135,20 +135,20 @@ class Client:
         )
         self._connection = Connection(
             reactor,
-            owner,
-            roads=self._roads,
-            courier=self._courier,
-            hooks=Hooks(headers, cookies, ext),
+            listener,
+            selector=self._selector,
+            dispatcher=self._dispatcher,
+            hooks=CredentialsProvider(headers, cookies, ext),
             retry=retry,
             random=randomness,
             changed=self._observers.changed,
         )
-        self._post = Post(
+        self._post = Sender(
             reactor,
             self._outbox,
-            courier=self._courier,
+            dispatcher=self._dispatcher,
             connection=self._connection,
-            roads=self._roads,
+            selector=self._selector,
             backoff=Backoff(retry, randomness),
             troubled=self._troubled,
         )
@@ -173,9 +173,9 @@ class Client:
         return self.endpoint.url
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> ServerURL:
         """The server's URL, taken apart."""
-        return self._roads.home
+        return self._selector.home
 
     @property
     def state(self) -> State:
@@ -190,7 +190,7 @@ class Client:
     @property
     def transport(self) -> str:
         """The connection type in use, or about to be used."""
-        return self._roads.name
+        return self._selector.name
 
     @property
     def last_failure(self) -> Exception | None:
@@ -204,7 +204,7 @@ class Client:
 
     def add_extension(self, extension: Extension) -> None:
         """Install an extension behind those that are there."""
-        self._courier.add_extension(extension)
+        self._dispatcher.add_extension(extension)
 
     def on_state(self, listener: StateListener) -> Callable[[], None]:
         """Call ``listener(new, old)`` after each change; give what ends that."""
@@ -256,9 +256,9 @@ class Client:
         elif self._refusal is not None:
             subscription.closed(self._refusal)
         else:
-            interest = self._subscriptions.add(subscription)
-            if interest is not None:
-                self._outbox.put(subscribing(interest, self._subscriptions))
+            channel_subscription = self._subscriptions.add(subscription)
+            if channel_subscription is not None:
+                self._outbox.put(subscribing(channel_subscription, self._subscriptions))
             self._go()
         return subscription
 
@@ -283,8 +283,8 @@ class Client:
 
         Fails with :class:`~txbayeux.errors.BayeuxError` if the server refuses it
         (405 without asking it, if ``channel`` is no channel name); with its
-        subclasses :class:`~txbayeux.client.Expired`,
-        :class:`~txbayeux.client.Full` and :class:`~txbayeux.client.Closed`; with
+        subclasses :class:`~txbayeux.client.PublishTimeout`,
+        :class:`~txbayeux.client.OutboxFull` and :class:`~txbayeux.client.Closed`; with
         :exc:`TypeError` or :exc:`ValueError` for data that is no JSON, or such limits.
         """
         if not channels.is_name(channel) or channels.is_meta(channel):
@@ -294,7 +294,7 @@ class Client:
         if self._refusal is not None:
             return fail(self._refusal)
         if len(self._outbox) >= MAX_WAITING:
-            return fail(Full(channel))
+            return fail(OutboxFull(channel))
         fields: Message = {"channel": channel}
         try:
             publication = Publication(self._reactor, deadline, self._abandon)
@@ -339,12 +339,15 @@ class Client:
         self._post.pump()
 
     def _unsubscribe(self, subscription: Subscription) -> None:
-        interest = self._subscriptions.remove(subscription)
-        if interest is None or interest.envelope is None:
+        channel_subscription = self._subscriptions.remove(subscription)
+        if channel_subscription is None or channel_subscription.envelope is None:
             return
-        self._outbox.settle(interest.envelope)
-        if interest.envelope.attempts and self._connection.session is not None:
-            self._outbox.put(unsubscribing(interest))
+        self._outbox.settle(channel_subscription.envelope)
+        if (
+            channel_subscription.envelope.attempts
+            and self._connection.session is not None
+        ):
+            self._outbox.put(unsubscribing(channel_subscription))
             self._post.pump()
 
     def _abandon(self, envelope: Envelope, error: Exception) -> None:
@@ -366,8 +369,8 @@ class Client:
             if channels.is_meta(envelope.fields["channel"]):
                 self._outbox.settle(envelope)
         again = [
-            subscribing(interest, self._subscriptions)
-            for interest in self._subscriptions.all()
+            subscribing(channel_subscription, self._subscriptions)
+            for channel_subscription in self._subscriptions.all()
         ]
         self._outbox.put_first(again)
 

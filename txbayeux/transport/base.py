@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.iweb import IPolicyForHTTPS
 
 from txbayeux.message import Message
-from txbayeux.transport.endpoint import Endpoint, Proxy
+from txbayeux.transport.url import Proxy, ServerURL
 
 __all__ = [
     "MAX_RESPONSE",
@@ -25,11 +25,11 @@ __all__ = [
     "Factory",
     "NoReply",
     "Receiver",
-    "Silent",
+    "ReplyTimeout",
     "Transport",
     "TransportError",
+    "TransportUnavailable",
     "Unreachable",
-    "Unusable",
 ]
 
 MAX_RESPONSE: Final = 16 * 1024 * 1024
@@ -56,11 +56,11 @@ class NoReply(TransportError):
         self.status = status
 
 
-class Silent(NoReply):
+class ReplyTimeout(NoReply):
     """Nothing was heard in the time that was given."""
 
 
-class Unusable(TransportError):
+class TransportUnavailable(TransportError):
     """This connection type does not work here; another one may."""
 
     def __init__(self, why: str, status: int | None = None) -> None:
@@ -124,7 +124,7 @@ class Context:
 
     reactor: Any
     """Provides IReactorTime, and for network transports what endpoints need."""
-    endpoint: Endpoint
+    endpoint: ServerURL
     tls: IPolicyForHTTPS | None = None
     """None for Twisted's default: verified against the platform's roots."""
     proxy: Proxy | None = None
@@ -146,10 +146,10 @@ class Context:
     """The client's own cookies; a server can set them for its own domain only."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers for the origin of ``home`` and no other."""
-    home: Endpoint | None = None
+    home: ServerURL | None = None
     """The endpoint that the user named, where ``endpoint`` is one that was advised."""
 
-    def headers_for(self, endpoint: Endpoint) -> Mapping[str, str]:
+    def headers_for(self, endpoint: ServerURL) -> Mapping[str, str]:
         """Give the user's headers, Authorization among them, for their own origin."""
         return self.headers if endpoint.origin == self.credentials_origin else {}
 

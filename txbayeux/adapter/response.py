@@ -12,9 +12,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from txbayeux.adapter.closing import has_closed
 from txbayeux.message import Entry, Message, encode_list
-from txbayeux.response import Response, there
+from txbayeux.protocol import Response, there
 
-__all__ = ["Exchange", "Exit", "answer_request", "refuse"]
+__all__ = ["Exchange", "ResponseWriter", "answer_request", "refuse"]
 
 _log: Final = Logger()
 
@@ -32,7 +32,7 @@ def refuse(request: Request, code: int, why: str) -> bytes:
     return body
 
 
-class Exit(Protocol):
+class ResponseWriter(Protocol):
     """Where the answer to one request is written."""
 
     def answer(self, body: bytes) -> None:
@@ -56,7 +56,7 @@ class Exchange:
 
     __slots__ = ("_exit", "_first", "_gone", "_held")
 
-    def __init__(self, way_out: Exit) -> None:
+    def __init__(self, way_out: ResponseWriter) -> None:
         self._exit = way_out
         self._first: Response | None = None
         self._held: Deferred[Response] | None = None
@@ -123,7 +123,7 @@ class Exchange:
             self._exit.fail()
 
 
-class WebExit:
+class RequestWriter:
     """The way out of ``twisted.web``: writes to a request and finishes it."""
 
     __slots__ = ("_request", "_write")
@@ -135,11 +135,11 @@ class WebExit:
         self._write = write
 
     def answer(self, body: bytes) -> None:
-        """See :class:`Exit`."""
+        """See :class:`ResponseWriter`."""
         self._write(self._request, body)
 
     def fail(self) -> None:
-        """See :class:`Exit`."""
+        """See :class:`ResponseWriter`."""
         request = self._request
         body = refuse(request, 500, "Internal server error")
         request.setHeader(b"Content-Length", b"%d" % len(body))
@@ -147,7 +147,7 @@ class WebExit:
         request.finish()
 
     def left(self, turn: int | None) -> bool:
-        """See :class:`Exit`."""
+        """See :class:`ResponseWriter`."""
         if not has_closed(self._request.transport):
             return False
         self._request.loseConnection()
@@ -163,7 +163,7 @@ def answer_request(
 
     :param write: writes the list of messages to the request and finishes it.
     """
-    exchange = Exchange(WebExit(request, write))
+    exchange = Exchange(RequestWriter(request, write))
     exchange.begin(answer)
     # Most answers are there already: asking to be told of a lost connection costs
     # a Deferred, so it waits until it is needed.

@@ -17,9 +17,9 @@ from txbayeux.events import Reason
 from txbayeux.extension import Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message, encode
-from txbayeux.response import Response, Returnable
-from txbayeux.server.exchange import ConnectAnswer
-from txbayeux.server.outlet import Outlet, Passed
+from txbayeux.protocol import Response, Returnable
+from txbayeux.server.context import ConnectAnswer
+from txbayeux.server.extension_stream import ExtensionStream, TransformedEntry
 from txbayeux.server.replies import refusal, refuse
 
 __all__ = ["Outgoing"]
@@ -60,20 +60,22 @@ class Outgoing:
         return Deferred.fromCoroutine(self._piped(items, request, delivery))
 
     def outlet(self, stream: Stream, request: Request) -> Stream:
-        """See :meth:`txbayeux.response.Processor.outlet`."""
+        """See :meth:`txbayeux.protocol.Processor.outlet`."""
         if self._pipeline.meta_only:
             return stream
-        return Outlet(stream, lambda entry: self._pipe(entry, request), self._engine)
+        return ExtensionStream(
+            stream, lambda entry: self._pipe(entry, request), self._engine
+        )
 
     def detach(self, stream: Stream, unsent: Sequence[Entry]) -> None:
-        """See :meth:`txbayeux.response.Processor.detach`."""
-        if isinstance(stream, Outlet):
+        """See :meth:`txbayeux.protocol.Processor.detach`."""
+        if isinstance(stream, ExtensionStream):
             unsent = stream.lost(unsent)
         self._engine.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
-        """See :meth:`txbayeux.response.Processor.resume`."""
-        if isinstance(stream, Outlet):
+        """See :meth:`txbayeux.protocol.Processor.resume`."""
+        if isinstance(stream, ExtensionStream):
             stream.resume()
         else:
             self._engine.resume(stream)
@@ -114,7 +116,7 @@ class Outgoing:
             json = _encoded(message)
             if json is None or message is None or message.get("error"):
                 return None
-            return Passed(entry, json)
+            return TransformedEntry(entry, json)
 
         outcome = self._pipeline.run(entry.message(), request)
         if isinstance(outcome, Deferred):

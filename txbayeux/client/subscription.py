@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux import channel as channels
-from txbayeux.client.errors import Closed, Overflow
+from txbayeux.client.errors import BufferOverflow, Closed
 from txbayeux.client.listening import tell
 from txbayeux.client.outbox import Envelope
 from txbayeux.message import Message
 
-__all__ = ["BUFFER", "Interest", "Listener", "Subscription", "Subscriptions"]
+__all__ = ["BUFFER", "ChannelSubscription", "Listener", "Subscription", "Subscriptions"]
 
 _log: Final = Logger()
 
@@ -28,13 +28,13 @@ coroutine; what it raises is logged, and changes nothing for other listeners."""
 
 
 class Subscription:
-    """One listener's interest in a channel or pattern.
+    """One listener's channel_subscription in a channel or pattern.
 
     Without a listener it is an asynchronous iterator over its messages, for one
     reader: ``async for message in subscription``.  The iteration ends when the
     subscription or the client is closed.  It raises
     :class:`~txbayeux.errors.BayeuxError` if the server refuses the subscription,
-    and :class:`~txbayeux.client.Overflow` once more than :data:`BUFFER` messages
+    and :class:`~txbayeux.client.BufferOverflow` once more than :data:`BUFFER` messages
     were not read in time.
     """
 
@@ -146,7 +146,7 @@ class Subscription:
         while not self._buffer:
             if self._overflown:
                 self._overflown = False
-                raise Overflow(self.channel)
+                raise BufferOverflow(self.channel)
             if not self._active:
                 if isinstance(self._state, Exception) and not isinstance(
                     self._state, Closed
@@ -163,7 +163,7 @@ class Subscription:
         self._reader = None
 
 
-class Interest:
+class ChannelSubscription:
     """A channel that somebody listens to."""
 
     __slots__ = ("channel", "confirmed", "envelope", "subscriptions")
@@ -180,61 +180,70 @@ class Subscriptions:
     """All subscriptions, by channel."""
 
     def __init__(self) -> None:
-        self._interests: dict[str, Interest] = {}
+        self._interests: dict[str, ChannelSubscription] = {}
 
     def __len__(self) -> int:
         return len(self._interests)
 
-    def add(self, subscription: Subscription) -> Interest | None:
-        """Give the new interest if the channel must be subscribed to."""
-        interest = self._interests.get(subscription.channel)
-        is_new = interest is None
-        if interest is None:
-            interest = self._interests[subscription.channel] = Interest(
-                subscription.channel
+    def add(self, subscription: Subscription) -> ChannelSubscription | None:
+        """Give the new channel_subscription if the channel must be subscribed to."""
+        channel_subscription = self._interests.get(subscription.channel)
+        is_new = channel_subscription is None
+        if channel_subscription is None:
+            channel_subscription = self._interests[subscription.channel] = (
+                ChannelSubscription(subscription.channel)
             )
-        interest.subscriptions[subscription] = None
-        if interest.confirmed:
+        channel_subscription.subscriptions[subscription] = None
+        if channel_subscription.confirmed:
             subscription.confirmed()
-        return interest if is_new else None
+        return channel_subscription if is_new else None
 
-    def remove(self, subscription: Subscription) -> Interest | None:
-        """Give the interest that this ends, if nobody else has it."""
-        interest = self._interests.get(subscription.channel)
-        if interest is None or subscription not in interest.subscriptions:
+    def remove(self, subscription: Subscription) -> ChannelSubscription | None:
+        """Give the channel_subscription that this ends, if nobody else has it."""
+        channel_subscription = self._interests.get(subscription.channel)
+        if (
+            channel_subscription is None
+            or subscription not in channel_subscription.subscriptions
+        ):
             return None
-        del interest.subscriptions[subscription]
-        if interest.subscriptions:
+        del channel_subscription.subscriptions[subscription]
+        if channel_subscription.subscriptions:
             return None
         del self._interests[subscription.channel]
-        return interest
+        return channel_subscription
 
-    def all(self) -> list[Interest]:
+    def all(self) -> list[ChannelSubscription]:
         """Give what to subscribe to in a new session, in the order it was asked for."""
         return list(self._interests.values())
 
-    def is_current(self, interest: Interest) -> bool:
-        """Tell whether ``interest`` is still that in its channel."""
-        return self._interests.get(interest.channel) is interest
+    def is_current(self, channel_subscription: ChannelSubscription) -> bool:
+        """Tell whether ``channel_subscription`` is still that in its channel."""
+        return self._interests.get(channel_subscription.channel) is channel_subscription
 
-    def confirmed(self, interest: Interest) -> None:
+    def confirmed(self, channel_subscription: ChannelSubscription) -> None:
         """Hear that the server accepted a subscription."""
-        if self.is_current(interest):
-            interest.confirmed = True
-            for subscription in list(interest.subscriptions):
+        if self.is_current(channel_subscription):
+            channel_subscription.confirmed = True
+            for subscription in list(channel_subscription.subscriptions):
                 subscription.confirmed()
 
-    def refused(self, interest: Interest, error: Exception) -> None:
+    def refused(
+        self, channel_subscription: ChannelSubscription, error: Exception
+    ) -> None:
         """Hear that the server refused one: its listeners get nothing any more."""
-        if self.is_current(interest):
-            del self._interests[interest.channel]
-            for subscription in list(interest.subscriptions):
+        if self.is_current(channel_subscription):
+            del self._interests[channel_subscription.channel]
+            for subscription in list(channel_subscription.subscriptions):
                 subscription.closed(error)
 
     def take(self) -> list[Subscription]:
         """Forget all of them; give them, to be closed."""
         interests, self._interests = self._interests, {}
-        return [s for interest in interests.values() for s in interest.subscriptions]
+        return [
+            s
+            for channel_subscription in interests.values()
+            for s in channel_subscription.subscriptions
+        ]
 
     def deliver(self, message: Message) -> None:
         """Pass a message to each subscription it matches, once each."""
@@ -243,8 +252,8 @@ class Subscriptions:
             return
         found: list[Subscription] = []
         for pattern in channels.expand(name):
-            interest = self._interests.get(pattern)
-            if interest is not None:
-                found.extend(interest.subscriptions)
+            channel_subscription = self._interests.get(pattern)
+            if channel_subscription is not None:
+                found.extend(channel_subscription.subscriptions)
         for subscription in found:
             subscription.deliver(message)

@@ -13,13 +13,20 @@ from txbayeux.events import Events
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Message
 from txbayeux.server.options import ServerOptions
-from txbayeux.server.service import ServiceChannels
+from txbayeux.server.services import ServiceChannels
 
-__all__ = ["ConnectAnswer", "Connecting", "Core", "Exchange", "Operation", "Outcome"]
+__all__ = [
+    "ConnectAnswer",
+    "Exchange",
+    "Operation",
+    "Outcome",
+    "PendingConnect",
+    "ServerContext",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class ServerContext:
     """The parts of one server."""
 
     engine: Engine
@@ -48,7 +55,7 @@ class ConnectAnswer(msgspec.Struct, gc=False):
     reply: Message
 
 
-class Connecting(msgspec.Struct, gc=False):
+class PendingConnect(msgspec.Struct, gc=False):
     """A connect on its way: :func:`~txbayeux.server.connect.connected` answers it.
 
     Not a Deferred of the answer: for each connect that is held, a callback costs
@@ -59,7 +66,7 @@ class Connecting(msgspec.Struct, gc=False):
     delivery: Deferred[Delivery]
 
 
-Outcome: TypeAlias = Message | Deferred[Message] | Connecting
+Outcome: TypeAlias = Message | Deferred[Message] | PendingConnect
 
-Operation: TypeAlias = Callable[[Core, Message, Exchange], Outcome]
+Operation: TypeAlias = Callable[[ServerContext, Message, Exchange], Outcome]
 """One channel's rules.  Raises, or its Deferred fails with, BayeuxError to refuse."""

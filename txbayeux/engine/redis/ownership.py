@@ -12,22 +12,22 @@ from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.commands import Commands
-from txbayeux.engine.redis.entries import (
+from txbayeux.engine.redis.handover import (
+    Ended,
+    Opening,
+    OwnedSession,
+    State,
+    Superseded,
+    state_of,
+    word_of_former_holder,
+)
+from txbayeux.engine.redis.log import (
     Addressed,
     Change,
     Logged,
     Tail,
     catch_up,
     parse,
-)
-from txbayeux.engine.redis.handover import (
-    Ended,
-    Holding,
-    Opening,
-    State,
-    Superseded,
-    state_of,
-    word_of_former_holder,
 )
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
@@ -36,7 +36,7 @@ from txbayeux.errors import BayeuxError, UnknownSession, unavailable
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 
-__all__ = ["Holder", "Hole"]
+__all__ = ["LogGap", "SessionOwner"]
 
 _PART: Final = 500
 """Entries that are read from Redis at a time where the tail is too short."""
@@ -46,11 +46,11 @@ _LARGEST: Final = 2**64 - 1
 _log: Final = Logger()
 
 
-class Hole(Exception):
+class LogGap(Exception):
     """What a session needs has been forgotten."""
 
 
-class Holder:
+class SessionOwner:
     """The sessions of one front-end.
 
     :param lost: is told of a session that cannot go on, for entries that it
@@ -77,23 +77,23 @@ class Holder:
         self._tail = tail
         self._session_timeout = session_timeout
         self._lost = lost
-        self.holdings: dict[str, Holding] = {}
+        self.owned: dict[str, OwnedSession] = {}
         self.openings: dict[str, Opening] = {}
 
     def session(self, session_id: str) -> Session | None:
         """Give a session that is held here."""
-        holding = self.holdings.get(session_id)
-        return None if holding is None else holding.session
+        owned_session = self.owned.get(session_id)
+        return None if owned_session is None else owned_session.session
 
     def sessions(self) -> list[Session]:
         """Give all that are held here."""
-        return [holding.session for holding in self.holdings.values()]
+        return [owned_session.session for owned_session in self.owned.values()]
 
     # To hold
 
     def made(self, session: Session) -> None:
         """Hold a session that was just made."""
-        self._hold(Holding(session, 1, (session.seen, "")))
+        self._hold(OwnedSession(session, 1, (session.seen, "")))
 
     def want(
         self, session_id: str, *, hold: float, patience: float, leave: bool
@@ -164,7 +164,7 @@ class Holder:
                 patience=patience,
             )
         if state.cursor is None:
-            raise Hole
+            raise LogGap
         await self._reader.reached(max(position, state.cursor))
         opening.check()
         entries = await self._missed(opening, state, subscriptions, position)
@@ -181,14 +181,14 @@ class Holder:
                 session.seen = state.seen
             session.sent = sum(entry.position <= session.seen for entry in entries)
             session.repeats = state.repeats
-        self._hold(Holding(session, generation, (state.cursor, "")))
+        self._hold(OwnedSession(session, generation, (state.cursor, "")))
         return session
 
-    def _hold(self, holding: Holding) -> None:
-        self.holdings[holding.session.id] = holding
-        self._hub.open(holding.session)
+    def _hold(self, owned_session: OwnedSession) -> None:
+        self.owned[owned_session.session.id] = owned_session
+        self._hub.open(owned_session.session)
         if self._hub.lagging is not None:
-            self._hub.lagging.add(holding.session)
+            self._hub.lagging.add(owned_session.session)
 
     async def _missed(
         self,
@@ -207,14 +207,14 @@ class Holder:
             known=known,
             behind=frozenset(state.behind),
         )
-        # The former holder may have read past changes that the new one was not told.
+        # The former owner may have read past changes that the new one was not told.
         following = min(state.first, known + 1)
         while (start := self._start()) > following:
             last = min(start - 1, following + _PART - 1)
             part = await self._read(following, last)
             opening.check()
             if len(part) != last + 1 - following:
-                raise Hole
+                raise LogGap
             chosen += choose(part)
             following = last + 1
         return chosen + choose(self._tail.after(following - 1))
@@ -245,7 +245,7 @@ class Holder:
         if opening.task is not None:
             opening.task.cancel()
         error = failure.value
-        if isinstance(error, Hole):
+        if isinstance(error, LogGap):
             error = self._lost(opening.session_id)
         elif not isinstance(error, Superseded | BayeuxError):
             _log.failure("Taking over a session failed", failure)
@@ -259,9 +259,9 @@ class Holder:
 
     def ended(self, session_id: str, reason: Reason, why: str | None) -> None:
         """Let go of a session that is no more."""
-        holding = self.holdings.pop(session_id, None)
-        if holding is not None:
-            self._hub.close(holding.session, reason, why)
+        owned_session = self.owned.pop(session_id, None)
+        if owned_session is not None:
+            self._hub.close(owned_session.session, reason, why)
         opening = self.openings.get(session_id)
         if opening is not None:
             opening.ended = Ended(session_id, reason, why)
@@ -270,20 +270,20 @@ class Holder:
 
     def moved(self, session_id: str) -> None:
         """Let go of a session that is held elsewhere now, and say how far it came."""
-        holding = self.holdings.pop(session_id, None)
-        if holding is not None:
-            state = state_of(holding.session, self._hub.position)
-            self._yield(session_id, holding.generation, *state)
-            self._hub.move(holding.session)
+        owned_session = self.owned.pop(session_id, None)
+        if owned_session is not None:
+            state = state_of(owned_session.session, self._hub.position)
+            self._yield(session_id, owned_session.generation, *state)
+            self._hub.move(owned_session.session)
 
     def leave(self) -> Sequence[Any]:
         """Let go of all sessions, and say how far they came, for ``yield.lua``."""
         words: list[Any] = []
-        holdings, self.holdings = self.holdings, {}
-        for session_id, holding in holdings.items():
-            self._hub.leave(holding.session)
-            words += (session_id, holding.generation)
-            words += state_of(holding.session, self._hub.position)
+        owned, self.owned = self.owned, {}
+        for session_id, owned_session in owned.items():
+            self._hub.leave(owned_session.session)
+            words += (session_id, owned_session.generation)
+            words += state_of(owned_session.session, self._hub.position)
         return words
 
     def abandon(self, *, lost: bool = False) -> None:
@@ -327,11 +327,11 @@ class Holder:
             opening.fenced = max(opening.fenced, generation)
             if opening.generation is not None and generation > opening.generation:
                 self._failed(Failure(Superseded()), opening)
-        holding = self.holdings.get(session_id)
-        if holding is None:
+        owned_session = self.owned.get(session_id)
+        if owned_session is None:
             # Who asks does not wait in vain, even for one that was on its way here.
             self._yield(session_id, generation - 1, "", "", "", 0)
-        elif holding.generation < generation:
+        elif owned_session.generation < generation:
             self.moved(session_id)
 
     def _yield(self, *words: Any) -> None:

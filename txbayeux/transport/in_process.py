@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from txbayeux.message import Entry, Message, decode, encode_list
-from txbayeux.response import Processor, Response
+from txbayeux.protocol import Processor, Response
+from txbayeux.transport.base import Context, Factory, NoReply, Receiver
 from txbayeux.transport.exchange import Exchange
-from txbayeux.transport.interface import Context, Factory, NoReply, Receiver
 
 __all__ = ["Local", "in_process"]
 
@@ -30,7 +30,7 @@ def in_process(server: Processor) -> Factory:
 
 
 class Local:
-    """Talks to a :class:`~txbayeux.response.Processor`."""
+    """Talks to a :class:`~txbayeux.protocol.Processor`."""
 
     connection_type = "in-process"
     pipelined = True
@@ -47,7 +47,7 @@ class Local:
         self._closed = False
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
-        """See :meth:`Transport.send <txbayeux.transport.interface.Transport.send>`."""
+        """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
         exchange = Exchange(messages)
         done: Deferred[None] = Deferred(lambda _: self._forget(exchange))
         self._exchanges[exchange] = done
@@ -150,7 +150,7 @@ class _Inlet:
     """The server's view of the client: a :class:`~txbayeux.interfaces.Stream`."""
 
     writable = True
-    yields_to_polls = True
+    preempted_by_poll = True
 
     def __init__(self, owner: Local) -> None:
         self._owner = owner

@@ -12,12 +12,12 @@ from txbayeux.events import Reason
 from txbayeux.interfaces import Engine, Stream
 from txbayeux.message import Entry
 
-__all__ = ["Outlet", "Passed", "Pipe"]
+__all__ = ["ExtensionStream", "Pipe", "TransformedEntry"]
 
 _log: Final = Logger()
 
 
-class Passed(Entry):
+class TransformedEntry(Entry):
     """What extensions made of an entry, for one client."""
 
     __slots__ = ("original",)
@@ -31,7 +31,7 @@ Pipe: TypeAlias = Callable[[Entry], Entry | Deferred[Entry | None] | None]
 """Passes one message through; gives None if it was dropped."""
 
 
-class Outlet:
+class ExtensionStream:
     """A :class:`~txbayeux.interfaces.Stream` that pipes what it is sent.
 
     Messages pass one after the other.  Until all of them have been written it is
@@ -47,7 +47,7 @@ class Outlet:
         self._piped = 0
         self._written = 0
         self._ready: list[Entry] = []
-        self.yields_to_polls = stream.yields_to_polls
+        self.preempted_by_poll = stream.preempted_by_poll
 
     @property
     def writable(self) -> bool:
@@ -99,7 +99,8 @@ class Outlet:
         left = self._entries[self._written :]
         self._entries, self._ready = (), []
         handed = [
-            entry.original if isinstance(entry, Passed) else entry for entry in unsent
+            entry.original if isinstance(entry, TransformedEntry) else entry
+            for entry in unsent
         ]
         return [*handed, *left]
 

@@ -17,20 +17,20 @@ from twisted.logger import Logger
 from txbayeux.client.credentials import Credentials
 from txbayeux.client.selection import Selection
 from txbayeux.message import Message
-from txbayeux.transport.cookies import own_cookie
-from txbayeux.transport.interface import (
+from txbayeux.transport.base import (
     Context,
     Factory,
     Transport,
     TransportError,
 )
+from txbayeux.transport.cookies import own_cookie
 
-__all__ = ["Roads"]
+__all__ = ["TransportSelector"]
 
 _log: Final = Logger()
 
 
-class Roads:
+class TransportSelector:
     """The transports to the current host, and the choice among both."""
 
     def __init__(
