@@ -15,7 +15,7 @@ VOCABULARY = {
     "limits",
     "message",
 }
-VOCABULARY.add("protocol")
+VOCABULARY |= {"protocol", "registration"}
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "service", "tap"]
 CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does
