@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import txbayeux
 
-class Extension:
+
+class Extension(txbayeux.Extension):
     channels = ("/meta/**",)
 
     def incoming(self, message: dict[str, Any], request: Any) -> dict[str, Any]:

@@ -7,13 +7,14 @@ the server: subscribers never see it.
 
 from __future__ import annotations
 
+from txbayeux import Extension
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
 TOKENS = {"s3cret": "alice", "pa55": "bob"}
 
 
-class Auth:
+class Auth(Extension):
     """Lets everybody read /news, and each user write below /users/NAME."""
 
     def incoming(self, message: Message, request: Request | None) -> Message:

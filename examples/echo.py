@@ -6,11 +6,12 @@ reaches that client only: its listener on /service/echo gets it.
 
 from __future__ import annotations
 
+from txbayeux import Extension
 from txbayeux.message import Message
 from txbayeux.server import Server
 
 
-class Echo:
+class Echo(Extension):
     """Sends back what it is sent."""
 
     def installed(self, server: Server) -> None:

@@ -16,6 +16,7 @@ from twisted.internet.testing import (
 )
 from twisted.python.usage import UsageError
 
+from txbayeux.extension import Extension
 from txbayeux.message import Message
 from txbayeux.service.ports import BACKLOG, CannotListen
 from txbayeux.service.service import LAST_WORDS
@@ -28,7 +29,7 @@ HANDSHAKE = {
 }
 
 
-class Refusing:
+class Refusing(Extension):
     """An extension that lets nobody publish."""
 
     def incoming(self, message: Message, request: object) -> Message:
@@ -135,7 +136,9 @@ def test_an_extension_is_named_on_the_command_line() -> None:
 def test_an_extension_may_be_in_the_present_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "of_mine.py").write_text("class Mine: incoming = print")
+    (tmp_path / "of_mine.py").write_text(
+        "from txbayeux import Extension\nclass Mine(Extension): incoming = print"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in sys.path if path])
     options = Options()
@@ -223,7 +226,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "1", "--interval", "61"], "longer than --timeout"),
         (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
-        (["--port", "1", "--extension", "os:getcwd"], "no extension"),
+        (["--port", "1", "--extension", "os:getcwd"], "must be an instance"),
         (["--port", "1", "--allow-origin", "ftp"], "--allow-origin"),
         (["--port", "1", "--host", "http://a"], "--host"),
     ],

@@ -1,27 +1,14 @@
 """Extensions: objects that see, change, drop or refuse messages.
 
-An extension has ``incoming``, ``outgoing``, or both.  Each gets the message
-(its own to change) and the request it belongs to, None for the process's own;
-it gives back the message, another one, None to drop it, or a Deferred or a
-coroutine of any of these.  Setting ``message["error"]`` refuses it (Faye's
-convention).  The order is that of installation, both ways.  On the client,
-``request`` is None.
-
-The message's ``channel`` is a string; nothing else about it has been checked yet.
-
-An extension that has ``installed`` is handed the server, or the client, once
-before the first message: to publish, to listen to events, to serve a channel.
-
-An attribute ``channels``, a sequence of channel names and patterns, restricts
-an extension to messages on those: ``channels = ("/meta/**",)`` keeps it off
-the path of published messages, which it would slow down.
+Servers and clients take the same kind of extension, a subclass of
+:class:`Extension`.  They run in the order of installation, in both directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import CoroutineType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -32,116 +19,194 @@ from txbayeux.errors import server_error
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
-__all__ = ["Extension", "Outcome", "Pipeline", "check"]
+__all__ = ["Extension", "HookResult", "Pipeline", "check_extension"]
 
-Extension: TypeAlias = object
-"""Any object with ``incoming(message, request)`` and/or ``outgoing(...)``."""
+HookResult: TypeAlias = Message | Awaitable[Message | None] | None
+"""What a hook returns: a message, None to drop it, or a Deferred or coroutine of these.
 
-Outcome: TypeAlias = Message | Deferred[Message | None] | None
-"""What becomes of a message."""
+Awaitables of other kinds are refused.
+"""
 
-_Given: TypeAlias = Outcome | Coroutine[Deferred[Any], Any, Message | None]
-_Step: TypeAlias = Callable[[Message, Request | None], _Given]
+
+class Extension:
+    """Base class of extensions: override the hooks that are needed.
+
+    A hook gets the message and the request that it came with.  It owns the message
+    (the top level, and that of ``ext`` and ``advice``) and may change it.  To refuse
+    the message it sets ``message["error"]`` to a Bayeux error such as
+    ``"403::Forbidden"`` (Faye's convention).  ``message["channel"]`` is a string; no
+    other field has been checked yet.
+
+    If a hook raises, if its Deferred fails, or if it returns anything but a
+    message or None, that message is answered with a 500 (a message that is not
+    answered is dropped), and the error is logged.
+    """
+
+    channels: Sequence[str] | None = None
+    """Channel names and patterns whose messages the hooks get; None for all.
+
+    ``("/meta/**",)`` keeps an extension off the path of published messages, which
+    then stay encoded once for all subscribers.
+    """
+
+    def incoming(self, message: Message, request: Request | None) -> HookResult:
+        """Called with each message received.
+
+        :param request: the request it came with; None on a client, and on a server
+            for what the server's own process publishes.
+        """
+        return message
+
+    def outgoing(self, message: Message, request: Request | None) -> HookResult:
+        """Called with each message to be sent.
+
+        On a server these are the replies, and published messages once for each
+        session that gets them.
+
+        :param request: as for :meth:`incoming`.
+        """
+        return message
+
+    def installed(self, server: Any) -> None:
+        """Called by a server, once, before the first message.
+
+        :param server: the :class:`~txbayeux.server.Server`, to publish, to listen
+            to its events, or to serve a channel.
+        """
+
+
+_Direction: TypeAlias = Literal["incoming", "outgoing"]
+_Hook: TypeAlias = Callable[[Message, Request | None], HookResult]
+_Outcome: TypeAlias = Message | Deferred[Message | None] | None
+
+_HOOKS: Final = ("incoming", "outgoing", "installed")
 _log: Final = Logger()
 
-_METHODS: Final = ("incoming", "outgoing", "installed")
 
+def check_extension(extension: object) -> None:
+    """Refuse what would never be called, for it would never refuse a message either.
 
-def check(extension: Extension) -> None:
-    """See that something is an extension: one that is never called refuses nothing.
-
-    :raises TypeError: if it has none of the methods, or ``channels`` is no sequence
-        of channel names and patterns.
+    :raises TypeError: if ``extension`` is no :class:`Extension`, overrides no hook,
+        or its ``channels`` is neither None nor a sequence of channel names and
+        patterns.
     """
-    if not any(callable(getattr(extension, name, None)) for name in _METHODS):
-        raise TypeError(f"no extension, for it has no method incoming: {extension!r}")
-    patterns = getattr(extension, "channels", ())
-    if isinstance(patterns, str) or not all(
-        channels.is_name(pattern) or channels.is_pattern(pattern)
-        for pattern in patterns
+    if not isinstance(extension, Extension):
+        raise TypeError(
+            f"an extension must be an instance of a subclass of "
+            f"txbayeux.Extension, not {extension!r}"
+        )
+    if not any(_overrides(extension, hook) for hook in _HOOKS):
+        raise TypeError(
+            f"an extension must override incoming, outgoing or installed: {extension!r}"
+        )
+    patterns: object = extension.channels
+    if patterns is None:
+        return
+    if (
+        isinstance(patterns, str)
+        or not isinstance(patterns, Sequence)
+        or not all(
+            channels.is_name(pattern) or channels.is_pattern(pattern)
+            for pattern in patterns
+        )
     ):
-        raise TypeError(f'channels must be like ("/meta/**",), not {patterns!r}')
+        raise TypeError(
+            f"an extension's channels must be a sequence of channel names and "
+            f'patterns, like ("/meta/**",), not {patterns!r}'
+        )
+
+
+def _overrides(extension: Extension, name: str) -> bool:
+    hook = getattr(extension, name)
+    default = getattr(Extension, name)
+    return callable(hook) and getattr(hook, "__func__", None) is not default
 
 
 class Pipeline:
-    """One direction of the installed extensions.
+    """The hooks of one direction, in the order of installation.
 
-    An extension that raises, or gives back what is no message, fails that
-    message alone: it goes on as an error 500, past no further extension.
+    When a hook fails, its message becomes an error 500 and skips the hooks that
+    follow.
+
+    :raises TypeError: for what is no extension (see :func:`check_extension`).
     """
 
-    def __init__(self, direction: str, extensions: Iterable[Extension]) -> None:
-        """:param direction: ``"incoming"`` or ``"outgoing"``."""
-        self._steps: list[tuple[Sequence[str] | None, _Step]] = [
-            (getattr(extension, "channels", None), getattr(extension, direction))
-            for extension in extensions
-            if hasattr(extension, direction)
-        ]
-        self.empty = not self._steps
-        """Whether there is nothing to pass through."""
+    def __init__(self, direction: _Direction, extensions: Iterable[Extension]) -> None:
+        self._hooks: list[tuple[Sequence[str] | None, _Hook]] = []
+        for extension in extensions:
+            check_extension(extension)
+            if _overrides(extension, direction):
+                hook = getattr(extension, direction)
+                self._hooks.append((extension.channels, hook))
+        self.empty = not self._hooks
+        """Whether there are no hooks."""
         self.meta_only = all(
             patterns is not None and all(map(channels.is_meta, patterns))
-            for patterns, _ in self._steps
+            for patterns, _ in self._hooks
         )
-        """Whether published messages need not be shown to any extension."""
+        """Whether no hook gets published messages."""
 
-    def sees(self, channel: object) -> bool:
-        """Tell whether some extension wants the messages of ``channel``.
+    def applies_to(self, channel: object) -> bool:
+        """Return whether some hook gets the messages of ``channel``.
 
-        What has no channel is no message, whose refusal nobody need see.
+        False if ``channel`` is no string: such a message is refused anyway.
         """
-        if not self._steps or not isinstance(channel, str):
+        if not self._hooks or not isinstance(channel, str):
             return False
         if self.meta_only and not channels.is_meta(channel):
             return False
-        return any(_wants(patterns, channel) for patterns, _ in self._steps)
+        return any(_applies(patterns, channel) for patterns, _ in self._hooks)
 
-    def run(self, message: Message, request: Request | None) -> Outcome:
-        """Pass ``message`` through; at once if every extension answers at once."""
+    def run(self, message: Message, request: Request | None) -> _Outcome:
+        """Pass ``message`` through the hooks; return what becomes of it.
+
+        That is a message, or None if a hook dropped it; a Deferred of either, which
+        does not fail, if one of the hooks returned a Deferred or a coroutine.
+        """
         return self._run(message, request, 0)
 
     def _run(
         self, message: Message | None, request: Request | None, start: int
-    ) -> Outcome:
-        for index in range(start, len(self._steps)):
+    ) -> _Outcome:
+        for index in range(start, len(self._hooks)):
             if message is None:
                 return None
-            patterns, step = self._steps[index]
-            if not _wants(patterns, message.get("channel")):
+            patterns, hook = self._hooks[index]
+            if not _applies(patterns, message.get("channel")):
                 continue
             original = message
             try:
-                outcome: object = step(message, request)
+                result: object = hook(message, request)
             except Exception:
                 return _failed(original, Failure())
-            if isinstance(outcome, CoroutineType):
-                outcome = Deferred.fromCoroutine(outcome)
-            if isinstance(outcome, Deferred):
-                return self._later(outcome, original, request, index + 1)
-            if outcome is not None and not isinstance(outcome, dict):
-                return _wrong(original, outcome)
-            message = outcome
+            if isinstance(result, CoroutineType):
+                result = Deferred.fromCoroutine(result)
+            if isinstance(result, Deferred):
+                return self._run_later(result, original, request, index + 1)
+            if result is not None and not isinstance(result, dict):
+                return _invalid(original, result)
+            message = result
         return message
 
-    def _later(
+    def _run_later(
         self,
-        outcome: Deferred[Message | None],
+        result: Deferred[Message | None],
         original: Message,
         request: Request | None,
         following: int,
     ) -> Deferred[Message | None]:
         def succeeded(message: Any) -> Any:
             if message is not None and not isinstance(message, dict):
-                return _wrong(original, message)
+                return _invalid(original, message)
             return self._run(message, request, following)
 
         def failed(failure: Failure) -> Message:
             return _failed(original, failure)
 
-        return outcome.addCallbacks(succeeded, failed)
+        return result.addCallbacks(succeeded, failed)
 
 
-def _wants(patterns: Sequence[str] | None, channel: object) -> bool:
+def _applies(patterns: Sequence[str] | None, channel: object) -> bool:
     if patterns is None:
         return True
     if not channels.is_name(channel):
@@ -156,23 +221,23 @@ def _failed(message: Message, failure: Failure) -> Message:
         failure,
         channel=_channel_of(message),
     )
-    return _refused(message)
+    return _with_error(message)
 
 
-def _wrong(message: Message, outcome: object) -> Message:
+def _invalid(message: Message, result: object) -> Message:
     _log.error(
-        "An extension gave back {outcome!r}, no message, for one to {channel!r}",
-        outcome=outcome,
+        "An extension returned {result!r} instead of a message to {channel!r}",
+        result=result,
         channel=_channel_of(message),
     )
-    return _refused(message)
+    return _with_error(message)
 
 
 def _channel_of(message: Message) -> str:
-    """Name the channel for the log: it may be anything, and long."""
+    """Return the channel for the log, which may be anything and long."""
     return str(message.get("channel"))[: channels.MAX_LENGTH]
 
 
-def _refused(message: Message) -> Message:
+def _with_error(message: Message) -> Message:
     message["error"] = str(server_error())
     return message

@@ -19,7 +19,7 @@ from twisted.python.usage import UsageError
 
 from txbayeux.adapter.origins import Origins
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
-from txbayeux.extension import Extension, check
+from txbayeux.extension import Extension, check_extension
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.server import ServerOptions
@@ -274,7 +274,7 @@ def _extension(name: str) -> Extension:
         sys.path.append(os.getcwd())
     try:
         extension: Extension = namedAny(f"{module}.{factory}")()
-        check(extension)
+        check_extension(extension)
     except Exception as error:
         # Whatever the operator's code raises, the operator should see it, and no more.
         raise UsageError(f"--extension {name}: {error!r}") from error

@@ -9,6 +9,7 @@ import pytest
 
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.engine.memory import MemoryEngine
+from txbayeux.extension import Extension
 from txbayeux.server import Server
 
 from .sockets import CLOSE, TEXT, Client, frame
@@ -129,7 +130,7 @@ def test_a_socket_that_closes_leaves_the_session_alive(service: Real) -> None:
     assert Answer(transport.value()).json()[0] == {"channel": "/a", "data": 1}
 
 
-class Looking:
+class Looking(Extension):
     """An extension for which each message is written anew."""
 
     def outgoing(self, message: Any, request: object) -> Any:

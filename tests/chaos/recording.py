@@ -10,8 +10,10 @@ import json
 import os
 from typing import Any
 
+from txbayeux.extension import Extension
 
-class Recording:
+
+class Recording(Extension):
     """Appends the data of what is published to a file, a line each."""
 
     channels = ("/soak/**",)

@@ -24,13 +24,14 @@ from twisted.web.server import Site
 from txbayeux import BayeuxResource, MemoryEngine, Server
 from txbayeux.cli import options, run
 from txbayeux.client import Client
+from txbayeux.extension import Extension
 
 # A shell has what it starts in the background ignore interrupts.
 HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 COMMAND = [sys.executable, "-c", f"{HEARING}; from txbayeux.cli import main; main()"]
 
 
-class Refusing:
+class Refusing(Extension):
     def incoming(self, message: Any, request: object) -> Any:
         if message["channel"] == "/forbidden":
             message["error"] = "403:/forbidden:No"

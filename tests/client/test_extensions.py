@@ -9,13 +9,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from txbayeux.client import State
 from txbayeux.errors import BayeuxError
+from txbayeux.extension import Extension
 from txbayeux.extensions import ALL, NEW, Ack, Replay, TimeSync
 from txbayeux.message import Message
 
 from .stage import Request, Stage, outcome
 
 
-class Changing:
+class Changing(Extension):
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
@@ -46,7 +47,7 @@ def test_every_message_passes_both_ways(kind: str) -> None:
 
 
 def test_what_an_extension_changes_is_the_message_s_own() -> None:
-    class Adding:
+    class Adding(Extension):
         channels = ("/a",)
 
         def outgoing(self, message: Message, request: object) -> Message:
@@ -75,7 +76,7 @@ def test_extensions_may_come_later() -> None:
 
 @pytest.mark.parametrize("how", ["drops", "refuses", "raises", "fails", "gives 7"])
 def test_an_extension_keeps_a_publish_back(how: str) -> None:
-    class Keeping:
+    class Keeping(Extension):
         channels = ("/a",)
 
         def outgoing(self, message: Message, request: object) -> Any:
@@ -100,7 +101,7 @@ def test_an_extension_keeps_a_publish_back(how: str) -> None:
 def test_messages_keep_their_order_behind_a_slow_extension() -> None:
     waiting: list[Deferred[Message]] = []
 
-    class Slow:
+    class Slow(Extension):
         channels = ("/a",)
 
         def incoming(self, message: Message, request: object) -> Deferred[Message]:
@@ -134,7 +135,7 @@ def test_messages_keep_their_order_behind_a_slow_extension() -> None:
 def test_a_reply_that_an_extension_keeps_is_as_good_as_lost(
     instead: Message | None,
 ) -> None:
-    class Keeping:
+    class Keeping(Extension):
         left = 2
 
         def incoming(self, message: Message, request: object) -> Message | None:
@@ -151,7 +152,7 @@ def test_a_reply_that_an_extension_keeps_is_as_good_as_lost(
 
 
 def test_disconnecting_waits_for_no_extension() -> None:
-    class Stuck:
+    class Stuck(Extension):
         def outgoing(self, message: Message, request: object) -> Any:
             return Deferred() if message["channel"] == "/a" else message
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from txbayeux import Client
 from txbayeux.client.retry import Retry
+from txbayeux.extension import Extension
 from txbayeux.extensions.ack import Ack
 from txbayeux.message import Message
 
@@ -19,7 +20,7 @@ def say(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
-class Handshakes:
+class Handshakes(Extension):
     channels = ("/meta/handshake",)
 
     def incoming(self, message: Message, request: object) -> Message:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from txbayeux.extension import Extension
+
 REFUSED: Final = "403:interop:Refused by the extension"
 
 
-class Refusing:
+class Refusing(Extension):
     """Refuses what node/peers/rules.js makes the peers' own servers refuse."""
 
     def incoming(self, message: dict[str, Any], request: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Extensions in a line."""
+"""Extensions made of one function, for tests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,4 +25,4 @@ def _extension(direction: str, step: Step, channels: tuple[str, ...]) -> Extensi
     fields: dict[str, Any] = {direction: staticmethod(step)}
     if channels:
         fields["channels"] = channels
-    return type("Extension", (), fields)()
+    return type("FromFunction", (Extension,), fields)()

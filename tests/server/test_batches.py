@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from txbayeux.extension import Extension
 from txbayeux.message import Message, decode, encode_list
 
 from .actors import Actor, World, now, plain
@@ -173,7 +174,7 @@ def test_any_field_may_be_of_any_type(world: World, channel: str, value: Any) ->
             assert decode(encode_list(response.items)) == plain(response.items)
 
 
-class Dropping:
+class Dropping(Extension):
     """Drops what is marked, at once or later."""
 
     def __init__(self) -> None:

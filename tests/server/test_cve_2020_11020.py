@@ -5,6 +5,7 @@ Faye's server let them by its extensions and then subscribed all the same.
 
 import pytest
 
+from txbayeux.extension import Extension
 from txbayeux.message import Message
 
 from .actors import Actor, World
@@ -39,7 +40,7 @@ VARIANTS = [
 ]
 
 
-class Guard:
+class Guard(Extension):
     """What Faye's documentation advises: refuse subscriptions on their way in."""
 
     def incoming(self, message: Message, request: object) -> Message:

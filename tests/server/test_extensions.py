@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
+from txbayeux.extension import Extension, Pipeline
 from txbayeux.message import Message
 from txbayeux.testing import FakeRequest
 
@@ -16,7 +17,7 @@ from .extensions import Step, incoming, outgoing, put
 
 
 def test_they_run_in_their_order_both_ways() -> None:
-    class Named:
+    class Named(Extension):
         def __init__(self, name: str) -> None:
             self.name = name
 
@@ -90,7 +91,7 @@ def test_one_that_gives_its_answer_a_time_refuses_when_it_is_up() -> None:
 
 
 def test_one_may_be_written_with_async() -> None:
-    class Asking:
+    class Asking(Extension):
         async def incoming(self, message: Message, request: Any) -> Message | None:
             await deferLater(world.clock, 1)
             if message["data"] == "raise":
@@ -227,7 +228,7 @@ def test_a_402_of_an_extension_asks_for_a_handshake() -> None:
 def test_the_request_is_at_hand_both_ways(world: World) -> None:
     seen: list[Any] = []
 
-    class Look:
+    class Look(Extension):
         def incoming(self, message: Message, request: Any) -> Message:
             seen.append(request)
             return message
@@ -341,23 +342,51 @@ def test_extensions_need_not_expect_a_message_without_a_channel(wrong: Any) -> N
     assert seen == []
 
 
-class Misspelled:
+class Misspelled(Extension):
     def incomming(self, message: Message, request: Any) -> None:
         """Would refuse everything."""
 
 
+class Unrelated:
+    def incoming(self, message: Message, request: Any) -> None:
+        """Is no extension, although it looks like one."""
+
+
+REFUSE_ALL = put("error", "403::No")
+
+
 @pytest.mark.parametrize(
-    "extension",
+    ("extension", "reason"),
     [
-        None,
-        "text",
-        Misspelled(),
-        type("", (), {"incoming": None})(),
-        incoming(put("error", "403::No"), *"/meta/**"),  # a text is a sequence, too
-        incoming(put("error", "403::No"), "/meta/*/x"),
-        type("", (), {"incoming": put("error", "403::No"), "channels": "/meta/**"})(),
+        (None, "must be an instance of a subclass of txbayeux.Extension"),
+        ("text", "must be an instance"),
+        (Unrelated(), "must be an instance"),
+        (Misspelled, "must be an instance"),
+        (Misspelled(), "must override incoming, outgoing or installed"),
+        (Extension(), "must override"),
+        (type("", (Extension,), {"incoming": None})(), "must override"),
+        (incoming(REFUSE_ALL, *"/meta/**"), "channels must be a sequence"),
+        (incoming(REFUSE_ALL, "/meta/*/x"), "channels must be"),
+        (
+            type("", (Extension,), {"incoming": REFUSE_ALL, "channels": "/meta/**"})(),
+            "channels must be",
+        ),
+        (
+            type("", (Extension,), {"incoming": REFUSE_ALL, "channels": 7})(),
+            "channels must be",
+        ),
     ],
 )
-def test_one_that_would_never_be_called_is_refused(extension: Any) -> None:
-    with pytest.raises(TypeError, match=r"extension|channels"):
+def test_what_would_never_be_called_is_refused(extension: Any, reason: str) -> None:
+    with pytest.raises(TypeError, match=reason):
         World(extension)
+    with pytest.raises(TypeError, match=reason):
+        Pipeline("outgoing", [extension])
+
+
+def test_a_hook_may_be_set_on_the_object() -> None:
+    extension = incoming(REFUSE_ALL)
+    plain_object = Extension()
+    plain_object.incoming = extension.incoming  # type: ignore[method-assign]
+    [reply] = World(plain_object).send({"channel": "/a", "data": 1})
+    assert reply["error"] == "403::No"

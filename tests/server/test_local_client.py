@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from txbayeux.errors import BayeuxError, UnknownSession
+from txbayeux.extension import Extension
 from txbayeux.message import Message
 
 from .actors import Actor, World, now
@@ -97,7 +98,7 @@ def test_it_needs_no_session_where_others_do() -> None:
 def test_it_passes_the_incoming_extensions_with_no_request(alice: Actor) -> None:
     requests: list[Any] = []
 
-    class Guard:
+    class Guard(Extension):
         def incoming(self, message: Message, request: Any) -> Message:
             requests.append(request)
             if message.get("data") == "bad":
@@ -114,7 +115,7 @@ def test_it_passes_the_incoming_extensions_with_no_request(alice: Actor) -> None
 def test_it_waits_for_an_extension() -> None:
     gates: list[Deferred[Any]] = []
 
-    class Slow:
+    class Slow(Extension):
         def incoming(self, message: Message, request: Any) -> Any:
             gates.append(Deferred())
             return gates[-1]

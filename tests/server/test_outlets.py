@@ -7,6 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from txbayeux.events import Reason
+from txbayeux.extension import Extension
 from txbayeux.interfaces import Stream
 from txbayeux.message import Entry, Message
 from txbayeux.testing import FakeRequest, RecordingStream
@@ -15,7 +16,7 @@ from .actors import Actor, World, now
 from .extensions import outgoing
 
 
-class Gate:
+class Gate(Extension):
     """An extension that lets a message pass when the test says so."""
 
     channels = ("/a",)

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from txbayeux import MemoryEngine, Server
 from txbayeux.client import Client, State
+from txbayeux.extension import Extension
 from txbayeux.protocol import Response
 
 from .support import outcome
@@ -86,7 +87,7 @@ def test_a_session_that_the_server_ends_is_made_anew() -> None:
 def test_the_server_s_extensions_see_it_without_a_request() -> None:
     seen: list[tuple[str, object]] = []
 
-    class Watching:
+    class Watching(Extension):
         def incoming(self, message: Any, request: object) -> Any:
             seen.append((message["channel"], request))
             return message

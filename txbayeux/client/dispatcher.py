@@ -104,7 +104,7 @@ class Dispatcher:
 
     def looks_at(self, channel: str) -> bool:
         """Tell whether an outgoing extension wants messages of ``channel``."""
-        return self._outgoing.sees(channel)
+        return self._outgoing.applies_to(channel)
 
     def stop(self) -> None:
         """Forget what was not handled yet; wait for no extension."""
@@ -140,7 +140,7 @@ class Dispatcher:
 
         for request in requests:
             channel = request.message["channel"]
-            if not self._outgoing.sees(channel):
+            if not self._outgoing.applies_to(channel):
                 ready.append(request)
                 continue
             outcome = self._outgoing.run(request.message, None)
@@ -225,7 +225,7 @@ class Dispatcher:
             _log.debug("A message without a channel")
             return
         request = self._request(message, channel)
-        if not self._incoming.sees(channel):
+        if not self._incoming.applies_to(channel):
             self._hand_on(request, message)
             return
         outcome = self._incoming.run(message, None)

@@ -6,13 +6,14 @@ Source: CometD documentation, "Message Acknowledgment Extension".
 from __future__ import annotations
 
 from txbayeux import channel as channels
+from txbayeux.extension import Extension
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
 __all__ = ["Ack"]
 
 
-class Ack:
+class Ack(Extension):
     """The client's half of CometD's ack extension; one object a client.
 
     With a server that has the other half, a message that was sent and lost on

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError
+from txbayeux.extension import Extension
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
@@ -25,7 +26,7 @@ ALL: Final = -2
 _log: Final = Logger()
 
 
-class Replay:
+class Replay(Extension):
     """Salesforce's replay extension; one object a client.
 
     :param store: the last replay id of each channel; a dict by default, anything

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from txbayeux.extension import Extension
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
@@ -21,7 +22,7 @@ _SAMPLES: Final = 10
 _MAX: Final = 2**53
 
 
-class TimeSync:
+class TimeSync(Extension):
     """The client's half of CometD's timesync extension; one object a client.
 
     :param seconds: the client's clock, in seconds since 1970.

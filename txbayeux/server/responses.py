@@ -82,7 +82,7 @@ class Outgoing:
 
     def _sees(self, item: Message | Entry) -> bool:
         channel = item.channel if isinstance(item, Entry) else item.get("channel")
-        return self._pipeline.sees(channel)
+        return self._pipeline.applies_to(channel)
 
     async def _piped(
         self,
@@ -109,7 +109,7 @@ class Outgoing:
         self, entry: Entry, request: Request | None
     ) -> Entry | Deferred[Entry | None] | None:
         """Give what becomes of a published message, None if it is dropped."""
-        if not self._pipeline.sees(entry.channel):
+        if not self._pipeline.applies_to(entry.channel):
             return entry
 
         def passed(message: Message | None) -> Entry | None:
@@ -180,5 +180,5 @@ def _encoded(message: Message | None) -> bytes | None:
     try:
         return encode(message)
     except Exception:
-        _log.failure("An extension gave back what JSON has no form for")
+        _log.failure("An extension returned what JSON cannot represent")
         return None

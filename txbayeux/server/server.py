@@ -26,7 +26,7 @@ from txbayeux.errors import (
     wrong_parameter,
 )
 from txbayeux.events import Disconnected, Events, Reason
-from txbayeux.extension import Extension, Pipeline, check
+from txbayeux.extension import Extension, Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
 from txbayeux.protocol import Processor, Response
@@ -91,8 +91,6 @@ class Server:
         options: ServerOptions | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
-        for extension in extensions:
-            check(extension)
         self.events = Events()
         self.options = options or ServerOptions()
         self._core = ServerContext(
@@ -105,8 +103,7 @@ class Server:
         self._incoming = Pipeline("incoming", extensions)
         self._outgoing = Outgoing(Pipeline("outgoing", extensions), engine)
         for extension in extensions:
-            if hasattr(extension, "installed"):
-                extension.installed(self)
+            extension.installed(self)
 
     # The process
 
@@ -191,7 +188,7 @@ class Server:
         if (
             self._incoming.empty
             or not isinstance(message, dict)
-            or not self._incoming.sees(message.get("channel"))
+            or not self._incoming.applies_to(message.get("channel"))
         ):
             return message
         own = {
