@@ -11,7 +11,7 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 
 from txbayeux import BayeuxResource, MemoryEngine, Server
-from txbayeux.service.admin import client_script
+from txbayeux.adapter.client_script import faye_client
 
 PAGE = b"""<!doctype html>
 <title>Clock</title>
@@ -41,7 +41,7 @@ def site(clock) -> Site:
     ticking.start(1, now=False)
     root = Resource()
     root.putChild(b"", Data(PAGE, "text/html"))
-    bayeux = BayeuxResource(server, clock, client_script=client_script())
+    bayeux = BayeuxResource(server, clock, client_script=faye_client())
     root.putChild(b"bayeux", bayeux)
     return Site(root, reactor=clock)
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
 from twisted.web.http import CACHED
 from twisted.web.server import Request
 
-__all__ = ["ClientScript"]
+__all__ = ["ClientScript", "faye_client"]
 
 _CACHE: Final = b"public, max-age=3600"  # seconds
+
+
+def faye_client() -> Path:
+    """Return the path of Faye's browser client, which the package carries."""
+    script = files("txbayeux") / "static" / "vendor" / "faye-browser-min.js"
+    with as_file(script) as path:
+        return path
 
 
 class ClientScript:

@@ -21,7 +21,6 @@ __all__ = [
     "ChatPage",
     "Health",
     "Metrics",
-    "client_script",
     "health",
     "static_files",
 ]
@@ -53,11 +52,6 @@ def _static() -> Path:
     """Give the folder of the package's own files."""
     with as_file(files("txbayeux") / "static") as folder:
         return folder
-
-
-def client_script() -> Path:
-    """Give Faye's browser client, which the mount serves as ``client.js``."""
-    return _static() / "vendor" / "faye-browser-min.js"
 
 
 class ChatPage(Data):

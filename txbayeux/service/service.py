@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
+from txbayeux.adapter.client_script import faye_client
 from txbayeux.adapter.fronts import FastHTTPFactory
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.resource import BayeuxResource
@@ -29,7 +30,6 @@ from txbayeux.service.admin import (
     ChatPage,
     Health,
     Metrics,
-    client_script,
     static_files,
 )
 from txbayeux.service.eventlog import log_events
@@ -97,7 +97,7 @@ class BayeuxService(MultiService):
             limits=options.limits,
             origins=configuration.origins,
             websocket_deflate=configuration.websocket_deflate,
-            client_script=client_script(),
+            client_script=faye_client(),
         )
         front = FastHTTPFactory(
             OwnSite(self._root(configuration), reactor, limits=options.limits),
