@@ -16,7 +16,7 @@ VOCABULARY = {
     "message",
 }
 VOCABULARY |= {"protocol", "registration"}
-SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "service", "tap"]
+SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "bayeux", "service", "tap"]
 CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does
 MODULES = {

@@ -1,7 +1,7 @@
 """Bayeux publish/subscribe for Twisted.
 
-The names that applications use; each is imported when it is first asked for, so
-that nobody pays for Autobahn who wants a channel's name checked.
+These are the names that applications use.  Each is imported when it is first used:
+a program that only checks channel names does not load Autobahn.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from txbayeux.adapter.origins import Origins
     from txbayeux.adapter.resource import BayeuxResource
+    from txbayeux.bayeux import Bayeux
     from txbayeux.client import Client, Subscription
     from txbayeux.engine.memory import MemoryEngine
     from txbayeux.errors import BayeuxError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from txbayeux.server import Server, ServerOptions
 
 __all__ = [
+    "Bayeux",
     "BayeuxError",
     "BayeuxResource",
     "Client",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "Bayeux": "bayeux",
     "BayeuxError": "errors",
     "BayeuxResource": "adapter.resource",
     "Client": "client",
