@@ -13,7 +13,15 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from tests.web import HANDSHAKE, UPGRADE, Browser, Connection, get, post
-from txbayeux import Bayeux, BayeuxError, Limits, MemoryEngine, Origins, ServerOptions
+from txbayeux import (
+    Bayeux,
+    BayeuxError,
+    Extension,
+    Limits,
+    MemoryEngine,
+    Origins,
+    ServerOptions,
+)
 from txbayeux.bayeux import FLUSH_TIME
 from txbayeux.interfaces import SessionObserver
 from txbayeux.message import Message
@@ -161,7 +169,7 @@ def test_pages_of_the_origins_are_let_in(
 
 
 def test_extensions_see_messages_in_their_order(reactor: MemoryReactorClock) -> None:
-    class Adding:
+    class Adding(Extension):
         def __init__(self, letter: str) -> None:
             self.letter = letter
 
@@ -179,7 +187,7 @@ def test_extensions_see_messages_in_their_order(reactor: MemoryReactorClock) -> 
 def test_an_extension_may_refuse_what_this_process_publishes(
     reactor: MemoryReactorClock,
 ) -> None:
-    class Refusing:
+    class Refusing(Extension):
         def incoming(self, message: Message, request: object) -> Message:
             return message | {"error": "403::Not you"}
 

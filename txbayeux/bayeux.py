@@ -64,7 +64,7 @@ class Bayeux:
     :param session_timeout: seconds that a session lives without a connect.
     :param origins: the web pages that may use the server, beside its own:
         ``["https://www.example.com"]``; see :class:`~txbayeux.Origins`.
-    :param extensions: see :mod:`txbayeux.extension`; called in this order.
+    :param extensions: see :class:`~txbayeux.Extension`; called in this order.
     :param websocket_deflate: whether to compress WebSocket messages for clients
         that offer it.
 
