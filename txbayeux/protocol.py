@@ -1,4 +1,4 @@
-"""What a request is answered with."""
+"""How adapters and the in-process transport call the server, and its responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.interfaces import Request, Stream
 from txbayeux.message import Entry, Message
 
-__all__ = ["Processor", "Response", "Returnable", "there"]
+__all__ = ["Processor", "Response", "Returnable", "response_now"]
 
 
 class Returnable(Protocol):
@@ -26,14 +26,13 @@ class Returnable(Protocol):
 
 
 class Response(msgspec.Struct):
-    """The answer to one request: replies and messages, in the order to send them.
+    """The response to one request: replies and messages, in the order to send them.
 
-    ``held``, if not None, is an answer that is not there yet: a connect that
-    waits for messages, or an engine's word.  It fires with a further Response,
-    never fails, and is to be cancelled when the connection goes away; it fires
-    all the same, and what it then carries is to be given back.  A request over HTTP
-    waits for it; over a socket, ``items`` are sent at once, and the next request is
-    handled meanwhile.
+    ``held``, if not None, fires with a further Response: the reply to a connect that
+    waits for messages, or to an operation that the engine has not finished.  It
+    never fails.  Cancel it when the connection is gone; it fires all the same, and
+    what it then carries is to be given back.  An HTTP adapter waits for it before it
+    answers; a WebSocket adapter sends ``items`` at once and goes on reading.
     """
 
     items: Sequence[Message | Entry]
@@ -41,13 +40,16 @@ class Response(msgspec.Struct):
     delivery: Returnable | None = None
 
     def give_back(self) -> None:
-        """Say that the connection was gone before ``items`` could be written."""
+        """Return the messages among ``items``: the connection is gone.
+
+        They are sent with the session's next connect.
+        """
         if self.delivery is not None:
             self.delivery.give_back()
 
 
 class Processor(Protocol):
-    """The protocol, as adapters and the in-process transport see it."""
+    """The server as adapters and the in-process transport see it."""
 
     def process(
         self,
@@ -55,40 +57,44 @@ class Processor(Protocol):
         request: Request | None,
         stream: Stream | None = None,
     ) -> Deferred[Response]:
-        """Handle the messages of one request, in order.
+        """Process the messages of one request, in order.
 
-        The items may be anything that JSON can be; each gets its answer.
-        ``stream`` is what a connect among them hands messages to from then on
-        (see :meth:`outlet`).  The Deferred does not fail.  Calls for one
-        connection must wait for one another's Deferreds, not for ``held``.
+        The Deferred does not fail.  Do not call this again for one connection
+        before the Deferred of the last call has fired; ``held`` may be pending.
+
+        :param messages: any JSON values; each is answered.
+        :param request: None for messages of this process.
+        :param stream: where messages for the session go from its connect on
+            (see :meth:`wrap_stream`).
         """
 
-    def outlet(self, stream: Stream, request: Request) -> Stream:
-        """Wrap a connection's stream, once, with the outgoing extensions.
+    def wrap_stream(self, stream: Stream, request: Request) -> Stream:
+        """Return the stream to pass to the other methods instead of ``stream``.
 
-        Gives ``stream`` itself where none wants published messages.
+        It sends messages through the outgoing extensions.  It is ``stream`` itself if
+        no extension gets published messages.  Call this once for each connection.
         """
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
-        """Send a session's messages to ``stream`` (an outlet) from now on.
+        """Send a session's messages to ``stream`` (a wrapped one) from now on.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        """Hear that the connection behind ``stream`` (an outlet) is gone.
+        """Called when the connection behind ``stream`` (a wrapped one) is gone.
 
-        ``unsent`` are entries that it was given and could not write.
+        :param unsent: entries that it was sent and could not write.
         """
 
     def resume(self, stream: Stream) -> None:
-        """Hear that ``stream`` (an outlet) is writable again."""
+        """Called when ``stream`` (a wrapped one) is writable again."""
 
 
-def there(answer: Deferred[Response]) -> Response | None:
-    """Give an answer that is there already, None for one that is not, or failed.
+def response_now(answer: Deferred[Response]) -> Response | None:
+    """Return the response if it has come already, else None.
 
-    Nearly every one is: not to ask for a callback saves 1 µs of CPU each.
+    It nearly always has: to do without a callback saves 1 µs for each request.
     """
     result = answer.result if answer.called else None
     return result if isinstance(result, Response) else None

@@ -77,7 +77,7 @@ class FakeProcessor:
             return self.answers.pop(0)
         return succeed(Response([{"echo": message} for message in messages]))
 
-    def outlet(self, stream: Stream, request: Request) -> Stream:
+    def wrap_stream(self, stream: Stream, request: Request) -> Stream:
         self.outlets.append(stream)
         return stream
 

@@ -128,7 +128,7 @@ def test_a_server_that_does_not_answer(how: str) -> None:
                 answer.errback(RuntimeError("server"))
             return answer
 
-        def outlet(self, stream: Any, request: Any) -> Any:
+        def wrap_stream(self, stream: Any, request: Any) -> Any:
             return stream
 
         def detach(self, *arguments: Any) -> None:

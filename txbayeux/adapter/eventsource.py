@@ -50,7 +50,7 @@ class EventStream:
         source = HttpRequest(
             "eventsource", request.getClientAddress(), request.requestHeaders
         )
-        self.outlet: Stream = streams.server.outlet(self, source)
+        self.outlet: Stream = streams.server.wrap_stream(self, source)
         request.notifyFinish().addErrback(self._lost)
 
     # The server's side

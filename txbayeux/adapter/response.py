@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from txbayeux.adapter.closing import has_closed
 from txbayeux.message import Entry, Message, encode_list
-from txbayeux.protocol import Response, there
+from txbayeux.protocol import Response, response_now
 
 __all__ = ["Exchange", "ResponseWriter", "answer_request", "refuse"]
 
@@ -64,7 +64,7 @@ class Exchange:
 
     def begin(self, answer: Deferred[Response]) -> None:
         """Write ``answer`` when it comes."""
-        response = there(answer)
+        response = response_now(answer)
         if response is None:
             answer.addCallbacks(self._answered, self._failed)
         else:

@@ -25,7 +25,7 @@ from txbayeux.adapter.lean import NobodyWaits, Silence, copy_own
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall, Request, Stream
 from txbayeux.message import Entry, Malformed, encode_list
-from txbayeux.protocol import Response, there
+from txbayeux.protocol import Response, response_now
 
 if TYPE_CHECKING:
     from txbayeux.adapter.sockets import SocketFactory
@@ -100,7 +100,7 @@ class WebSocketConnection(WebSocketServerProtocol):
         # Autobahn's own makes only what is shared here.
         self.factory = factory
         self._source = source
-        self.outlet: Stream | None = factory.processor.outlet(self, source)
+        self.outlet: Stream | None = factory.processor.wrap_stream(self, source)
 
     # The connection
 
@@ -204,7 +204,7 @@ class WebSocketConnection(WebSocketServerProtocol):
 
     def _ask(self, messages: list[Any]) -> None:
         answer = self.factory.processor.process(messages, self._source, self.outlet)
-        response = there(answer)
+        response = response_now(answer)
         if response is None:
             answer.addCallbacks(self._answered, self._broken)
         else:

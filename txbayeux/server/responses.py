@@ -59,8 +59,8 @@ class Outgoing:
             return Response(items, None, delivery)
         return Deferred.fromCoroutine(self._piped(items, request, delivery))
 
-    def outlet(self, stream: Stream, request: Request) -> Stream:
-        """See :meth:`txbayeux.protocol.Processor.outlet`."""
+    def wrap_stream(self, stream: Stream, request: Request) -> Stream:
+        """See :meth:`txbayeux.protocol.Processor.wrap_stream`."""
         if self._pipeline.meta_only:
             return stream
         return ExtensionStream(

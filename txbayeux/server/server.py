@@ -158,9 +158,9 @@ class Server:
             slots.append(self._perform(admitted, message, exchange))
         return self._respond(slots, exchange)
 
-    def outlet(self, stream: Stream, request: Request) -> Stream:
-        """See :meth:`txbayeux.protocol.Processor.outlet`."""
-        return self._outgoing.outlet(stream, request)
+    def wrap_stream(self, stream: Stream, request: Request) -> Stream:
+        """See :meth:`txbayeux.protocol.Processor.wrap_stream`."""
+        return self._outgoing.wrap_stream(stream, request)
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
         """See :meth:`txbayeux.protocol.Processor.attach`."""

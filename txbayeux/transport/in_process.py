@@ -71,7 +71,7 @@ class Local:
 
     def _stream(self) -> Any:
         if self._outlet is None:
-            self._outlet = self._server.outlet(_Inlet(self), cast(Any, None))
+            self._outlet = self._server.wrap_stream(_Inlet(self), cast(Any, None))
         return self._outlet
 
     def _answered(self, response: Response) -> None:

@@ -47,7 +47,7 @@ class Scene:
         self.outlet = self.connect(self.stream)
 
     def connect(self, stream: Stream) -> Stream:
-        outlet = self.server.outlet(stream, FakeRequest(transport="websocket"))
+        outlet = self.server.wrap_stream(stream, FakeRequest(transport="websocket"))
         self.alice.connect(outlet, advice={"timeout": 0})
         return outlet
 
@@ -203,7 +203,7 @@ def test_an_event_source_keeps_its_messages_behind_extensions() -> None:
     gate = Gate()
     world = World(gate)
     alice, stream = world.actor("/a"), RecordingStream(preempted_by_poll=False)
-    outlet = world.server.outlet(stream, FakeRequest(transport="eventsource"))
+    outlet = world.server.wrap_stream(stream, FakeRequest(transport="eventsource"))
     now(world.server.attach(alice.id, outlet))
     poll = alice.connect()
     now(world.server.client().publish("/a", 1))
@@ -217,7 +217,7 @@ def test_without_extensions_for_messages_a_stream_is_its_own_outlet(
     extensions: Any,
 ) -> None:
     stream = RecordingStream()
-    assert World(*extensions).server.outlet(stream, FakeRequest()) is stream
+    assert World(*extensions).server.wrap_stream(stream, FakeRequest()) is stream
 
 
 def test_each_connection_has_its_own_request() -> None:
@@ -229,7 +229,7 @@ def test_each_connection_has_its_own_request() -> None:
     for name in ("alice", "bob"):
         streams[name] = RecordingStream()
         actor: Actor = world.actor("/a")
-        actor.connect(world.server.outlet(streams[name], FakeRequest(peer=name)))
+        actor.connect(world.server.wrap_stream(streams[name], FakeRequest(peer=name)))
     now(world.server.client().publish("/a", 1))
     world.settle()
     for name, stream in streams.items():
