@@ -6,22 +6,18 @@ Then: curl -d 'message={"channel":"/clock","data":"hello"}' http://localhost:800
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 from twisted.web.static import Data
 
-from txbayeux import BayeuxResource, Limits, MemoryEngine, Server
-from txbayeux.adapter.site import bounded_request
+from txbayeux import BayeuxResource, BayeuxSite, MemoryEngine, Server
 
 
-def site(clock) -> Site:
+def site(clock) -> BayeuxSite:
     """Build the site; Bayeux is one of its resources."""
     server = Server(MemoryEngine(clock))
     server.start()
     root = Resource()
     root.putChild(b"", Data(b"<h1>My site</h1>", "text/html"))
-    root.putChild(b"bayeux", BayeuxResource(server, clock))
-    # Without bounded_request, twisted.web reads a body of any length into memory.
-    return Site(root, requestFactory=bounded_request(Limits()), reactor=clock)
+    return BayeuxSite(root, BayeuxResource(server, clock), clock, path="/bayeux")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def test_nested_serves_a_page_and_bayeux() -> None:
     ]:
         transport = StringTransport()
         protocol: Any = site.buildProtocol(None)
+        transport.protocol = protocol  # type: ignore[attr-defined]
         protocol.makeConnection(transport)
         protocol.dataReceived(request)
         assert expected in transport.value()

@@ -14,6 +14,7 @@ from txbayeux.adapter import (
     chores,
     fronts,
     resource,
+    response,
     site,
     sockets,
     websocket,
@@ -75,8 +76,8 @@ BOUNDS = {
     "nesting": message.MAX_DEPTH,
     "message id": fields._MAX_ID,
     "name of a JSON-P callback": callback_polling._MAX_LENGTH,
-    "URL and headers": site.OwnChannel.totalHeadersSize,
-    "seconds in which a request": site.REQUEST_TIME,
+    "URL and headers": site.BoundedChannel.totalHeadersSize,
+    "seconds in which a request": response.REQUEST_TIMEOUT,
     "seconds that an HTTP connection may be idle": default_of(
         fronts.FastHTTPFactory, "timeout"
     ),
@@ -98,8 +99,8 @@ def test_every_bound_is_what_it_says() -> None:
     for (what, value), (name, bound) in zip(table, BOUNDS.items(), strict=True):
         assert what.startswith(name)
         assert float(value) == bound, name
-    assert site.OwnChannel.totalHeadersSize == site.OwnChannel.MAX_LENGTH
-    assert default_of(site.OwnSite, "timeout") == default_of(
+    assert site.BoundedChannel.totalHeadersSize == site.BoundedChannel.MAX_LENGTH
+    assert default_of(site.BoundedSite, "timeout") == default_of(
         fronts.FastHTTPFactory, "timeout"
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from txbayeux.adapter.origins import Origins
     from txbayeux.adapter.resource import BayeuxResource
+    from txbayeux.adapter.site import BayeuxSite
     from txbayeux.bayeux import Bayeux
     from txbayeux.client import Client, Subscription
     from txbayeux.engine.memory import MemoryEngine
@@ -25,6 +26,7 @@ __all__ = [
     "Bayeux",
     "BayeuxError",
     "BayeuxResource",
+    "BayeuxSite",
     "Client",
     "Extension",
     "Limits",
@@ -40,6 +42,7 @@ _HOMES: Final = {
     "Bayeux": "bayeux",
     "BayeuxError": "errors",
     "BayeuxResource": "adapter.resource",
+    "BayeuxSite": "adapter.site",
     "Client": "client",
     "Extension": "extension",
     "Limits": "limits",

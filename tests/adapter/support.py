@@ -13,12 +13,10 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from txbayeux.adapter.fronts import FastHTTPFactory
 from txbayeux.adapter.resource import BayeuxResource
-from txbayeux.adapter.site import OwnSite
+from txbayeux.adapter.site import BayeuxSite, BoundedSite
 from txbayeux.errors import UnknownSession
 from txbayeux.interfaces import Request, Stream
-from txbayeux.limits import Limits
 from txbayeux.message import Entry
 from txbayeux.protocol import Response
 
@@ -167,19 +165,19 @@ class Service:
         self.processor = options.pop("processor", None) or FakeProcessor()
         self.resource = BayeuxResource(self.processor, self.clock, **options)
         root = Resource()
-        root.putChild(b"bayeux", self.resource)
-        self.site = (
-            OwnSite(root, self.clock, limits=options.get("limits") or Limits())
-            if bounded
-            else Site(root, reactor=self.clock)
-        )
-        self.site.startFactory()
-        self.door: Any = self.site
+        self.site: Any
+        self.door: Any
         if bounded and DOOR.fast:
-            most = (options.get("limits") or Limits()).request_bytes
-            self.door = FastHTTPFactory(
-                self.site, self.resource, self.clock, mount="/bayeux", most=most
+            self.door = BayeuxSite(root, self.resource, self.clock)
+            self.site = self.door.site
+        else:
+            root.putChild(b"bayeux", self.resource)
+            self.door = self.site = (
+                BoundedSite(root, self.clock, limits=self.resource.limits)
+                if bounded
+                else Site(root, reactor=self.clock)
             )
+        self.site.startFactory()
 
     def wire(self) -> Transport:
         transport = Transport()

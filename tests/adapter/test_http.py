@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from txbayeux.adapter.site import _DRAIN, REQUEST_TIME
+from txbayeux.adapter.response import REQUEST_TIMEOUT
+from txbayeux.adapter.site import _DRAIN
 from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
@@ -103,7 +104,7 @@ def test_what_comes_behind_a_held_request_does_not_count_yet() -> None:
     service.processor.answers.append(waiting)
     data = request("POST", body=b"[1]")
     transport = service.send(data + data[:9])
-    service.clock.advance(REQUEST_TIME + 1)
+    service.clock.advance(REQUEST_TIMEOUT + 1)
     transport.protocol.dataReceived(data[9:12])
     waiting.callback(Response([1]))
     assert Answer(transport.take()).code == 200

@@ -31,8 +31,12 @@ from txbayeux.adapter.closing import Watched, has_closed
 from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
 from txbayeux.adapter.poll import Poll, answer_text
-from txbayeux.adapter.response import Exchange, refuse
-from txbayeux.adapter.site import REQUEST_TIME, TOO_SLOW
+from txbayeux.adapter.response import (
+    REQUEST_TIMEOUT,
+    REQUEST_TIMEOUT_RESPONSE,
+    Exchange,
+    refuse,
+)
 from txbayeux.adapter.terms import Terms
 from txbayeux.adapter.websocket_handshake import put_in_place
 from txbayeux.message import Malformed
@@ -107,8 +111,8 @@ class FastHTTPProtocol(Protocol):
         self._heard = self.factory.seconds()
         if not self._size:
             self._begun = self._heard
-        elif self._pending is None and self._heard - self._begun > REQUEST_TIME:
-            self.transport.write(TOO_SLOW)
+        elif self._pending is None and self._heard - self._begun > REQUEST_TIMEOUT:
+            self.transport.write(REQUEST_TIMEOUT_RESPONSE)
             self.part()
             return
         self._parts.append(data)

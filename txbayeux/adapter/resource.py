@@ -11,7 +11,6 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from txbayeux.adapter.adoption import Adoption, adopt
 from txbayeux.adapter.body import TooLarge, form_fields, read_all, reader_of
 from txbayeux.adapter.callback_polling import callback_name, script
 from txbayeux.adapter.client_script import ClientScript
@@ -60,9 +59,10 @@ class BayeuxResource:
     GET ``<mount>/client.js``               Faye's browser client, if given
     ======================================  =================================
 
-    It nests in any :class:`~twisted.web.server.Site`.  Only one that has
-    :func:`~txbayeux.adapter.site.bounded_request` for its ``requestFactory``
-    refuses a large body before it has read it.
+    It nests in any :class:`~twisted.web.server.Site`.  In a
+    :class:`~txbayeux.adapter.site.BayeuxSite` polls are served four times as fast.
+    A Site of another kind reads a body of any size into memory, unless it has
+    :func:`~txbayeux.adapter.site.bounded_request` for its ``requestFactory``.
 
     :param reactor: for keep-alives, and to close connections in time.
     :param origins: whose pages may use the service.
@@ -70,10 +70,6 @@ class BayeuxResource:
     :param keep_alive: seconds between signs of life on idle sockets and streams.
     :param websocket_deflate: agree to permessage-deflate where a client offers it.
         It saves bandwidth and costs a copy of each message for each client.
-    :param adopt_connections: serve further polls of a connection without
-        ``twisted.web``, where its first one came through nothing but plain
-        :class:`~twisted.web.resource.Resource` nodes, and the site keeps no access
-        log of its own (``logPath``).  Twisted's log then has the first one only.
     """
 
     isLeaf = True
@@ -88,25 +84,20 @@ class BayeuxResource:
         client_script: Path | None = None,
         keep_alive: float = 25.0,
         websocket_deflate: bool = False,
-        adopt_connections: bool = True,
     ) -> None:
         self._server = server
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._origins = origins or Origins()
         self._script = None if client_script is None else ClientScript(client_script)
         self._stopping = False
         self._told: set[str] = set()
         self.processor: Processor | None = server
         """What polls are handed to; None once the service stops."""
-        self._adoption = None
-        if adopt_connections:
-            most = self._limits.request_bytes
-            self._adoption = Adoption(self, reactor, most=most)
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = SocketFactory(
             server,
             reactor,
-            limits=self._limits,
+            limits=self.limits,
             keep_alive=keep_alive,
             deflate=websocket_deflate,
         )
@@ -154,7 +145,7 @@ class BayeuxResource:
         self._share(request_)
         _describe(request_, _JSON)
         source = HttpRequest(_POLLING, request.channel.address, request_.requestHeaders)
-        return Terms(reader, self._limits, source, request.head())
+        return Terms(reader, self.limits, source, request.head())
 
     def render(self, request: Request) -> bytes | int:
         """Answer a request."""
@@ -198,11 +189,11 @@ class BayeuxResource:
 
     def _post(self, request: Request) -> bytes | int:
         content: Any = request.content
-        text: bytes = content.read(self._limits.request_bytes + 1)
+        text: bytes = content.read(self.limits.request_bytes + 1)
         reader = reader_of(header_of(request.requestHeaders, "content-type"))
         if reader is None:
             return refuse(request, 415, "Send messages as application/json")
-        messages = reader(text, self._limits)
+        messages = reader(text, self.limits)
         return self._answer(request, _POLLING, messages, self._write_poll)
 
     def _get(self, request: Request) -> bytes | int:
@@ -215,8 +206,8 @@ class BayeuxResource:
             return upgrade(request, self._sockets)
         if _wants_events(request):
             return self._streams.open(request)
-        callback = callback_name(form_fields(query, b"jsonp", self._limits))
-        fields = form_fields(query, b"message", self._limits)
+        callback = callback_name(form_fields(query, b"jsonp", self.limits))
+        fields = form_fields(query, b"message", self.limits)
         if not fields:
             return refuse(
                 request,
@@ -227,7 +218,7 @@ class BayeuxResource:
         # A link in a mail, say, which no page and hence no origin is to blame for.
         if header_of(headers, "sec-fetch-dest") not in (None, "script", "empty"):
             return refuse(request, 403, "Messages come by GET from scripts only")
-        messages = read_all(fields, self._limits)
+        messages = read_all(fields, self.limits)
 
         def write(request: Request, body: bytes) -> None:
             request.setHeader(b"Content-Disposition", b"attachment; filename=f.txt")
@@ -244,11 +235,7 @@ class BayeuxResource:
         return answer_request(request, self._server.process(messages, source), write)
 
     def _write_poll(self, request: Request, body: bytes) -> None:
-        channel = request.channel
-        fronts = self._adoption and self._adoption.consider(request)
         _write(request, _JSON, body)
-        if fronts:
-            adopt(channel, fronts)
 
     def _other(self, request: Request) -> bytes:
         request.setHeader(b"Allow", _ALLOWED_METHODS)

@@ -14,7 +14,46 @@ from txbayeux.adapter.closing import has_closed
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.protocol import Response, response_now
 
-__all__ = ["Exchange", "ResponseWriter", "answer_request", "refuse"]
+__all__ = [
+    "HEADERS_TOO_LARGE",
+    "REQUEST_TIMEOUT",
+    "REQUEST_TIMEOUT_RESPONSE",
+    "REQUEST_TOO_LARGE",
+    "Exchange",
+    "ResponseWriter",
+    "answer_request",
+    "refuse",
+]
+
+REQUEST_TIMEOUT: Final = 300.0
+"""Seconds in which a request must have come whole, however slowly (Node's figure).
+
+Without it one who sends a byte now and then would hold a connection for ever.
+"""
+
+
+def _final(status: bytes, why: bytes) -> bytes:
+    """Write an answer that ends the connection."""
+    return (
+        b"HTTP/1.1 %s\r\n"
+        b"Connection: close\r\n"
+        b"Content-Type: text/plain; charset=utf-8\r\n"
+        b"X-Content-Type-Options: nosniff\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (status, len(why), why)
+    )
+
+
+REQUEST_TOO_LARGE: Final = _final(
+    b"413 Request Entity Too Large", b"The body of this request is too large\n"
+)
+HEADERS_TOO_LARGE: Final = _final(
+    b"431 Request Header Fields Too Large",
+    b"The URL or a header of this request is too long\n",
+)
+REQUEST_TIMEOUT_RESPONSE: Final = _final(
+    b"408 Request Timeout", b"The rest of this request did not come in time\n"
+)
+"""The answer to a request that took longer than :data:`REQUEST_TIMEOUT` to come."""
 
 _log: Final = Logger()
 

@@ -7,54 +7,34 @@ session in the URL.
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import Any, Final, cast
 
 from twisted.web.http import HTTPChannel
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from txbayeux.adapter.fronts import FastHTTPFactory
+from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.response import (
+    HEADERS_TOO_LARGE,
+    REQUEST_TIMEOUT,
+    REQUEST_TIMEOUT_RESPONSE,
+    REQUEST_TOO_LARGE,
+)
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 
 __all__ = [
-    "REQUEST_TIME",
-    "TOO_SLOW",
+    "BayeuxSite",
+    "BoundedChannel",
     "BoundedRequest",
-    "OwnChannel",
-    "OwnSite",
+    "BoundedSite",
     "bounded_request",
 ]
 
-REQUEST_TIME: Final = 300.0
-"""Seconds in which a request must have come whole, however slowly (Node's figure).
-
-Without it one who sends a byte now and then would hold a connection for ever.
-"""
-
-
-def _final(status: bytes, why: bytes) -> bytes:
-    """Write an answer that ends the connection."""
-    return (
-        b"HTTP/1.1 %s\r\n"
-        b"Connection: close\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\n"
-        b"X-Content-Type-Options: nosniff\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (status, len(why), why)
-    )
-
-
-_TOO_LARGE: Final = _final(
-    b"413 Request Entity Too Large", b"The body of this request is too large\n"
-)
-_TOO_LONG: Final = _final(
-    b"431 Request Header Fields Too Large",
-    b"The URL or a header of this request is too long\n",
-)
-TOO_SLOW: Final = _final(
-    b"408 Request Timeout", b"The rest of this request did not come in time\n"
-)
-"""The answer to a request that took longer than :data:`REQUEST_TIME` to come."""
+_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~\-]+\Z")  # the same in every URL
 
 _DRAIN: Final = 8 * 1024 * 1024
 """Bytes of a refused body that are read and dropped before the connection is cut.
@@ -100,7 +80,7 @@ class BoundedRequest(Request):
     def _refuse(self) -> None:
         self._refused = True
         self.content = BytesIO()
-        self.channel.write(_TOO_LARGE)
+        self.channel.write(REQUEST_TOO_LARGE)
         if self.requestHeaders.hasHeader(b"Expect"):
             # It has sent nothing yet, and will not without a "100 Continue".
             self.requestHeaders.removeHeader(b"Expect")
@@ -113,7 +93,7 @@ def bounded_request(limits: Limits) -> type[BoundedRequest]:
     return cast("type[BoundedRequest]", bounded)
 
 
-class OwnChannel(HTTPChannel):
+class BoundedChannel(HTTPChannel):
     """Answers what is too long (a line of 16 KiB) or too slow, and hangs up."""
 
     transport: Any
@@ -127,8 +107,8 @@ class OwnChannel(HTTPChannel):
         now = self.factory.reactor.seconds()
         if self._begun is None or self._handlingRequest:
             self._begun = now
-        elif now - self._begun > REQUEST_TIME:
-            self._refuse(TOO_SLOW)
+        elif now - self._begun > REQUEST_TIMEOUT:
+            self._refuse(REQUEST_TIMEOUT_RESPONSE)
             return
         HTTPChannel.dataReceived(self, data)
 
@@ -144,7 +124,7 @@ class OwnChannel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse: twisted.web would leave a JSON-P client without a word."""
-        self._refuse(_TOO_LONG)
+        self._refuse(HEADERS_TOO_LARGE)
 
     def _refuse(self, answer: bytes) -> None:
         self._refused = True
@@ -152,15 +132,15 @@ class OwnChannel(HTTPChannel):
         HTTPChannel.loseConnection(self)
 
 
-class OwnSite(Site):
+class BoundedSite(Site):
     """A site whose requests are bounded, and that keeps no access log.
 
     :param timeout: seconds that a connection may be idle between requests, or
-        stay silent in the middle of one; see :data:`REQUEST_TIME` for one that
-        comes slowly.  Neither cuts held connects.
+        stay silent in the middle of one.  One that comes slowly is closed after
+        :data:`~txbayeux.adapter.response.REQUEST_TIMEOUT`.  Neither cuts held connects.
     """
 
-    protocol: Any = OwnChannel
+    protocol: Any = BoundedChannel
     displayTracebacks = False
     noisy = False
 
@@ -186,3 +166,63 @@ class OwnSite(Site):
 
     def log(self, request: object) -> None:
         """Write nothing."""
+
+
+class BayeuxSite(FastHTTPFactory):
+    """A web site that serves Bayeux at one path and a resource tree at all others.
+
+    It is a factory to listen with, as :class:`~twisted.web.server.Site` is. Polls and
+    WebSocket upgrades, nearly all that a busy service gets, are served without
+    ``twisted.web``, and do not appear in its log; every other request goes through
+    ``twisted.web``.
+
+    No request's body, wherever it goes, may be larger than the ``request_bytes`` of
+    the Bayeux resource's limits; connections that are idle or slow are closed. There
+    is no access log, whose URLs would name sessions.
+
+    :param root: the tree for all other paths; ``bayeux`` is put into it. None where
+        ``path`` is ``/``.
+    :param path: where to serve Bayeux.
+    :param timeout: seconds that a connection may be idle between requests.
+    :raises ValueError: for a path with other characters than ``A-Za-z0-9._~-`` in
+        a segment, or a root that does not fit to it.
+    """
+
+    def __init__(
+        self,
+        root: Resource | None,
+        bayeux: BayeuxResource,
+        reactor: Clock,
+        *,
+        path: str = "/bayeux",
+        timeout: float = 60.0,
+    ) -> None:
+        tree = _mount(root, bayeux, path)
+        super().__init__(
+            BoundedSite(tree, reactor, limits=bayeux.limits, timeout=timeout),
+            bayeux,
+            reactor,
+            mount=path,
+            most=bayeux.limits.request_bytes,
+            timeout=timeout,
+        )
+
+
+def _mount(root: Resource | None, bayeux: BayeuxResource, path: str) -> IResource:
+    """Put the resource into the tree at a path; return the root of both."""
+    segments = [segment for segment in path.strip("/").split("/") if segment]
+    if not all(_SEGMENT.match(segment) for segment in segments):
+        raise ValueError(f"not a plain path: {path!r} (write /bayeux)")
+    if (root is None) != (not segments):
+        raise ValueError("a root resource is needed, except where the path is /")
+    if root is None:
+        return bayeux
+    parent = root
+    for segment in segments[:-1]:
+        child = parent.getStaticEntity(segment.encode("ascii"))
+        if child is None:
+            child = Resource()
+            parent.putChild(segment.encode("ascii"), child)
+        parent = child
+    parent.putChild(segments[-1].encode("ascii"), bayeux)
+    return root

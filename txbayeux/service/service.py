@@ -18,10 +18,9 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
 from txbayeux.adapter.client_script import faye_client
-from txbayeux.adapter.fronts import FastHTTPFactory
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.resource import BayeuxResource
-from txbayeux.adapter.site import OwnSite
+from txbayeux.adapter.site import BayeuxSite, BoundedSite
 from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
@@ -99,20 +98,19 @@ class BayeuxService(MultiService):
             websocket_deflate=configuration.websocket_deflate,
             client_script=faye_client(),
         )
-        front = FastHTTPFactory(
-            OwnSite(self._root(configuration), reactor, limits=options.limits),
+        site = BayeuxSite(
+            self._root(configuration),
             self._resource,
             reactor,
-            mount=configuration.mount,
-            most=options.limits.request_bytes,
+            path=configuration.mount,
         )
         for endpoint in configuration.endpoints:
-            port_service(with_backlog(endpoint), front, reactor).setServiceParent(self)
+            port_service(with_backlog(endpoint), site, reactor).setServiceParent(self)
         for descriptor in configuration.adopted:
             adopted = AdoptedStreamServerEndpoint(reactor, descriptor, AF_INET)
-            StreamServerEndpointService(adopted, front).setServiceParent(self)
+            StreamServerEndpointService(adopted, site).setServiceParent(self)
         if configuration.admin is not None:
-            admin = OwnSite(self._admin(), reactor, limits=options.limits)
+            admin = BoundedSite(self._admin(), reactor, limits=options.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
@@ -141,21 +139,14 @@ class BayeuxService(MultiService):
         # What has just been written leaves before the reactor cuts the connections.
         await deferLater(self._reactor, LAST_WORDS)
 
-    def _root(self, configuration: Configuration) -> IResource:
+    def _root(self, configuration: Configuration) -> Resource | None:
         if configuration.mount == "/":
-            return self._resource
+            return None
         root = Resource()
         if configuration.page:
             root.putChild(b"", ChatPage(configuration.mount))
             root.putChild(b"static", static_files())
         root.putChild(b"health", Health(self.server.ready))
-        parent = root
-        *folders, last = configuration.mount.strip("/").split("/")
-        for name in folders:
-            child = Resource()
-            parent.putChild(name.encode(), child)
-            parent = child
-        parent.putChild(last.encode(), self._resource)
         return root
 
     def _admin(self) -> IResource:

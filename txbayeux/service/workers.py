@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.runtime import platform
 
-from txbayeux.adapter.site import OwnSite
+from txbayeux.adapter.site import BoundedSite
 from txbayeux.limits import Limits
 from txbayeux.service.gathered import AdminSockets, gathered
 from txbayeux.service.ports import readable_errors
@@ -137,7 +137,7 @@ class Workers(MultiService):
         self._admin: AdminSockets | None = None
         if admin is not None:
             self._admin = AdminSockets(reactor)
-            pages = OwnSite(gathered(self._admin, count), reactor, limits=Limits())
+            pages = BoundedSite(gathered(self._admin, count), reactor, limits=Limits())
             port_service(admin, pages, reactor).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
