@@ -83,7 +83,7 @@ BOUNDS = {
     ),
     "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
     "answers that one socket": websocket.MOST_HELD,
-    "connects with the same messages": session.MOST_REPEATS,
+    "connects with the same messages": session.MAX_REPEATS,
     "connections that wait": ports.BACKLOG,
     "seconds that a socket has": sockets.CLOSE_TIMEOUT,
     "seconds that a socket whose session has ended": websocket.LINGER,

@@ -12,13 +12,15 @@ from twisted.internet.task import deferLater
 from txbayeux.adapter.client_script import faye_client
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.resource import BayeuxResource
-from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
+from txbayeux.engine.memory import MemoryEngine
+from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.errors import unavailable
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.message import Message
-from txbayeux.server import LocalSubscription, Server, ServerOptions
+from txbayeux.registration import Registration
+from txbayeux.server import Server, ServerOptions
 
 __all__ = ["FLUSH_TIME", "Bayeux", "EngineFactory"]
 
@@ -165,7 +167,7 @@ class Bayeux:
 
     def subscribe(
         self, channel: str, listener: Callable[[Message], object]
-    ) -> LocalSubscription:
+    ) -> Registration:
         """Call ``listener`` with each message on a channel name or pattern.
 
         It must not change the message.  On channels below ``/service`` messages

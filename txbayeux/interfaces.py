@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from txbayeux.events import Reason
     from txbayeux.message import Entry
+    from txbayeux.registration import Registration
 
 __all__ = [
     "Clock",
+    "ConnectionHub",
     "DelayedCall",
     "Delivery",
     "Engine",
@@ -147,6 +149,30 @@ class SessionObserver(Protocol):
         """Hear, exactly once for each session, that it ended; must not raise."""
 
 
+class ConnectionHub(Protocol):
+    """The connections to this process's sessions, which every engine handles alike.
+
+    Engines store; the hub delivers: :class:`txbayeux.engine.hub.Hub`.
+    """
+
+    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
+        """Record that the connection of ``stream`` is gone; its session lives on.
+
+        ``unsent`` are entries that the stream was given and could not write: they
+        wait for the next connection, ahead of what came later.
+        """
+
+    def resume(self, stream: Stream) -> None:
+        """Go on writing to ``stream``: it is writable again."""
+
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+        """Call ``listener`` with each entry whose channel ``pattern`` matches.
+
+        It is called in this process, at the end of the reactor turn; what it raises is
+        logged.
+        """
+
+
 class Engine(Protocol):
     """Sessions, subscriptions, and messages on their way.
 
@@ -163,6 +189,10 @@ class Engine(Protocol):
     time plus the engine's session timeout have passed.
     """
 
+    @property
+    def hub(self) -> ConnectionHub:
+        """The connections to the sessions that this process holds."""
+
     def start(self, observer: SessionObserver) -> Deferred[None]:
         """Begin; called once, before anything else."""
 
@@ -172,9 +202,6 @@ class Engine(Protocol):
         What was accepted before is handed over first.  Afterwards nothing of the
         engine is left in the reactor, and publishes are refused.
         """
-
-    def release_all(self) -> None:
-        """Answer every held connect now, with what waits for it."""
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         """Make a session and give its id: alphanumeric, 128 random bits or more.
@@ -193,12 +220,16 @@ class Engine(Protocol):
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
 
+    def check_session(self, session_id: str) -> Deferred[None]:
+        """Fire if the session exists.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
     def subscribe(
         self, session_id: str, channels: Sequence[str]
     ) -> Deferred[Sequence[str]]:
-        """Add subscriptions to names or patterns; give those that are new.
-
-        No channels at all ask whether the session exists.
+        """Add subscriptions to names or patterns; fires with those that are new.
 
         Fails with :class:`~txbayeux.errors.UnknownSession` or
         :class:`~txbayeux.errors.TooManySubscriptions`, having changed nothing.
@@ -252,22 +283,6 @@ class Engine(Protocol):
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
-
-    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        """Hear that a connection is gone; its session lives on.
-
-        ``unsent`` are entries that the stream was given and could not write: they
-        wait for the next connection, ahead of what came later.
-        """
-
-    def resume(self, stream: Stream) -> None:
-        """Hear that ``stream`` is writable again."""
-
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Call ``listener`` in this process with each entry ``pattern`` matches."""
-
-    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """Undo :meth:`listen`."""
 
     def statistics(self) -> Mapping[str, int]:
         """Count what there is now.

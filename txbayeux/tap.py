@@ -18,7 +18,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txbayeux.adapter.origins import Origins
-from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
+from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension, check_extension
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits

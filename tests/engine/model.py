@@ -215,7 +215,7 @@ class EngineMachine(RuleBasedStateMachine):
         if who.stream is not None:
             who.stream.writable = writable
             if writable:
-                self.engine.resume(who.stream)
+                self.engine.hub.resume(who.stream)
             self.queued(who, [])
 
     @rule(who=someone, unsent=st.integers(0, 3))
@@ -225,7 +225,7 @@ class EngineMachine(RuleBasedStateMachine):
             lost: Sequence[Entry] = stream.entries[len(stream.entries) - unsent :]
             if len(stream.entries) < unsent:
                 lost = ()
-            self.engine.detach(stream, lost)
+            self.engine.hub.detach(stream, lost)
             self.queued(who, [entry.message()["data"] for entry in lost], first=True)
 
     # What is expected

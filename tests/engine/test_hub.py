@@ -1,4 +1,4 @@
-"""The hub: gathering, flushing, and being called back in the middle."""
+"""The hub gathers deliveries per reactor turn, and callbacks may change anything."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,9 @@ from txbayeux.message import Entry
 from txbayeux.testing import RecordingStream
 
 
-class House:
+class HubFixture:
+    """A hub with a clock; it ends sessions as an engine would."""
+
     def __init__(self, **limits: int) -> None:
         self.clock = Clock()
         self.hub = Hub(
@@ -23,7 +25,7 @@ class House:
             limits=Limits(**limits),
             session_timeout=60,
             expired=lambda session: self.end(session, Reason.TIMEOUT),
-            overflowed=lambda session: self.end(session, Reason.KICKED),
+            overflowed=lambda session, why: self.end(session, Reason.KICKED),
         )
         self.ended: list[tuple[str, Reason]] = []
         self.position = 0
@@ -57,127 +59,127 @@ class House:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def fixture() -> HubFixture:
+    return HubFixture()
 
 
 def positions(entries: Sequence[Entry]) -> list[int]:
     return [entry.position for entry in entries]
 
 
-def test_what_comes_in_one_turn_goes_out_in_one_write(house: House) -> None:
-    stream, alice = RecordingStream(), house.session("alice", "/a")
-    house.connect(alice, stream=stream)
-    house.turn()
-    house.dispatch()
-    house.dispatch()
+def test_entries_of_one_turn_are_written_at_once(fixture: HubFixture) -> None:
+    stream, alice = RecordingStream(), fixture.session("alice", "/a")
+    fixture.connect(alice, stream=stream)
+    fixture.turn()
+    fixture.dispatch()
+    fixture.dispatch()
     assert stream.batches == []
-    house.turn()
-    house.dispatch()
-    house.turn()
+    fixture.turn()
+    fixture.dispatch()
+    fixture.turn()
     assert [positions(batch) for batch in stream.batches] == [[1, 2], [3]]
 
 
-def test_nothing_is_scheduled_where_nobody_listens(house: House) -> None:
-    house.dispatch()
-    assert house.clock.getDelayedCalls() == []
+def test_nothing_is_scheduled_without_subscribers(fixture: HubFixture) -> None:
+    fixture.dispatch()
+    assert fixture.clock.getDelayedCalls() == []
 
 
-def test_subscribers_share_one_entry(house: House) -> None:
+def test_subscribers_share_one_entry(fixture: HubFixture) -> None:
     streams = [RecordingStream() for _ in range(3)]
     for n, stream in enumerate(streams):
-        house.connect(house.session(str(n), "/a"), stream=stream)
-    house.dispatch()
-    house.turn()
+        fixture.connect(fixture.session(str(n), "/a"), stream=stream)
+    fixture.dispatch()
+    fixture.turn()
     assert len({id(stream.entries[0]) for stream in streams}) == 1
 
 
-def test_a_connection_that_goes_in_the_same_turn_gets_nothing(house: House) -> None:
-    stream, alice = RecordingStream(), house.session("alice", "/a")
-    house.connect(alice, 0, stream)
-    house.dispatch()
-    house.hub.detach(stream)
-    house.turn()
+def test_a_connection_lost_in_the_same_turn_gets_nothing(fixture: HubFixture) -> None:
+    stream, alice = RecordingStream(), fixture.session("alice", "/a")
+    fixture.connect(alice, 0, stream)
+    fixture.dispatch()
+    fixture.hub.detach(stream)
+    fixture.turn()
     assert stream.batches == []
-    answers = house.connect(alice)
-    house.turn()
+    answers = fixture.connect(alice)
+    fixture.turn()
     assert positions(answers[0].entries) == [1]
 
 
-def test_a_queue_that_would_overflow_is_written_at_once() -> None:
-    house = House(queue_messages=2)
-    stream, alice = RecordingStream(), house.session("alice", "/a")
-    house.connect(alice, stream=stream)
-    house.turn()
+def test_a_queue_over_its_limit_is_written_at_once() -> None:
+    fixture = HubFixture(queue_messages=2)
+    stream, alice = RecordingStream(), fixture.session("alice", "/a")
+    fixture.connect(alice, stream=stream)
+    fixture.turn()
     for _ in range(3):
-        house.dispatch()
+        fixture.dispatch()
     assert [positions(batch) for batch in stream.batches] == [[1, 2, 3]]
-    assert house.ended == []
+    assert fixture.ended == []
 
 
-def test_an_overflow_in_the_middle_of_a_dispatch_spares_the_others() -> None:
-    house = House(queue_messages=2)
+def test_an_overflow_during_a_dispatch_does_not_affect_others() -> None:
+    fixture = HubFixture(queue_messages=2)
     for name in ("a", "b", "c"):
-        house.session(name, "/a")
-    bob = house.session("bob", "/a")
-    poll = house.connect(bob)
+        fixture.session(name, "/a")
+    bob = fixture.session("bob", "/a")
+    poll = fixture.connect(bob)
     for _ in range(3):
-        house.dispatch()
-    assert sorted(name for name, _ in house.ended) == ["a", "b", "c"]
-    house.turn()
+        fixture.dispatch()
+    assert sorted(name for name, _ in fixture.ended) == ["a", "b", "c"]
+    fixture.turn()
     assert positions(poll[0].entries) == [1, 2, 3]
 
 
-def test_answering_a_connect_may_end_its_session(house: House) -> None:
-    alice = house.session("alice", "/a")
-    held = house.hub.connect(alice, hold=30, stream=None, acknowledged=None)
-    held.addCallback(lambda _: house.end(alice, Reason.KICKED))
-    [delivery] = house.connect(alice)
+def test_answering_a_connect_may_end_its_session(fixture: HubFixture) -> None:
+    alice = fixture.session("alice", "/a")
+    held = fixture.hub.connect(alice, hold=30, stream=None, acknowledged=None)
+    held.addCallback(lambda _: fixture.end(alice, Reason.KICKED))
+    [delivery] = fixture.connect(alice)
     assert (delivery.ended, list(delivery.entries)) == (Reason.KICKED, [])
-    assert house.ended == [("alice", Reason.KICKED)]
-    house.clock.advance(1000)
-    assert house.clock.getDelayedCalls() == []
+    assert fixture.ended == [("alice", Reason.KICKED)]
+    fixture.clock.advance(1000)
+    assert fixture.clock.getDelayedCalls() == []
 
 
-def test_being_replaced_may_end_the_session(house: House) -> None:
-    class Sore(RecordingStream):
+def test_being_replaced_may_end_the_session(fixture: HubFixture) -> None:
+    class EndsSession(RecordingStream):
         def replaced(self) -> None:
-            house.end(alice, Reason.KICKED)
+            fixture.end(alice, Reason.KICKED)
 
-    alice = house.session("alice", "/a")
-    house.connect(alice, 0, Sore())
-    [delivery] = house.connect(alice)
+    alice = fixture.session("alice", "/a")
+    fixture.connect(alice, 0, EndsSession())
+    [delivery] = fixture.connect(alice)
     assert delivery.ended is Reason.KICKED
 
 
-def test_answering_a_connect_may_connect_again(house: House) -> None:
-    alice, again = house.session("alice", "/a"), list[Delivery]()
+def test_answering_a_connect_may_connect_again(fixture: HubFixture) -> None:
+    alice, again = fixture.session("alice", "/a"), list[Delivery]()
 
     def reconnect(delivery: Delivery) -> None:
         again.append(delivery)
         if len(again) < 5:
-            third = house.hub.connect(alice, hold=30, stream=None, acknowledged=None)
+            third = fixture.hub.connect(alice, hold=30, stream=None, acknowledged=None)
             third.addCallback(reconnect)
 
-    house.hub.connect(alice, hold=30, stream=None, acknowledged=None).addCallback(
+    fixture.hub.connect(alice, hold=30, stream=None, acknowledged=None).addCallback(
         reconnect
     )
     for _ in range(3):
-        house.dispatch()
-        house.turn()
+        fixture.dispatch()
+        fixture.turn()
     assert [positions(delivery.entries) for delivery in again] == [[1], [2], [3]]
 
 
-def test_an_alarm_that_ends_a_session_leaves_none(house: House) -> None:
-    alice = house.session("alice")
-    held = house.hub.connect(alice, hold=30, stream=None, acknowledged=None)
-    held.addCallback(lambda _: (house.end(alice, Reason.CLIENT), house.hub.stop()))
-    house.clock.advance(30)
-    assert house.clock.getDelayedCalls() == []
-    assert house.ended == [("alice", Reason.CLIENT)]
+def test_a_timer_that_ends_its_session_is_not_set_again(fixture: HubFixture) -> None:
+    alice = fixture.session("alice")
+    held = fixture.hub.connect(alice, hold=30, stream=None, acknowledged=None)
+    held.addCallback(lambda _: (fixture.end(alice, Reason.CLIENT), fixture.hub.stop()))
+    fixture.clock.advance(30)
+    assert fixture.clock.getDelayedCalls() == []
+    assert fixture.ended == [("alice", Reason.CLIENT)]
 
 
-def test_a_stream_whose_end_fails_harms_nobody(house: House) -> None:
+def test_a_stream_that_raises_when_closed_is_logged(fixture: HubFixture) -> None:
     class Bad(RecordingStream):
         def replaced(self) -> None:
             raise RuntimeError("a stream's own fault")
@@ -185,61 +187,60 @@ def test_a_stream_whose_end_fails_harms_nobody(house: House) -> None:
         def close(self, reason: Reason) -> None:
             raise RuntimeError("a stream's own fault")
 
-    alice = house.session("alice", "/a")
-    house.connect(alice, 0, Bad())
-    house.connect(alice, 0, Bad())
-    house.end(alice, Reason.CLIENT)
-    assert house.ended == [("alice", Reason.CLIENT)]
+    alice = fixture.session("alice", "/a")
+    fixture.connect(alice, 0, Bad())
+    fixture.connect(alice, 0, Bad())
+    fixture.end(alice, Reason.CLIENT)
+    assert fixture.ended == [("alice", Reason.CLIENT)]
 
 
-def test_sending_may_publish_and_end_sessions(house: House) -> None:
-    class Busy(RecordingStream):
+def test_sending_may_publish_and_end_sessions(fixture: HubFixture) -> None:
+    class PublishesWhenSent(RecordingStream):
         def send(self, entries: Sequence[Entry]) -> None:
             super().send(entries)
             if len(self.batches) == 1:
-                house.dispatch()
-                house.end(bob, Reason.CLIENT)
+                fixture.dispatch()
+                fixture.end(bob, Reason.CLIENT)
 
-    stream, other = Busy(), RecordingStream()
-    house.connect(house.session("alice", "/a"), stream=stream)
-    bob = house.session("bob", "/a")
-    house.connect(bob, stream=other)
-    house.dispatch()
-    house.turn()
-    house.turn()
+    stream, other = PublishesWhenSent(), RecordingStream()
+    fixture.connect(fixture.session("alice", "/a"), stream=stream)
+    bob = fixture.session("bob", "/a")
+    fixture.connect(bob, stream=other)
+    fixture.dispatch()
+    fixture.turn()
+    fixture.turn()
     assert [positions(batch) for batch in stream.batches] == [[1], [2]]
     assert other.closed == [Reason.CLIENT]
 
 
-def test_a_busy_session_costs_one_alarm(house: House) -> None:
-    alice = house.session("alice", "/a")
+def test_a_polling_session_needs_one_timer(fixture: HubFixture) -> None:
+    alice = fixture.session("alice", "/a")
     for _ in range(100):
-        house.connect(alice, 0)
-        house.clock.advance(0.5)
-    assert len(house.hub._alarms._heap) <= 3
-    assert len(house.clock.getDelayedCalls()) == 1
+        fixture.connect(alice, 0)
+        fixture.clock.advance(0.5)
+    assert len(fixture.clock.getDelayedCalls()) == 1
 
 
-def test_a_flush_can_be_asked_for(house: House) -> None:
-    alice, heard = house.session("alice", "/a"), list[Entry]()
-    house.hub.listeners.add("/a", heard.append)
-    poll = house.connect(alice)
-    house.dispatch()
-    house.hub.flush()
-    assert (positions(poll[0].entries), positions(heard)) == ([1], [1])
+def test_flush_delivers_at_once(fixture: HubFixture) -> None:
+    alice, received = fixture.session("alice", "/a"), list[Entry]()
+    fixture.hub.listen("/a", received.append)
+    poll = fixture.connect(alice)
+    fixture.dispatch()
+    fixture.hub.flush()
+    assert (positions(poll[0].entries), positions(received)) == ([1], [1])
 
 
-def test_totals_count_what_was_done() -> None:
-    house = House(queue_messages=1)
-    alice, bob = house.session("alice", "/a"), house.session("bob", "/a")
-    house.dispatch()
-    house.connect(alice)
-    house.turn()
-    house.dispatch()
-    house.turn()
-    house.clock.advance(1000)
-    house.clock.advance(1000)
-    found = house.hub.statistics([alice, bob])
+def test_totals_count_since_the_start() -> None:
+    fixture = HubFixture(queue_messages=1)
+    alice, _ = fixture.session("alice", "/a"), fixture.session("bob", "/a")
+    fixture.dispatch()
+    fixture.connect(alice)
+    fixture.turn()
+    fixture.dispatch()
+    fixture.turn()
+    fixture.clock.advance(1000)
+    fixture.clock.advance(1000)
+    found = fixture.hub.statistics()
     assert {name: n for name, n in found.items() if name.endswith("_total")} == {
         "published_total": 2,
         "delivered_total": 1,
@@ -249,19 +250,19 @@ def test_totals_count_what_was_done() -> None:
     }
 
 
-def test_who_is_answered_together_is_told_so(house: House) -> None:
-    sessions = [house.session(name, "/a") for name in ("alice", "bob")]
+def test_deliveries_of_one_flush_share_a_turn_number(fixture: HubFixture) -> None:
+    sessions = [fixture.session(name, "/a") for name in ("alice", "bob")]
     turns = []
     for _ in range(2):
-        held = [house.connect(session) for session in sessions]
-        house.dispatch()
-        house.turn()
+        held = [fixture.connect(session) for session in sessions]
+        fixture.dispatch()
+        fixture.turn()
         (first, second) = [answer.turn for (answer,) in held]
         assert first == second
         turns.append(first)
-    (alone,) = house.connect(sessions[0], hold=0)
-    held = house.connect(sessions[1])
-    house.clock.advance(30)
+    (alone,) = fixture.connect(sessions[0], hold=0)
+    held = fixture.connect(sessions[1])
+    fixture.clock.advance(30)
     assert [alone.turn, held[0].turn] == [None, None]
     assert None not in turns
     assert turns[0] != turns[1]

@@ -12,6 +12,7 @@ from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
+from txbayeux.registration import Registration
 from txbayeux.testing import EngineContract
 
 
@@ -65,10 +66,6 @@ class RoundRobin:
         stopped = gatherResults([engine.stop() for engine in self.engines])
         return stopped.addCallback(lambda _: None)
 
-    def release_all(self) -> None:
-        for engine in self.engines:
-            engine.release_all()
-
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         return self._next(
             lambda engine: engine.create_session(acknowledges=acknowledges)
@@ -80,6 +77,9 @@ class RoundRobin:
         return self._next(
             lambda engine: engine.destroy_session(session_id, reason, why)
         )
+
+    def check_session(self, session_id: str) -> Deferred[None]:
+        return self._next(lambda engine: engine.check_session(session_id))
 
     def subscribe(
         self, session_id: str, channels: Sequence[str]
@@ -116,17 +116,18 @@ class RoundRobin:
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
         for engine in self.engines:
-            engine.detach(stream, unsent)
+            engine.hub.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
         for engine in self.engines:
-            engine.resume(stream)
+            engine.hub.resume(stream)
 
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        self.engines[0].listen(pattern, listener)
+    @property
+    def hub(self) -> "RoundRobin":
+        return self
 
-    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        self.engines[0].unlisten(pattern, listener)
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+        return self.engines[0].hub.listen(pattern, listener)
 
     def statistics(self) -> Mapping[str, int]:
         one, other = (engine.statistics() for engine in self.engines)

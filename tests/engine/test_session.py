@@ -2,7 +2,7 @@
 
 import pytest
 
-from txbayeux.engine.session import MOST_REPEATS, Session
+from txbayeux.engine.session import MAX_REPEATS, Session
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
@@ -72,15 +72,15 @@ def test_the_position_before_the_first_message_is_that_of_the_log() -> None:
 def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
     alice = session(11, acknowledges=True)
     worth = []
-    for _ in range(MOST_REPEATS + 1):
+    for _ in range(MAX_REPEATS + 1):
         worth.append(alice.acknowledge(-1))
         alice.take()
-    assert worth == [True] * MOST_REPEATS + [False]
+    assert worth == [True] * MAX_REPEATS + [False]
 
 
 def test_one_that_makes_progress_is_not() -> None:
     alice = session(11, acknowledges=True)
-    for position in range(12, 12 + 3 * MOST_REPEATS):
+    for position in range(12, 12 + 3 * MAX_REPEATS):
         alice.take()
         push(alice, position)
         assert alice.acknowledge(position - 1)
@@ -88,15 +88,15 @@ def test_one_that_makes_progress_is_not() -> None:
 
 def test_one_to_which_nothing_was_sent_is_not() -> None:
     alice = session(acknowledges=True)
-    assert all(alice.acknowledge(-1) for _ in range(3 * MOST_REPEATS))
+    assert all(alice.acknowledge(-1) for _ in range(3 * MAX_REPEATS))
 
 
 def test_over_counts_messages_and_bytes() -> None:
     limits = Limits(queue_messages=2, queue_bytes=40)
-    assert not session(11, 12).over(limits)
-    assert session(1, 1, 1).over(limits)
-    assert not session(20, 20).over(limits)
-    assert session(20, 21).over(limits)
+    assert not session(11, 12).exceeds(limits)
+    assert session(1, 1, 1).exceeds(limits)
+    assert not session(20, 20).exceeds(limits)
+    assert session(20, 21).exceeds(limits)
 
 
 def test_clear_drops_everything() -> None:

@@ -1,4 +1,4 @@
-"""Wake-ups for many sessions on one delayed call."""
+"""Timers of many sessions on one delayed call of the reactor."""
 
 from __future__ import annotations
 
@@ -12,70 +12,74 @@ from twisted.logger import Logger
 
 from txbayeux.interfaces import Clock, DelayedCall
 
-__all__ = ["AWAKE", "ExpiryTimer", "Sleeper"]
+__all__ = ["NEVER", "Expiring", "ExpiryTimer"]
 
-AWAKE: Final = math.inf
-"""``wake`` of a sleeper that no alarm is set for."""
+NEVER: Final = math.inf
+"""``wakes_at`` of an object without a timer."""
 
 _TURN: Final = 0.005
-"""Seconds of a reactor turn for wake-ups: a mass expiry must not stall others."""
+"""Seconds of one reactor turn spent on timers: a mass expiry must not stall others."""
 
 _log: Final = Logger()
 
 
-class Sleeper(Protocol):
-    """Something that an alarm can be set for."""
+class Expiring(Protocol):
+    """An object that a timer can be set for."""
 
-    wake: float
-    """When it will be woken; kept by :class:`ExpiryTimer`, ``AWAKE`` at first."""
-
-
-S = TypeVar("S", bound=Sleeper)
+    wakes_at: float
+    """When its timer fires, in clock seconds; kept by :class:`ExpiryTimer`."""
 
 
-class ExpiryTimer(Generic[S]):
-    """One alarm for each sleeper, which can be moved forward for free.
+E = TypeVar("E", bound=Expiring)
 
-    A sleeper whose time is put off need not tell: it is woken at the old time,
-    answers with the new one, and sleeps on.  So a session that connects twenty
-    times a second costs one alarm in its holding time, not twenty a second.
 
-    :param ring: is called at a sleeper's time and gives the next one, if any.
-        Should it raise, that is logged and the sleeper is woken no more.
+class ExpiryTimer(Generic[E]):
+    """A timer for each object.
+
+    Postponing costs nothing: the timer fires at the old time, and ``expire`` returns
+    the new one.  A session that connects twenty times a second needs one timer in its
+    holding time, not twenty a second.
+
+    :param expire: called when an object's timer fires; returns the next time in clock
+        seconds, or None.  An exception is logged, and the object's timer is removed.
     """
 
-    def __init__(self, clock: Clock, ring: Callable[[S], float | None]) -> None:
+    def __init__(self, clock: Clock, expire: Callable[[E], float | None]) -> None:
         self._clock = clock
-        self._ring = ring
-        self._heap: list[tuple[float, int, S]] = []
+        self._expire = expire
+        self._heap: list[tuple[float, int, E]] = []
         self._order = count()
         self._stale = 0
         self._call: DelayedCall | None = None
 
-    def set(self, sleeper: S, when: float) -> None:
-        """Wake ``sleeper`` at ``when`` (clock seconds), or before, as already set."""
-        if sleeper.wake <= when:
+    def __len__(self) -> int:
+        """Return how many timers are kept, discarded ones included."""
+        return len(self._heap)
+
+    def set(self, item: E, when: float) -> None:
+        """Let ``item`` expire at ``when`` (clock seconds), unless it does earlier."""
+        if item.wakes_at <= when:
             return
-        if sleeper.wake != AWAKE:
+        if item.wakes_at != NEVER:
             self._stale += 1
-        sleeper.wake = when
-        heapq.heappush(self._heap, (when, next(self._order), sleeper))
+        item.wakes_at = when
+        heapq.heappush(self._heap, (when, next(self._order), item))
         if self._heap[0][0] == when:
             self._schedule()
 
-    def discard(self, sleeper: S) -> None:
-        """Wake ``sleeper`` no more, and soon forget it."""
-        if sleeper.wake == AWAKE:
+    def discard(self, item: E) -> None:
+        """Remove the timer of ``item``, if it has one."""
+        if item.wakes_at == NEVER:
             return
-        sleeper.wake = AWAKE
+        item.wakes_at = NEVER
         self._stale += 1
         if self._stale > 64 and self._stale > len(self._heap) // 2:
-            self._heap = [item for item in self._heap if item[2].wake == item[0]]
+            self._heap = [t for t in self._heap if t[2].wakes_at == t[0]]
             heapq.heapify(self._heap)
             self._stale = 0
 
     def stop(self) -> None:
-        """Forget everything; leaves nothing in the reactor."""
+        """Remove all timers; leaves nothing in the reactor."""
         self._heap.clear()
         if self._call is not None and self._call.active():
             self._call.cancel()
@@ -92,18 +96,18 @@ class ExpiryTimer(Generic[S]):
         seconds = self._clock.seconds
         now = seconds()
         while self._heap and self._heap[0][0] <= now and seconds() < now + _TURN:
-            when, _order, sleeper = heapq.heappop(self._heap)
-            if sleeper.wake != when:
+            when, _order, item = heapq.heappop(self._heap)
+            if item.wakes_at != when:
                 self._stale = max(0, self._stale - 1)
                 continue
-            sleeper.wake = AWAKE
+            item.wakes_at = NEVER
             try:
-                following = self._ring(sleeper)
+                following = self._expire(item)
             except Exception:
-                _log.failure("An alarm failed for {sleeper}", sleeper=sleeper)
+                _log.failure("The timer of {item} failed", item=item)
                 continue
             if following is not None:
-                sleeper.wake = following
-                heapq.heappush(self._heap, (following, next(self._order), sleeper))
+                item.wakes_at = following
+                heapq.heappush(self._heap, (following, next(self._order), item))
         if self._heap:
             self._schedule()

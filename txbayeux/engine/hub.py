@@ -1,14 +1,14 @@
-"""The hub: the sessions held by this process, and the way messages take to them.
+"""The hub: the sessions that this process holds, their queues and connections.
 
-Every engine has one.  It knows no storage: sessions are opened and closed by
-the engine, entries are dispatched by it in log order, and the hub queues each
-for the sessions that its channel reaches and hands the queues to their
-connections, once a reactor turn.
+Every engine has one.  It knows no storage: the engine opens and closes sessions and
+dispatches entries in log order; the hub queues each entry for the sessions that are
+subscribed to its channel, and writes the queues to the sessions' connections, once
+per reactor turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,9 +20,10 @@ from txbayeux.engine.expiry import ExpiryTimer
 from txbayeux.engine.listeners import Listeners
 from txbayeux.engine.session import ConnectDelivery, Session
 from txbayeux.events import Reason
-from txbayeux.interfaces import Clock, DelayedCall, Delivery, Stream
+from txbayeux.interfaces import Clock, ConnectionHub, DelayedCall, Delivery, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
+from txbayeux.registration import Registration
 
 __all__ = ["Hub"]
 
@@ -30,13 +31,14 @@ _log: Final = Logger()
 
 
 class Hub:
-    """Local sessions, an index from channel to them, and the flush.
+    """Local sessions, an index from channels to them, and the flush.
 
-    :param session_timeout: seconds a session lives after its connect's hold.
-    :param expired: is told of a session whose time is up.
-    :param overflowed: is told of a session whose queue passed its limits, or that
-        was sent the same too often.
-    :param returned: is given what comes back for a session that has moved away.
+    :param session_timeout: seconds a session lives after its connect's holding time.
+    :param expired: called with a session that has timed out.
+    :param overflowed: called with a session to be closed, and the reason to tell its
+        client: its queue is over its limit, or it acknowledges nothing.
+    :param returned: called with entries that a connection could not write, and their
+        session, which another process holds by now.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Hub:
         limits: Limits,
         session_timeout: float,
         expired: Callable[[Session], None],
-        overflowed: Callable[[Session], None],
+        overflowed: Callable[[Session, str], None],
         returned: Callable[[Session, Sequence[Entry]], None] | None = None,
     ) -> None:
         self._clock = clock
@@ -56,41 +58,45 @@ class Hub:
         self._overflowed = overflowed
         self._returned = returned
         self._index: SubscriptionIndex[Session] = SubscriptionIndex()
-        self.listeners = Listeners()
+        self._listeners = Listeners()
+        self.sessions: dict[str, Session] = {}
+        """The sessions that this process holds, by id; read-only for others."""
         self._by_stream: dict[Stream, Session] = {}
-        self._alarms: ExpiryTimer[Session] = ExpiryTimer(clock, self._ring)
+        self._timers: ExpiryTimer[Session] = ExpiryTimer(clock, self._expire)
         self._dirty: list[Session] = []
         self._flush_call: DelayedCall | None = None
         self._flushes = 0
-        self._turn: int | None = None  # while a flush goes on
+        self._turn: int | None = None  # during a flush
         self.totals = dict.fromkeys(
             ("published", "delivered", "expired", "overflowed", "refused"), 0
         )
         self.position = 0
-        """Of the last entry that was dispatched; entries of the log come in order."""
+        """Position of the last entry dispatched."""
         self.lagging: set[Session] | None = None
-        """Where an engine wants to know: sessions that a flush left messages with."""
+        """Sessions with a queue after a flush; None if no engine reads it."""
 
     # Sessions
 
-    def has_room(self, held: int) -> bool:
-        """Tell whether there may be one session more than ``held``; count if not."""
+    def has_room(self) -> bool:
+        """Return whether one more session may be opened; count the refusal if not."""
+        held = len(self.sessions)
         if held < self._limits.sessions:
             return True
         if not self.totals["refused"]:
-            _log.warn("Handshakes are refused: {held} sessions are held", held=held)
+            _log.warn("Handshakes are refused: there are {held} sessions", held=held)
         self.totals["refused"] += 1
         return False
 
     def open(self, session: Session) -> None:
-        """Hold a session; it has ``session_timeout`` to connect."""
+        """Hold a session; it must connect within ``session_timeout``."""
+        self.sessions[session.id] = session
         session.deadline = self._clock.seconds() + self._session_timeout
         for channel in session.subscriptions:
             self._index.add(channel, session)
-        self._alarms.set(session, session.deadline)
+        self._timers.set(session, session.deadline)
 
     def close(self, session: Session, reason: Reason, why: str | None = None) -> None:
-        """Let go of a session for good: answer its connect, close its stream."""
+        """End a session: answer its held connect, close its stream."""
         self._forget(session)
         session.ended, session.why = reason, why
         session.clear()
@@ -105,7 +111,7 @@ class Hub:
                 _log.failure("Closing the stream of {session} failed", session=session)
 
     def move(self, session: Session) -> None:
-        """Let go of a session that goes on elsewhere, with its queue as it is now."""
+        """Release a session that another process has taken over, with its queue."""
         self._forget(session)
         session.moved = True
         held, session.held = session.held, None
@@ -114,9 +120,9 @@ class Hub:
         self._replace_stream(session, None)
 
     def leave(self, session: Session) -> None:
-        """Let go of a session that may go on elsewhere: this process stops.
+        """Release a session because this process stops.
 
-        Its held connect is answered with what waits, its stream closed.
+        Its held connect is answered with the queue, its stream closed.
         """
         self._forget(session)
         session.moved = True
@@ -126,14 +132,15 @@ class Hub:
             stream.close(Reason.SHUTDOWN)
 
     def _forget(self, session: Session) -> None:
+        self.sessions.pop(session.id, None)
         for channel in session.subscriptions:
             self._index.remove(channel, session)
-        self._alarms.discard(session)
+        self._timers.discard(session)
         if self.lagging is not None:
             self.lagging.discard(session)
 
     def subscribe(self, session: Session, channels: Sequence[str]) -> None:
-        """Let messages on ``channels`` reach ``session`` from now on."""
+        """Queue what comes on ``channels`` for ``session`` from now on."""
         for channel in channels:
             session.subscriptions.add(channel)
             self._index.add(channel, session)
@@ -155,56 +162,55 @@ class Hub:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
-        deaf = session.acknowledges and not session.acknowledge(acknowledged)
+        unacknowledged = session.acknowledges and not session.acknowledge(acknowledged)
         now = self._clock.seconds()
         session.hold_until = now + hold
         session.deadline = session.hold_until + self._session_timeout
-        self._alarms.set(session, session.hold_until if hold > 0 else session.deadline)
+        self._timers.set(session, session.hold_until if hold > 0 else session.deadline)
         held: Deferred[Delivery] = Deferred(session.withdraw)
         former, session.held = session.held, held
-        # From here on others are called, who may do anything, even end the session.
+        # From here on callbacks run, which may do anything, even end the session.
         if former is not None:
             former.callback(self._released(session))
-        if deaf and session.ended is None:
-            self.totals["overflowed"] += 1
-            self._overflowed(session)
+        if unacknowledged and session.ended is None:
+            self._overflow(session, "Session closed - no message was acknowledged")
             return held
         if session.ended is None:
-            self._lead(session, stream)
+            self._route(session, stream)
         if session.held is held:
             if hold <= 0:
                 self._answer(session)
             elif session.waiting and session.answers_carry_messages:
-                # With all of this turn: of ten in flight each costs 8 µs, not 14.
+                # At the end of this turn: with ten in flight, 8 µs each instead of 14.
                 self._touch(session)
         return held
 
-    def _lead(self, session: Session, stream: Stream | None) -> None:
-        """Lead messages to the stream of a connect, or away from one that yields."""
+    def _route(self, session: Session, stream: Stream | None) -> None:
+        """Deliver on the stream of a connect, or no longer on one that it preempts."""
         if stream is not None:
             self.attach(session, stream)
         elif session.stream is not None and session.stream.preempted_by_poll:
             self._replace_stream(session, None)
 
     def attach(self, session: Session, stream: Stream) -> None:
-        """Make ``stream`` the way to ``session``; the former one is told."""
+        """Deliver messages for ``session`` on ``stream``; the former stream is told."""
         if session.stream is stream:
             return
         other = self._by_stream.get(stream)
         if other is not None:
-            self._part(other, stream)
+            self._unlink(other, stream)
         self._replace_stream(session, stream)
         self._touch(session)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.detach`."""
+        """See :meth:`txbayeux.interfaces.ConnectionHub.detach`."""
         session = self._by_stream.pop(stream, None)
         if session is not None:
-            self._part(session, stream)
+            self._unlink(session, stream)
             self.give_back(session, unsent)
 
-    def _part(self, session: Session, stream: Stream) -> None:
-        """Let what waits for ``stream`` answer a connect that is held beside it."""
+    def _unlink(self, session: Session, stream: Stream) -> None:
+        """Deliver with connects again, e.g. one that is held beside ``stream``."""
         if session.stream is stream:
             session.stream = None
             if self.lagging is not None:
@@ -212,20 +218,19 @@ class Hub:
             self._touch(session)
 
     def resume(self, stream: Stream) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.resume`."""
+        """See :meth:`txbayeux.interfaces.ConnectionHub.resume`."""
         session = self._by_stream.get(stream)
         if session is not None and session.stream is stream:
             self._touch(session)
 
-    def release_all(self, sessions: Sequence[Session]) -> None:
-        """ConnectDelivery their held connects now."""
-        for session in sessions:
-            self._answer(session)
+    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+        """See :meth:`txbayeux.interfaces.ConnectionHub.listen`."""
+        return self._listeners.add(pattern, listener)
 
     # Messages
 
     def dispatch(self, entry: Entry) -> None:
-        """Queue ``entry`` for every session that its channel reaches.
+        """Queue ``entry`` for every session that is subscribed to its channel.
 
         The hot loop: about 0.2 µs a subscriber.
         """
@@ -242,7 +247,7 @@ class Hub:
                 dirty.append(session)
             if len(session.queue) > messages or session.queued_bytes > octets:
                 full.append(session)
-        self.listeners.hear(entry)
+        self._listeners.queue(entry)
         self.totals["published"] += 1
         self._schedule()
         for session in full:
@@ -257,7 +262,7 @@ class Hub:
         self.enforce_limits(session)
 
     def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
-        """Put entries that could not be written back, ahead of what came later."""
+        """Queue entries again that could not be written, ahead of later ones."""
         if session.moved:
             if self._returned is not None and entries and not session.acknowledges:
                 self._returned(session, entries)
@@ -270,13 +275,14 @@ class Hub:
 
     def stop(self) -> None:
         """Leave nothing in the reactor."""
-        self._alarms.stop()
+        self._timers.stop()
         if self._flush_call is not None and self._flush_call.active():
             self._flush_call.cancel()
         self._flush_call = None
 
-    def statistics(self, sessions: Collection[Session]) -> dict[str, int]:
-        """Count what ``sessions`` hold, and what was done since the start."""
+    def statistics(self) -> dict[str, int]:
+        """Return what the sessions hold now, and totals since the start."""
+        sessions = self.sessions.values()
         return {
             "sessions": len(sessions),
             "subscriptions": sum(len(session.subscriptions) for session in sessions),
@@ -296,9 +302,9 @@ class Hub:
         self._schedule()
 
     def _schedule(self) -> None:
-        # The end of this reactor turn: what arrives in it goes out in one write, and
+        # At the end of this reactor turn: what arrives in it goes out in one write, and
         # a connection that closed in it is known to be closed.
-        if self._flush_call is None and (self._dirty or self.listeners.waiting):
+        if self._flush_call is None and (self._dirty or self._listeners.pending):
             self._flush_call = self._clock.callLater(0, self._flush_all)
 
     def _flush_all(self) -> None:
@@ -306,13 +312,13 @@ class Hub:
         self.flush()
 
     def flush(self) -> None:
-        """Hand over now what the end of this reactor turn would."""
+        """Deliver now what would be delivered at the end of this reactor turn."""
         dirty, self._dirty = self._dirty, []
         self._turn = self._flushes = self._flushes + 1
         for session in dirty:
             self._flush(session)
         self._turn = None
-        self.listeners.tell()
+        self._listeners.call()
 
     def _flush(self, session: Session) -> None:
         session.dirty = False
@@ -340,7 +346,7 @@ class Hub:
         if session.answers_carry_messages:
             entries = session.take()
             self.totals["delivered"] += len(entries)
-            # All that the log holds for it up to here has been sent, or is now.
+            # Everything in the log for it up to here has been sent, or is sent now.
             session.seen = max(session.seen, self.position)
         held.callback(
             ConnectDelivery(
@@ -355,7 +361,7 @@ class Hub:
         )
 
     def _released(self, session: Session) -> ConnectDelivery:
-        # By another connect: it carries nothing, for its connection may be dead.
+        # By another connect.  It carries no messages: its connection may be dead.
         return ConnectDelivery(
             entries=(),
             acknowledgement=session.seen if session.acknowledges else None,
@@ -366,26 +372,38 @@ class Hub:
         )
 
     def enforce_limits(self, session: Session) -> None:
-        """Hand over what waits now if it is more than may; give the session up else."""
-        if session.ended is None and session.over(self._limits):
+        """Deliver now if the queue is over its limit; close the session otherwise."""
+        if session.ended is None and session.exceeds(self._limits):
             self._flush(session)
-            if session.over(self._limits):
-                self.totals["overflowed"] += 1
-                self._overflowed(session)
+            if session.exceeds(self._limits):
+                self._overflow(session, "Session closed - too many messages waited")
+
+    def _overflow(self, session: Session, why: str) -> None:
+        self.totals["overflowed"] += 1
+        _log.warn(
+            "{why} ({session}: {messages} messages, {size} bytes)",
+            why=why,
+            session=session,
+            messages=len(session.queue),
+            size=session.queued_bytes,
+        )
+        self._overflowed(session, why)
 
     def _replace_stream(self, session: Session, stream: Stream | None) -> None:
         former = session.stream
         session.stream = stream
         if stream is not None:
             self._by_stream[stream] = session
-        # The former one stays known until it is detached: it may have unsent entries.
+        # The former one is kept until it is detached: it may return unsent entries.
         if former is not None:
             try:
                 former.replaced()
             except Exception:
-                _log.failure("Telling a replaced stream of {session}", session=session)
+                _log.failure(
+                    "Notifying the replaced stream of {session} failed", session=session
+                )
 
-    def _ring(self, session: Session) -> float | None:
+    def _expire(self, session: Session) -> float | None:
         now = self._clock.seconds()
         if session.held is not None:
             if session.hold_until > now:
@@ -398,3 +416,6 @@ class Hub:
         self.totals["expired"] += 1
         self._expired(session)
         return None
+
+
+_: type[ConnectionHub] = Hub

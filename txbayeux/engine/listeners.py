@@ -1,4 +1,4 @@
-"""Whoever in this process wants to hear what is published."""
+"""Listeners in this process: callables that get what is published."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.message import Entry
+from txbayeux.registration import Registration
 
 __all__ = ["Listeners"]
 
@@ -16,34 +17,35 @@ _log: Final = Logger()
 
 
 class Listeners:
-    """Callables, each on a channel name or pattern; told at the end of a turn."""
+    """Callables by channel name or pattern; called at the end of a reactor turn.
+
+    Not at once: a listener may publish, and its message must not overtake the one
+    that it was called with.
+    """
 
     def __init__(self) -> None:
         self._index: SubscriptionIndex[Callable[[Entry], None]] = SubscriptionIndex()
-        self._heard: list[Entry] = []
+        self._pending: list[Entry] = []
 
-    def add(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.listen`."""
+    def add(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+        """Call ``listener`` with each entry whose channel ``pattern`` matches."""
         self._index.add(pattern, listener)
+        return Registration(lambda: self._index.remove(pattern, listener))
 
-    def remove(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.unlisten`."""
-        self._index.remove(pattern, listener)
-
-    def hear(self, entry: Entry) -> None:
-        """Keep an entry for them, if there are any."""
+    def queue(self, entry: Entry) -> None:
+        """Keep an entry for the listeners, if there are any."""
         if len(self._index):
-            self._heard.append(entry)
+            self._pending.append(entry)
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is something to tell."""
-        return bool(self._heard)
+    def pending(self) -> bool:
+        """Whether entries are queued."""
+        return bool(self._pending)
 
-    def tell(self) -> None:
-        """Tell them what was heard; one that raises is logged."""
-        heard, self._heard = self._heard, []
-        for entry in heard:
+    def call(self) -> None:
+        """Call the listeners with the queued entries; log what they raise."""
+        pending, self._pending = self._pending, []
+        for entry in pending:
             for listener in tuple(self._index.matching(entry.channel)):
                 try:
                     listener(entry)

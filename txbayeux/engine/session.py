@@ -1,4 +1,4 @@
-"""A session as the hub holds it: pure, no reactor in it."""
+"""A session as the hub holds it; needs no reactor."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Final
 import msgspec
 from twisted.internet.defer import Deferred
 
-from txbayeux.engine.expiry import AWAKE
+from txbayeux.engine.expiry import NEVER
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
-__all__ = ["MOST_REPEATS", "ConnectDelivery", "Session"]
+__all__ = ["DEFAULT_SESSION_TIMEOUT", "MAX_REPEATS", "ConnectDelivery", "Session"]
 
-MOST_REPEATS: Final = 100
-"""Times that the same messages are sent to a session which acknowledges none."""
+DEFAULT_SESSION_TIMEOUT: Final = 60.0
+"""Seconds.  Longer than a browser throttles the timers of a hidden tab."""
+
+MAX_REPEATS: Final = 100
+"""How often the same messages are sent to a session that acknowledges none of them."""
 
 
 class ConnectDelivery(msgspec.Struct):
@@ -39,10 +42,10 @@ class ConnectDelivery(msgspec.Struct):
 
 
 class Session:
-    """Subscriptions, the queue, and the connection that waits for it.
+    """Subscriptions, the queue, and the connection that delivers it.
 
-    Where the session acknowledges, entries stay in the queue until they are
-    acknowledged; the first ``sent`` of them have been in an answer.
+    If the session acknowledges, entries stay in the queue until acknowledged; the
+    first ``sent`` of them have been in an answer.
     """
 
     __slots__ = (
@@ -61,12 +64,12 @@ class Session:
         "sent",
         "stream",
         "subscriptions",
-        "wake",
+        "wakes_at",
         "why",
     )
 
     def __init__(self, session_id: str, *, acknowledges: bool, position: int) -> None:
-        """:param position: of the log's last entry, which the session does not get."""
+        """:param position: of the last log entry that the session does not get."""
         self.id = session_id
         self.acknowledges = acknowledges
         self.subscriptions: set[str] = set()
@@ -79,7 +82,7 @@ class Session:
         self.held: Deferred[Delivery] | None = None
         self.hold_until = 0.0
         self.deadline = 0.0
-        self.wake = AWAKE
+        self.wakes_at = NEVER
         self.dirty = False
         self.moved = False
         self.ended: Reason | None = None
@@ -87,16 +90,19 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something that has not been sent."""
+        """Whether entries are queued that have not been sent."""
         return len(self.queue) > self.sent
 
     @property
     def answers_carry_messages(self) -> bool:
-        """Whether messages travel with connect replies, not on a stream."""
+        """Whether messages are sent with connect replies, not on a stream."""
         return self.acknowledges or self.stream is None
 
     def take(self) -> Sequence[Entry]:
-        """Take what waits, in order; it stays queued where it is acknowledged."""
+        """Return what is to be sent now, in order.
+
+        It leaves the queue, unless the session acknowledges.
+        """
         entries = self.queue
         if self.acknowledges:
             fresh = entries[self.sent :]
@@ -109,11 +115,11 @@ class Session:
         return entries
 
     def acknowledge(self, position: int | None) -> bool:
-        """Forget what the client has seen; what it has not is to be sent again.
+        """Drop the entries up to ``position``; the others are to be sent again.
 
-        A position that was never sent counts as the last one that was; None,
-        as nothing new.  Give whether it is worth sending: a client that never
-        acknowledges is not fed the same for ever (compare CVE-2025-53114).
+        A position that was never sent counts as the last one that was; None, as
+        nothing new.  Return whether to go on: a client that acknowledges nothing is
+        not sent the same messages for ever (compare CVE-2025-53114).
         """
         known = -1 if position is None else min(position, self.seen)
         count = 0
@@ -123,10 +129,10 @@ class Session:
         self.repeats = self.repeats + 1 if self.sent and not count else 0
         del self.queue[:count]
         self.sent = 0
-        return self.repeats < MOST_REPEATS
+        return self.repeats < MAX_REPEATS
 
-    def told(self, position: int) -> None:
-        """Hear from an acknowledging client that elsewhere it was told more."""
+    def mark_sent(self, position: int) -> None:
+        """Record that the client was sent everything up to ``position`` elsewhere."""
         self.seen = max(self.seen, position)
         while (
             self.sent < len(self.queue) and self.queue[self.sent].position <= position
@@ -134,19 +140,19 @@ class Session:
             self.sent += 1
 
     def withdraw(self, held: Deferred[Delivery]) -> None:
-        """Hear that the connection whose connect is held is gone."""
+        """Forget a held connect: its connection is gone."""
         if self.held is held:
             self.held = None
 
-    def over(self, limits: Limits) -> bool:
-        """Tell whether more waits than may."""
+    def exceeds(self, limits: Limits) -> bool:
+        """Return whether the queue is over its limit."""
         return (
             len(self.queue) > limits.queue_messages
             or self.queued_bytes > limits.queue_bytes
         )
 
     def clear(self) -> None:
-        """Drop what waits."""
+        """Empty the queue."""
         self.queue = []
         self.queued_bytes = self.sent = 0
 

@@ -1,7 +1,7 @@
 """The Bayeux protocol on plain objects: no HTTP, no WebSocket, no JSON."""
 
-from txbayeux.server.local import LocalClient, LocalSubscription
+from txbayeux.server.local import LocalClient
 from txbayeux.server.options import ServerOptions
 from txbayeux.server.server import Server
 
-__all__ = ["LocalClient", "LocalSubscription", "Server", "ServerOptions"]
+__all__ = ["LocalClient", "Server", "ServerOptions"]

@@ -73,7 +73,7 @@ def connect(
         core.events.emit(Connected(session, exchange.request))
 
     # The engine's word comes with the answer, which may be long in coming.
-    known = core.engine.subscribe(session, ()).addCallback(accepted)
+    known = core.engine.check_session(session).addCallback(accepted)
     return PendingConnect(message, known.addCallback(wait))
 
 

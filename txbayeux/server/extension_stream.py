@@ -78,21 +78,21 @@ class ExtensionStream:
                 self._stream.send(self._ready)
             except Exception:
                 _log.failure("Sending to a stream failed")
-                self._engine.detach(self, self.lost(()))
+                self._engine.hub.detach(self, self.lost(()))
                 return
             self._ready = []
         if not self._ready:
             self._written = self._piped
             if self._piped == len(self._entries):
                 self._entries = ()
-                self._engine.resume(self)
+                self._engine.hub.resume(self)
 
     def resume(self) -> None:
         """Hear that the stream is writable again."""
         if self._entries:
             self._write()
         else:
-            self._engine.resume(self)
+            self._engine.hub.resume(self)
 
     def lost(self, unsent: Sequence[Entry]) -> Sequence[Entry]:
         """Hear that the connection is gone; give what had not been written."""

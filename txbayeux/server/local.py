@@ -11,26 +11,13 @@ from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
 from txbayeux.interfaces import Engine
 from txbayeux.message import Entry, Message, encode
+from txbayeux.registration import Registration
 from txbayeux.server.services import ServiceChannels
 
 if TYPE_CHECKING:
     from txbayeux.protocol import Processor, Response
 
-__all__ = ["LocalClient", "LocalSubscription"]
-
-
-class LocalSubscription:
-    """A listener of this process on a channel or a pattern."""
-
-    def __init__(self, channel: str, undo: Callable[[], None]) -> None:
-        self.channel = channel
-        self._undo: Callable[[], None] | None = undo
-
-    def cancel(self) -> None:
-        """Hear no more; calling it twice changes nothing."""
-        undo, self._undo = self._undo, None
-        if undo is not None:
-            undo()
+__all__ = ["LocalClient"]
 
 
 class LocalClient:
@@ -57,7 +44,7 @@ class LocalClient:
 
     def subscribe(
         self, channel: str, listener: Callable[[Message], object]
-    ) -> LocalSubscription:
+    ) -> Registration:
         """Call ``listener`` with each message on a channel name or pattern.
 
         On channels below ``/service`` messages carry their publisher's
@@ -74,15 +61,12 @@ class LocalClient:
                 listener(message)
 
             self._services.listen(channel, serve)
-            return LocalSubscription(
-                channel, lambda: self._services.unlisten(channel, serve)
-            )
+            return Registration(lambda: self._services.unlisten(channel, serve))
 
-        def hear(entry: Entry) -> None:
+        def published(entry: Entry) -> None:
             listener(entry.message())
 
-        self._engine.listen(channel, hear)
-        return LocalSubscription(channel, lambda: self._engine.unlisten(channel, hear))
+        return self._engine.hub.listen(channel, published)
 
     def deliver(self, session_id: str, channel: str, data: Any) -> Deferred[None]:
         """Send ``data`` to one session only, whatever it is subscribed to.

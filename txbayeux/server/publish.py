@@ -112,7 +112,7 @@ def _find(
         failure.trap(UnknownSession)
         return failure if required is not None else None
 
-    return core.engine.subscribe(named, ()).addCallbacks(lambda _: named, unknown)
+    return core.engine.check_session(named).addCallbacks(lambda _: named, unknown)
 
 
 def _broadcast(message: Message, added: Message) -> Message:

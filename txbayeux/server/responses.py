@@ -71,14 +71,14 @@ class Outgoing:
         """See :meth:`txbayeux.protocol.Processor.detach`."""
         if isinstance(stream, ExtensionStream):
             unsent = stream.lost(unsent)
-        self._engine.detach(stream, unsent)
+        self._engine.hub.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.protocol.Processor.resume`."""
         if isinstance(stream, ExtensionStream):
             stream.resume()
         else:
-            self._engine.resume(stream)
+            self._engine.hub.resume(stream)
 
     def _sees(self, item: Message | Entry) -> bool:
         channel = item.channel if isinstance(item, Entry) else item.get("channel")

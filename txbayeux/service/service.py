@@ -21,7 +21,8 @@ from txbayeux.adapter.client_script import faye_client
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import BayeuxSite, BoundedSite
-from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT, MemoryEngine
+from txbayeux.engine.memory import MemoryEngine
+from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
 from txbayeux.server import Server, ServerOptions

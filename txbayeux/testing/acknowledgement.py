@@ -132,7 +132,7 @@ class AcknowledgementContract(EngineHarness):
         delivery = await self.answered(held)
         assert self.data(delivery.entries) == [1]
         assert stream.entries == []
-        engine.detach(stream)
+        engine.hub.detach(stream)
         assert (await self.fetched(engine, alice, 1))[0] == [1]
 
     @contract

@@ -204,26 +204,14 @@ class DeliveryContract(EngineHarness):
             gone.cancel()
         gone.addErrback(lambda failure: failure.trap(CancelledError))
         await self.advance(self.session_timeout * 0.7)
-        await engine.subscribe(alice, [])
-
-    @contract
-    async def test_release_all_answers_held_connects_with_what_waits(self) -> None:
-        engine = await self.start()
-        alice, bob = await self.join(engine, "/a"), await self.join(engine)
-        held = [engine.connect(who, hold=self.hold) for who in (alice, bob)]
-        await self.unanswered(*held)
-        engine.release_all()
-        deliveries = [await self.answered(deferred) for deferred in held]
-        assert [delivery.ended for delivery in deliveries] == [None, None]
-        await self.publish(engine, "/a", 1)
-        assert await self.poll(engine, alice) == [1]
+        await engine.check_session(alice)
 
     @contract
     async def test_deliver_reaches_one_session_whatever_it_asked_for(self) -> None:
         engine = await self.start()
         alice, bob = await self.join(engine, "/a"), await self.join(engine, "/a", "/s")
         heard: list[Entry] = []
-        engine.listen("/**", heard.append)
+        engine.hub.listen("/**", heard.append)
         await self.publish(engine, "/a", 1)
         await engine.deliver(alice, "/s", encode({"channel": "/s", "data": 2}))
         await self.publish(engine, "/a", 3)
@@ -243,7 +231,7 @@ class DeliveryContract(EngineHarness):
         for item in data[1:-1]:
             await self.publish(engine, "/a", item)
             assert await self.poll(engine, bob) == [item]
-        await engine.subscribe(alice, [])
+        await engine.check_session(alice)
         await self.publish(engine, "/a", data[-1])
         assert await self.ended(alice) is Reason.KICKED
         assert self.observer.closed == [(alice, Reason.KICKED)]
@@ -281,13 +269,13 @@ class DeliveryContract(EngineHarness):
     async def test_a_listener_hears_what_its_pattern_matches(self) -> None:
         engine = await self.start()
         heard: list[Entry] = []
-        engine.listen("/a/*", heard.append)
+        registration = engine.hub.listen("/a/*", heard.append)
         for n, channel in enumerate(["/a", "/a/b", "/a/b/c", "/b", "/a/c"]):
             await self.publish(engine, channel, n)
         await self.until(lambda: len(heard) >= 2)
         await self.settle()
         assert self.data(heard) == [1, 4]
-        engine.unlisten("/a/*", heard.append)
+        registration.cancel()
         await self.publish(engine, "/a/b", 5)
         await self.settle()
         assert self.data(heard) == [1, 4]
@@ -301,8 +289,8 @@ class DeliveryContract(EngineHarness):
             heard.append("failed")
             raise RuntimeError("a listener's own fault")
 
-        engine.listen("/a", fail)
-        engine.listen("/a", heard.append)
+        engine.hub.listen("/a", fail)
+        engine.hub.listen("/a", heard.append)
         await self.publish(engine, "/a", 1)
         await self.until(lambda: len(heard) >= 2)
         assert heard[0] == "failed"
@@ -317,12 +305,12 @@ class DeliveryContract(EngineHarness):
         answers: list[Deferred[None]] = []
 
         def echo(entry: Entry) -> None:
-            engine.unlisten("/a", echo)
+            registration.cancel()
             heard = entry.message()["data"]
             text = encode({"channel": "/b", "data": f"heard {heard}"})
             answers.append(engine.publish("/b", text))
 
-        engine.listen("/a", echo)
+        registration = engine.hub.listen("/a", echo)
         await self.publish(engine, "/a", 1, 2)
         await self.until(lambda: answers)
         for deferred in answers:

@@ -46,7 +46,7 @@ class SessionContract(EngineHarness):
         bob = await self.join(engine, "/a")
         for nobody in ("nobody", "", "\0", "é" * 300, bob.upper() + "x"):
             await self.refused(engine.subscribe(nobody, ["/a"]))
-            await self.refused(engine.subscribe(nobody, []))
+            await self.refused(engine.check_session(nobody))
             await self.refused(engine.unsubscribe(nobody, ["/a"]))
             await self.refused(engine.publish("/a", _MESSAGE, nobody))
             await self.refused(engine.deliver(nobody, "/a", _MESSAGE))
@@ -125,7 +125,7 @@ class SessionContract(EngineHarness):
             if not self.observer.closed:
                 await engine.publish("/b", _MESSAGE, bob)
         assert await self.ended(bob) is Reason.TIMEOUT
-        await engine.subscribe(alice, [])
+        await engine.check_session(alice)
 
     @contract
     async def test_a_held_connect_keeps_its_session(self) -> None:
@@ -136,7 +136,7 @@ class SessionContract(EngineHarness):
         await self.unanswered(held)
         await self.advance(self.session_timeout)
         assert (await self.answered(held)).ended is None
-        await engine.subscribe(alice, [])
+        await engine.check_session(alice)
         await self.advance(self.session_timeout * 1.5)
         assert await self.ended(alice) is Reason.TIMEOUT
 
@@ -179,7 +179,7 @@ class SessionContract(EngineHarness):
         held = [engine.connect(session, hold=self.hold) for session in sessions]
         stream = RecordingStream()
         await engine.attach(await self.join(engine, "/a"), stream)
-        engine.listen("/a", lambda entry: None)
+        engine.hub.listen("/a", lambda entry: None)
         await self.unanswered(*held)
         await self.publish(engine, "/b", 1)
         await self.stop(engine)

@@ -79,7 +79,7 @@ class StreamContract(EngineHarness):
         alice = await self.attached(engine, "/a", stream=stream)
         await self.publish(engine, "/a", 1)
         await self.sent(stream, 1)
-        engine.detach(stream)
+        engine.hub.detach(stream)
         await self.publish(engine, "/a", 2)
         assert await self.poll(engine, alice) == [2]
         assert (stream.data, stream.replacements, stream.closed) == ([1], 0, [])
@@ -93,7 +93,7 @@ class StreamContract(EngineHarness):
         stream.writable = False
         await self.publish(engine, "/a", 3)
         await self.settle()
-        engine.detach(stream, stream.entries[1:])
+        engine.hub.detach(stream, stream.entries[1:])
         assert await self.poll(engine, alice) == [2, 3]
 
     @contract
@@ -104,7 +104,7 @@ class StreamContract(EngineHarness):
         await self.publish(engine, "/a", 1, 2)
         await self.sent(stream, 1, 2)
         await engine.attach(alice, other)
-        engine.detach(stream, stream.entries[1:])
+        engine.hub.detach(stream, stream.entries[1:])
         await self.sent(other, 2)
         assert engine.statistics()["streams"] == 1
 
@@ -116,15 +116,15 @@ class StreamContract(EngineHarness):
         held = engine.connect(alice, hold=self.hold)
         await self.publish(engine, "/a", 1)
         await self.unanswered(held)
-        engine.detach(stream)
+        engine.hub.detach(stream)
         assert self.data((await self.answered(held)).entries) == [1]
 
     @contract
     async def test_detaching_an_unknown_stream_changes_nothing(self) -> None:
         engine, stream = await self.start(), RecordingStream()
         await self.attached(engine, "/a", stream=stream)
-        engine.detach(RecordingStream())
-        engine.resume(RecordingStream())
+        engine.hub.detach(RecordingStream())
+        engine.hub.resume(RecordingStream())
         await self.publish(engine, "/a", 1)
         await self.sent(stream, 1)
 
@@ -137,7 +137,7 @@ class StreamContract(EngineHarness):
         assert first.replacements == 0
         await engine.attach(alice, second)
         assert (first.replacements, second.replacements) == (1, 0)
-        engine.detach(first)
+        engine.hub.detach(first)
         await self.publish(engine, "/a", 1)
         await self.sent(second, 1)
         assert (first.data, first.closed) == ([], [])
@@ -175,7 +175,7 @@ class StreamContract(EngineHarness):
         await self.publish(engine, "/b", 2)
         await self.sent(stream, 2)
         assert await self.poll(engine, alice) == [1]
-        engine.detach(stream)
+        engine.hub.detach(stream)
         await self.publish(engine, "/b", 3)
         assert await self.poll(engine, bob) == [3]
 
@@ -186,7 +186,7 @@ class StreamContract(EngineHarness):
         await self.publish(engine, "/a", 1, 2)
         await self.sent(stream)
         stream.writable = True
-        engine.resume(stream)
+        engine.hub.resume(stream)
         await self.sent(stream, 1, 2)
         await self.publish(engine, "/a", 3)
         await self.sent(stream, 1, 2, 3)
@@ -233,7 +233,7 @@ class StreamContract(EngineHarness):
         alice = await self.attached(engine, "/a", stream=stream)
         await engine.destroy_session(alice, Reason.CLIENT)
         await self.until(lambda: stream.closed)
-        engine.detach(stream, ())
+        engine.hub.detach(stream, ())
         await self.publish(engine, "/a", 1)
         await self.sent(stream)
         assert (stream.closed, stream.replacements) == ([Reason.CLIENT], 0)

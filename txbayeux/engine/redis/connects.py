@@ -118,7 +118,7 @@ class Connections:
             return _empty()
         if _ahead(session, claimed) and claimed <= self._hub.position:
             # By a front-end that others took for mute, or that was cut off.
-            session.told(claimed)
+            session.mark_sent(claimed)
         if hold <= 0 and self._behind():
             await self._caught_up()
             return await self.connect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,12 +12,11 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.memory import DEFAULT_SESSION_TIMEOUT
 from txbayeux.engine.redis.connects import Connections
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.engine.redis.node import Node
 from txbayeux.engine.redis.options import RedisOptions
-from txbayeux.engine.session import Session
+from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT, Session
 from txbayeux.errors import BayeuxError, TooManySessions, UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
@@ -56,7 +55,7 @@ class RedisEngine:
         self._limits = limits or Limits()
         self._session_timeout = session_timeout
         self._observer: SessionObserver | None = None
-        self._hub = Hub(
+        self.hub = Hub(
             reactor,
             limits=self._limits,
             session_timeout=session_timeout,
@@ -68,14 +67,14 @@ class RedisEngine:
             reactor,
             location,
             options or RedisOptions(),
-            self._hub,
+            self.hub,
             session_timeout=session_timeout,
             closed=self._closed,
         )
         self._commands = self._node.commands
         self._owner = self._node.owner
         self._endings = self._node.endings
-        self._connections = Connections(reactor, self._hub, self._node)
+        self._connections = Connections(reactor, self.hub, self._node)
 
     @classmethod
     def from_url(
@@ -119,7 +118,7 @@ class RedisEngine:
         if node.ready:
             last = node.checkpoints.position()
             await self._wait(last.addCallback(node.reader.reached))
-        self._hub.flush()
+        self.hub.flush()
         self._connections.stop()
         self._owner.abandon()
         words = self._owner.leave()
@@ -128,7 +127,7 @@ class RedisEngine:
                 part = words[start : start + 6 * 500]
                 await self._wait(self._commands.run("yield", *part))
         await node.stop()
-        self._hub.stop()
+        self.hub.stop()
         self._observer = None
 
     async def _wait(self, deferred: Deferred[Any]) -> None:
@@ -137,14 +136,10 @@ class RedisEngine:
         except (DeferredTimeout, BayeuxError):
             _log.warn("Redis did not answer in time while stopping")
 
-    def release_all(self) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.release_all`."""
-        self._hub.release_all(self._owner.sessions())
-
     def statistics(self) -> Mapping[str, int]:
         """See :meth:`txbayeux.interfaces.Engine.statistics`: this process's part."""
         return {
-            **self._hub.statistics(self._owner.sessions()),
+            **self.hub.statistics(),
             **self._node.statistics(),
         }
 
@@ -156,7 +151,7 @@ class RedisEngine:
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
-        if not self._hub.has_room(len(self._owner.owned)):
+        if not self.hub.has_room():
             return fail(TooManySessions())
         session_id = secrets.token_hex(16)
 
@@ -186,6 +181,10 @@ class RedisEngine:
 
         ended = self._endings.destroy(session_id, reason, why or "")
         return ended.addCallback(destroyed)
+
+    def check_session(self, session_id: str) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.Engine.check_session`."""
+        return self._change(session_id, "+", ()).addCallback(lambda _: None)
 
     def subscribe(
         self, session_id: str, channels: Sequence[str]
@@ -231,16 +230,6 @@ class RedisEngine:
         """See :meth:`txbayeux.interfaces.Engine.deliver`."""
         return self._run(session_id, "deliver", channel, json).addCallback(self._learn)
 
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.listen`."""
-        self._hub.listeners.add(pattern, listener)
-
-    def unlisten(self, pattern: str, listener: Callable[[Entry], None]) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.unlisten`."""
-        self._hub.listeners.remove(pattern, listener)
-
-    # Connections
-
     def connect(
         self,
         session_id: str,
@@ -268,14 +257,6 @@ class RedisEngine:
 
         return self._connections.attach(session_id, stream)
 
-    def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.detach`."""
-        self._hub.detach(stream, unsent)
-
-    def resume(self, stream: Stream) -> None:
-        """See :meth:`txbayeux.interfaces.Engine.resume`."""
-        self._hub.resume(stream)
-
     # What Redis says
 
     def _run(self, session_id: str, script: str, *arguments: Any) -> Deferred[Any]:
@@ -299,16 +280,8 @@ class RedisEngine:
         # Redis decides; the sweep finds it.
         self._node.sweep_soon()
 
-    def _overflowed(self, session: Session) -> None:
-        _log.warn(
-            "{session} is closed: {messages} messages, {octets} bytes wait for it",
-            session=session,
-            messages=len(session.queue),
-            octets=session.queued_bytes,
-        )
-        self._endings.condemn(
-            session.id, Reason.KICKED, "Session closed - too many messages waited"
-        )
+    def _overflowed(self, session: Session, why: str) -> None:
+        self._endings.condemn(session.id, Reason.KICKED, why)
 
     def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
         self._owner.hand_back(session, entries)
