@@ -11,8 +11,8 @@ from twisted.internet.testing import MemoryReactorClock
 from txbayeux import channel, message
 from txbayeux.adapter import (
     callback_polling,
-    chores,
     fronts,
+    io,
     resource,
     response,
     site,
@@ -87,7 +87,7 @@ BOUNDS = {
     "connections that wait": ports.BACKLOG,
     "seconds that a socket has": sockets.CLOSE_TIMEOUT,
     "seconds that a socket whose session has ended": websocket.LINGER,
-    "milliseconds of a reactor turn in which closed": chores.TURN * 1000,
+    "milliseconds of a reactor turn in which closed": io.TIME_SLICE * 1000,
     "milliseconds of one for sessions": expiry._TURN * 1000,
     "milliseconds of one in which the reactor": reactor.ENDS * 1000,
 }

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from txbayeux.adapter.chores import TURN
+from txbayeux.adapter.io import TIME_SLICE
 from txbayeux.interfaces import Stream
 from txbayeux.message import Entry
 from txbayeux.protocol import Response
@@ -36,7 +36,7 @@ class Slow(FakeProcessor):
     clock: Clock
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        self.clock.rightNow += TURN * 0.6
+        self.clock.rightNow += TIME_SLICE * 0.6
         super().detach(stream, unsent)
 
 
@@ -271,7 +271,7 @@ def test_polls_of_a_crowd_that_ends_leave_turns_to_others(
     sever = Transport.sever
 
     def slow(transport: Transport) -> None:
-        service.clock.rightNow += TURN * 0.6
+        service.clock.rightNow += TIME_SLICE * 0.6
         sever(transport)
 
     monkeypatch.setattr(Transport, "sever", slow)

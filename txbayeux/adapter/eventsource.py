@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.adapter.closing import has_closed
+from txbayeux.adapter.io import has_closed
 from txbayeux.adapter.request import HttpRequest
 from txbayeux.adapter.response import refuse
 from txbayeux.errors import UnknownSession

@@ -27,9 +27,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txbayeux.adapter.body import TooLarge
-from txbayeux.adapter.closing import Watched, has_closed
-from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, could_become_ours, read_head
+from txbayeux.adapter.io import Watched, has_closed, replace_protocol, write_now
 from txbayeux.adapter.poll import Poll, answer_text
 from txbayeux.adapter.response import (
     REQUEST_TIMEOUT,
@@ -38,7 +37,6 @@ from txbayeux.adapter.response import (
     refuse,
 )
 from txbayeux.adapter.terms import Terms
-from txbayeux.adapter.websocket_handshake import put_in_place
 from txbayeux.message import Malformed
 
 if TYPE_CHECKING:
@@ -126,7 +124,7 @@ class FastHTTPProtocol(Protocol):
     def readConnectionLost(self) -> None:
         """Hear that the client has closed its end; close ours when there is time."""
         self._parting = True
-        self.factory.chores.add(self._hang_up)
+        self.factory.work_queue.add(self._hang_up)
 
     def writeConnectionLost(self) -> None:
         """Hear what only a protocol that closes its own end first would hear."""
@@ -309,7 +307,7 @@ class FastHTTPProtocol(Protocol):
         transport = self.transport
         self._leave()
         transport.unregisterProducer()
-        put_in_place(transport, successor)
+        replace_protocol(transport, successor)
         return transport
 
     def rest(self) -> bytes:

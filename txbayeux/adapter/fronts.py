@@ -10,10 +10,9 @@ from twisted.internet.task import LoopingCall
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from txbayeux.adapter.chores import Chores
-from txbayeux.adapter.closing import ClosingWatch
 from txbayeux.adapter.fast_http import FastHTTPProtocol
 from txbayeux.adapter.head import Head
+from txbayeux.adapter.io import ClosingWatch, WorkQueue
 from txbayeux.interfaces import Clock
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class FastHTTPFactory(Factory):
         self._timeout = timeout
         self.seconds = reactor.seconds
         self.closing = ClosingWatch(reactor.seconds)
-        self.chores = Chores(reactor)
+        self.work_queue = WorkQueue(reactor)
         # One timer for all, which runs while there are any.
         self._alarm = LoopingCall(self._sweep)
         clock: Any = reactor

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, datetimeToString
 
-from txbayeux.adapter.fastpath import write_now
 from txbayeux.adapter.head import Head, RequestHeaders
+from txbayeux.adapter.io import write_now
 
 if TYPE_CHECKING:
     from txbayeux.adapter.fast_http import FastHTTPProtocol

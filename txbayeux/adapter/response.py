@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 
-from txbayeux.adapter.closing import has_closed
+from txbayeux.adapter.io import has_closed
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.protocol import Response, response_now
 

@@ -9,8 +9,8 @@ from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 
-from txbayeux.adapter.chores import Chores
 from txbayeux.adapter.frames import FrameCache
+from txbayeux.adapter.io import WorkQueue
 from txbayeux.adapter.lean import lean_class
 from txbayeux.adapter.websocket import WebSocketConnection
 from txbayeux.interfaces import Clock, DelayedCall, Request
@@ -51,7 +51,7 @@ class SocketFactory(WebSocketServerFactory):
         self.limits = limits
         self.deflate = deflate
         self.frames = FrameCache()
-        self.chores = Chores(clock)
+        self.work_queue = WorkQueue(clock)
         self._batched_timer = _Timer(clock)
         self._sockets: set[WebSocketConnection] = set()
         self._closed: Deferred[None] | None = None
@@ -92,7 +92,7 @@ class SocketFactory(WebSocketServerFactory):
 
     def close(self) -> Deferred[None]:
         """Close every socket with 1001; fires when they are gone."""
-        self.chores.finish()
+        self.work_queue.finish()
         if not self._sockets:
             return succeed(None)
         if self._closed is None:

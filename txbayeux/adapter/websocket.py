@@ -18,9 +18,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txbayeux.adapter.body import TooLarge, is_disconnect, read
-from txbayeux.adapter.closing import has_closed
-from txbayeux.adapter.fastpath import take_messages, write_now
-from txbayeux.adapter.frames import EMPTY_LIST, PING, text_frame
+from txbayeux.adapter.frames import EMPTY_LIST, PING, take_messages, text_frame
+from txbayeux.adapter.io import has_closed, write_now
 from txbayeux.adapter.lean import NobodyWaits, Silence, copy_own
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall, Request, Stream
@@ -141,7 +140,7 @@ class WebSocketConnection(WebSocketServerProtocol):
         """Hear that the peer has closed its end, and close ours when there is time."""
         # All may do so in one instant: 10 µs for each, and the other 40 can wait.
         self._parted, self.writable = True, False
-        self.factory.chores.add(self._hang_up)
+        self.factory.work_queue.add(self._hang_up)
 
     def writeConnectionLost(self) -> None:
         """Hear what only a protocol that closes its own end first would hear."""
@@ -198,7 +197,7 @@ class WebSocketConnection(WebSocketServerProtocol):
     def _process(self, messages: list[Any]) -> None:
         self._busy = True
         if is_disconnect(messages):
-            self.factory.chores.add(partial(self._ask, messages))
+            self.factory.work_queue.add(partial(self._ask, messages))
         else:
             self._ask(messages)
 
@@ -234,7 +233,7 @@ class WebSocketConnection(WebSocketServerProtocol):
     def _came(self, response: Response) -> None:
         self._reply(response)
         if self._farewell is not None:
-            self.factory.chores.add(self._take_leave)
+            self.factory.work_queue.add(self._take_leave)
         if self._crowded and not self._parted:
             self._held = _pending(self._held)
             self._crowded = len(self._held) >= MOST_HELD
@@ -284,7 +283,7 @@ class WebSocketConnection(WebSocketServerProtocol):
         """Close the connection once pending replies are written."""
         self._farewell = _CODES[reason]
         # Not before who calls has done all that belongs to a session's end.
-        self.factory.chores.add(self._take_leave)
+        self.factory.work_queue.add(self._take_leave)
 
     def _take_leave(self) -> None:
         # With storage elsewhere, a session's end may be known before its reply is.

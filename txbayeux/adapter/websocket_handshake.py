@@ -7,16 +7,16 @@ from base64 import b64encode
 from hashlib import sha1
 from typing import Any, Final
 
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.http import HTTPChannel
 from twisted.web.server import NOT_DONE_YET, Request
 
 from txbayeux.adapter.deflate import negotiate
+from txbayeux.adapter.io import replace_protocol
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
 from txbayeux.adapter.response import refuse
 from txbayeux.adapter.sockets import SocketFactory
 
-__all__ = ["put_in_place", "upgrade"]
+__all__ = ["upgrade"]
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
@@ -63,16 +63,6 @@ def _answer(key: str, extensions: str | None) -> bytes:
     return b"\r\n".join([*lines, b"", b""])
 
 
-def put_in_place(transport: Any, protocol: Any) -> None:
-    """Let ``protocol`` hear what comes over ``transport``, and nobody else."""
-    if isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
-        transport.wrappedProtocol = protocol
-    elif isinstance(transport.protocol, ProtocolWrapper):  # TLS after STARTTLS
-        transport.protocol.wrappedProtocol = protocol
-    else:
-        transport.protocol = protocol
-
-
 def _take_over(channel: Any, socket: Any) -> None:
     """Put ``socket`` in the place of ``channel``, as Autobahn's resource does."""
     if not isinstance(channel, HTTPChannel):
@@ -83,7 +73,7 @@ def _take_over(channel: Any, socket: Any) -> None:
     # The channel is the transport's producer; left there, it and the request would
     # live as long as the socket.
     transport.unregisterProducer()
-    put_in_place(transport, socket)
+    replace_protocol(transport, socket)
     # What came in one read with the request is still on its way to the channel.
     channel.rawDataReceived = socket.dataReceived  # type: ignore[method-assign]
     socket.makeConnection(transport)
