@@ -74,7 +74,7 @@ BOUNDS = {
     "channel name or pattern": channel.MAX_LENGTH,
     "segments": channel.MAX_SEGMENTS,
     "nesting": message.MAX_DEPTH,
-    "message id": fields._MAX_ID,
+    "message id": fields.MAX_ID_LENGTH,
     "name of a JSON-P callback": callback_polling._MAX_LENGTH,
     "URL and headers": site.BoundedChannel.totalHeadersSize,
     "seconds in which a request": response.REQUEST_TIMEOUT,

@@ -1,7 +1,7 @@
-"""What happened in the service, for whoever listens.
+"""Events of a server, and their listeners.
 
-An event is made only when somebody listens to its kind; a listener that
-raises is logged, and the others are still served.
+Events are created only for kinds that have listeners.  An exception from a listener
+is logged, and the other listeners are still called.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from twisted.logger import Logger
 
 from txbayeux.interfaces import Request
+from txbayeux.registration import Registration
 
 __all__ = [
     "Connected",
@@ -32,25 +34,25 @@ class Reason(enum.Enum):
     """Why a session ended."""
 
     CLIENT = "client"
-    """It sent ``/meta/disconnect``."""
+    """The client sent ``/meta/disconnect``."""
     TIMEOUT = "timeout"
-    """It did not connect again in time."""
+    """The client did not connect again in time."""
     KICKED = "kicked"
-    """The server ended it: by request of its operator, or past a limit."""
+    """The application ended it, or it exceeded a limit."""
     SHUTDOWN = "shutdown"
-    """The service stopped, and its sessions live in its memory only."""
+    """The server stopped, and kept the session in its own memory only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to the session ``session_id``."""
+    """An event of the session ``session_id``."""
 
     session_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Handshaken(Event):
-    """A session was made; ``request`` is None for one made in the process."""
+    """A session was created; ``request`` is None for a client in this process."""
 
     request: Request | None
 
@@ -64,21 +66,21 @@ class Connected(Event):
 
 @dataclass(frozen=True, slots=True)
 class Subscribed(Event):
-    """A session was subscribed to ``channel``, which it was not before."""
+    """A session subscribed to ``channel`` (not sent for a repetition)."""
 
     channel: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed(Event):
-    """A session asked to be, and is, no longer subscribed to ``channel``."""
+    """A session unsubscribed from ``channel`` (not sent when the session ends)."""
 
     channel: str
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A message was accepted; ``session_id`` is None if it came without one."""
+    """A message was accepted; ``session_id`` is None for one without session."""
 
     session_id: str | None
     channel: str
@@ -102,28 +104,30 @@ class Events:
     def __init__(self) -> None:
         self._listeners: dict[type[Any], list[Callable[[Any], None]]] = {}
 
-    def listen(self, kind: type[E], listener: Callable[[E], None]) -> None:
-        """Call ``listener`` with each event of exactly this kind."""
-        self._listeners.setdefault(kind, []).append(listener)
+    def listen(self, kind: type[E], listener: Callable[[E], None]) -> Registration:
+        """Call ``listener`` with each event of exactly this kind.
 
-    def unlisten(self, kind: type[E], listener: Callable[[E], None]) -> None:
-        """Undo one :meth:`listen`.
-
-        :raises ValueError: if ``listener`` does not listen to ``kind``.
+        Listeners are called in the order in which they were added.
         """
-        listeners = self._listeners.get(kind, [])
+        self._listeners.setdefault(kind, []).append(listener)
+        return Registration(partial(self._remove, kind, listener))
+
+    def _remove(self, kind: type[Any], listener: Callable[[Any], None]) -> None:
+        listeners = self._listeners[kind]
         listeners.remove(listener)
         if not listeners:
-            self._listeners.pop(kind, None)
+            del self._listeners[kind]
 
-    def heard(self, kind: type[Any]) -> bool:
-        """Tell whether anybody listens to ``kind``."""
+    def has_listeners(self, kind: type[Any]) -> bool:
+        """Return whether anything listens to ``kind``."""
         return kind in self._listeners
 
     def emit(self, event: object) -> None:
-        """Hand ``event`` to its listeners, in the order they came."""
+        """Call the listeners with ``event``."""
         for listener in tuple(self._listeners.get(cast(Any, type(event)), ())):
             try:
                 listener(event)
             except Exception:
-                _log.failure("A listener to {kind} failed", kind=type(event).__name__)
+                _log.failure(
+                    "A listener to {kind} events failed", kind=type(event).__name__
+                )

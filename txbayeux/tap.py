@@ -363,6 +363,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         admin=options["admin"],
         mount=options["mount"],
         origins=options["origins"],
+        limits=limits,
         session_timeout=options["session-timeout"],
         websocket_deflate=bool(options["websocket-deflate"]),
         page=not options["no-page"],
@@ -371,7 +372,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
             timeout=options["timeout"],
             interval=options["interval"],
             publish_without_session=not options["require-session"],
-            limits=limits,
         ),
     )
     return BayeuxService(

@@ -138,6 +138,16 @@ def test_no_session_at_all_is_refused(alice: Actor, session: str | None) -> None
     assert (reply["successful"], reply["error"]) == (False, "401::No client ID")
 
 
+@pytest.mark.parametrize("session", [None, "", 7, ["x"]])
+def test_a_client_that_lost_its_session_id_is_told_to_handshake(
+    alice: Actor, session: Any
+) -> None:
+    reply = alice.connect(clientId=session).reply
+    assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
+    alice.handshake()
+    assert alice.connect(advice={"timeout": 0}).reply["successful"]
+
+
 def test_a_connection_that_went_loses_nothing(world: World, alice: Actor) -> None:
     alice.subscribe("/a")
     response = now(alice.begin(alice.connect_message()))

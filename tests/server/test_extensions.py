@@ -194,7 +194,9 @@ def test_every_meta_message_can_be_refused(channels: tuple[str, ...]) -> None:
     assert world.server.statistics()["sessions"] == 0
 
 
-@pytest.mark.parametrize("error", ["403::No", "No", "Authentication failed", "a:b:c"])
+@pytest.mark.parametrize(
+    "error", ["403::No", "401::No", "No", "Authentication failed", "a:b:c"]
+)
 def test_a_refused_handshake_or_connect_is_not_tried_again(error: str) -> None:
     world = World(incoming(put("error", error)))
     alice = Actor(world)

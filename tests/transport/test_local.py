@@ -114,7 +114,7 @@ def test_disconnecting_leaves_nothing_with_the_server() -> None:
     alice.subscribe("/a", print)
     world.clock.pump([0.01] * 10)
     assert outcome(alice.disconnect()) == [None]
-    statistics = world.server._core.engine.statistics()
+    statistics = world.server.statistics()
     assert statistics["sessions"] == statistics["held"] == statistics["streams"] == 0
     world.server.stop()
 

@@ -1,4 +1,4 @@
-"""The Bayeux protocol on plain objects: no HTTP, no WebSocket, no JSON."""
+"""The Bayeux protocol on the server, independent of HTTP and WebSocket."""
 
 from txbayeux.server.local import LocalClient
 from txbayeux.server.options import ServerOptions

@@ -1,4 +1,4 @@
-"""``/meta/connect``.  Bayeux specification, "Connect"."""
+"""``/meta/connect``."""
 
 from __future__ import annotations
 
@@ -17,87 +17,89 @@ from txbayeux.interfaces import Delivery
 from txbayeux.message import Message
 from txbayeux.server.context import (
     ConnectAnswer,
-    Exchange,
     PendingConnect,
+    RequestContext,
     ServerContext,
 )
-from txbayeux.server.fields import connect_advice, extension_field, session_id
+from txbayeux.server.fields import connect_timeout, extension_field, session_id
 from txbayeux.server.options import CONNECTION_TYPES
 from txbayeux.server.replies import reply
 
-__all__ = ["connect", "connected"]
+__all__ = ["answer_connect", "connect"]
 
 _SUPERSEDED_INTERVAL: Final = 1000
-"""Milliseconds that a connect released by another one is told to stay away.
+"""Advised interval, in milliseconds, when another connect released this one.
 
 Two tabs that share one session would otherwise release each other without end.
 """
 
 
 def connect(
-    core: ServerContext, message: Message, exchange: Exchange
+    server: ServerContext, message: Message, context: RequestContext
 ) -> PendingConnect:
-    """Say that the client listens, and wait for messages.
+    """Wait for messages to the session.
 
-    ====================================  =====================================
+    Fields (Bayeux specification, "Connect Request" and "Connect Response"):
+
+    ====================================  ========================================
     request MUST contain                  channel, clientId, connectionType
     request MAY contain                   advice (timeout), ext, id
     reply MUST contain                    channel, successful
     reply MAY contain                     clientId, error, advice, ext, id
-    ====================================  =====================================
+    ====================================  ========================================
 
-    The answer waits until there are messages, at most the smaller of the
-    client's ``advice.timeout`` and ours.  It does not wait when it came with
-    other messages, whose replies would wait with it (as CometD's server does).
-    A connect of type ``eventsource`` is answered at once: the messages are on
-    the stream, and the advice spaces the connects (Faye's behaviour).
+    The connect is held until there are messages, for at most the smaller of the
+    client's ``advice.timeout`` and the server's.  It is not held if its request has
+    other messages, whose replies would be late (as on CometD's server).  A connect of
+    type ``eventsource`` is answered at once: messages go to the event stream, and the
+    advice spaces the connects (as on Faye's server).
     """
     session = session_id(message)
-    kind = _connection_type(message)
-    hold = connect_advice(message, core.options.timeout)
-    if not exchange.alone or kind == "eventsource":
+    connection_type = _connection_type(message)
+    hold = connect_timeout(message, server.options.timeout)
+    if not context.alone or connection_type == "eventsource":
         hold = 0.0
     acknowledged = extension_field(message, "ack")
     if isinstance(acknowledged, bool) or not isinstance(acknowledged, int):
         acknowledged = None
 
     def wait(_: object = None) -> Deferred[Delivery]:
-        return core.engine.connect(
-            session, hold=hold, stream=exchange.stream, acknowledged=acknowledged
+        return server.engine.connect(
+            session, hold=hold, stream=context.stream, acknowledged=acknowledged
         )
 
-    if not core.events.heard(Connected):
+    if not server.events.has_listeners(Connected):
         return PendingConnect(message, wait())
 
-    def accepted(_: object) -> None:
-        core.events.emit(Connected(session, exchange.request))
+    def exists(_: object) -> None:
+        server.events.emit(Connected(session, context.request))
 
-    # The engine's word comes with the answer, which may be long in coming.
-    known = core.engine.check_session(session).addCallback(accepted)
-    return PendingConnect(message, known.addCallback(wait))
+    # The engine refuses an unknown session only with its answer, which may take long.
+    checked = server.engine.check_session(session).addCallback(exists)
+    return PendingConnect(message, checked.addCallback(wait))
 
 
 def _connection_type(message: Message) -> str:
-    kind: Any = message.get("connectionType")
-    if kind is None:
+    value: Any = message.get("connectionType")
+    if value is None:
         raise missing_parameter("connectionType")
-    if not isinstance(kind, str):
+    if not isinstance(value, str):
         raise wrong_parameter("connectionType")
-    if kind not in CONNECTION_TYPES:
-        raise connection_types_mismatch((kind,))
-    return kind
+    if value not in CONNECTION_TYPES:
+        raise connection_types_mismatch((value,))
+    return value
 
 
-def connected(
-    core: ServerContext, message: Message, delivery: Delivery
+def answer_connect(
+    server: ServerContext, message: Message, delivery: Delivery
 ) -> ConnectAnswer:
-    """Answer a connect with what the engine has for it.
+    """Return the answer to the connect ``message``, with what the engine delivers.
 
-    :raises UnknownSession: if its session has ended meanwhile.
+    :raises UnknownSession: if the session has ended since.
     """
     if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
         raise UnknownSession(message["clientId"], delivery.why or "Session closed")
-    advice = core.advice.copy()
+    advice = server.advice.copy()
     answer = reply(message)
     answer["advice"] = advice
     if delivery.ended is Reason.CLIENT:

@@ -1,4 +1,4 @@
-"""A stream behind outgoing extensions."""
+"""A stream whose messages pass the outgoing extensions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux.events import Reason
-from txbayeux.interfaces import Engine, Stream
+from txbayeux.interfaces import ConnectionHub, Stream
 from txbayeux.message import Entry
 
-__all__ = ["ExtensionStream", "Pipe", "TransformedEntry"]
+__all__ = ["ExtensionStream", "Transform", "TransformedEntry"]
 
 _log: Final = Logger()
 
 
 class TransformedEntry(Entry):
-    """What extensions made of an entry, for one client."""
+    """An entry that extensions changed for one client."""
 
     __slots__ = ("original",)
 
@@ -27,24 +27,26 @@ class TransformedEntry(Entry):
         self.original = original
 
 
-Pipe: TypeAlias = Callable[[Entry], Entry | Deferred[Entry | None] | None]
-"""Passes one message through; gives None if it was dropped."""
+Transform: TypeAlias = Callable[[Entry], Entry | Deferred[Entry | None] | None]
+"""Passes one entry through the extensions; returns None if they drop it."""
 
 
 class ExtensionStream:
-    """A :class:`~txbayeux.interfaces.Stream` that pipes what it is sent.
+    """A :class:`~txbayeux.interfaces.Stream` that transforms what it is sent.
 
-    Messages pass one after the other.  Until all of them have been written it is
-    not writable, so what comes meanwhile stays with the engine; what is lost with
-    the connection goes back there as it came, to be piped anew.
+    Messages are transformed one after the other.  The stream is not writable until
+    all of them are written, so later ones wait in the session's queue.  Those that
+    the connection did not write go back there untransformed.
     """
 
-    def __init__(self, stream: Stream, pipe: Pipe, engine: Engine) -> None:
-        self._stream = stream
-        self._pipe = pipe
-        self._engine = engine
+    def __init__(
+        self, stream: Stream, transform: Transform, hub: ConnectionHub
+    ) -> None:
+        self._stream: Final = stream
+        self._transform: Final = transform
+        self._hub: Final = hub
         self._entries: Sequence[Entry] = ()
-        self._piped = 0
+        self._transformed = 0
         self._written = 0
         self._ready: list[Entry] = []
         self.preempted_by_poll = stream.preempted_by_poll
@@ -56,12 +58,12 @@ class ExtensionStream:
 
     def send(self, entries: Sequence[Entry]) -> None:
         """See :meth:`txbayeux.interfaces.Stream.send`."""
-        self._entries, self._piped, self._written = entries, 0, 0
-        Deferred.fromCoroutine(self._pass(entries))
+        self._entries, self._transformed, self._written = entries, 0, 0
+        Deferred.fromCoroutine(self._send(entries))
 
-    async def _pass(self, entries: Sequence[Entry]) -> None:
+    async def _send(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            outcome = self._pipe(entry)
+            outcome = self._transform(entry)
             if isinstance(outcome, Deferred):
                 self._write()
                 outcome = await outcome
@@ -69,7 +71,7 @@ class ExtensionStream:
                 return
             if outcome is not None:
                 self._ready.append(outcome)
-            self._piped += 1
+            self._transformed += 1
         self._write()
 
     def _write(self) -> None:
@@ -78,31 +80,34 @@ class ExtensionStream:
                 self._stream.send(self._ready)
             except Exception:
                 _log.failure("Sending to a stream failed")
-                self._engine.hub.detach(self, self.lost(()))
+                self._hub.detach(self, self.connection_lost(()))
                 return
             self._ready = []
         if not self._ready:
-            self._written = self._piped
-            if self._piped == len(self._entries):
+            self._written = self._transformed
+            if self._transformed == len(self._entries):
                 self._entries = ()
-                self._engine.hub.resume(self)
+                self._hub.resume(self)
 
     def resume(self) -> None:
-        """Hear that the stream is writable again."""
+        """Called when the wrapped stream is writable again."""
         if self._entries:
             self._write()
         else:
-            self._engine.hub.resume(self)
+            self._hub.resume(self)
 
-    def lost(self, unsent: Sequence[Entry]) -> Sequence[Entry]:
-        """Hear that the connection is gone; give what had not been written."""
-        left = self._entries[self._written :]
+    def connection_lost(self, unsent: Sequence[Entry]) -> Sequence[Entry]:
+        """Forget what has not been written, and return it untransformed.
+
+        :param unsent: what the wrapped stream was sent and could not write.
+        """
+        remaining = self._entries[self._written :]
         self._entries, self._ready = (), []
-        handed = [
+        originals = [
             entry.original if isinstance(entry, TransformedEntry) else entry
             for entry in unsent
         ]
-        return [*handed, *left]
+        return [*originals, *remaining]
 
     def replaced(self) -> None:
         """See :meth:`txbayeux.interfaces.Stream.replaced`."""
@@ -110,5 +115,5 @@ class ExtensionStream:
 
     def close(self, reason: Reason) -> None:
         """See :meth:`txbayeux.interfaces.Stream.close`."""
-        self.lost(())
+        self.connection_lost(())
         self._stream.close(reason)

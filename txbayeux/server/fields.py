@@ -1,4 +1,4 @@
-"""Reading a request's fields, whatever their type turns out to be."""
+"""Read the fields of a request's message, which may be of any type."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from txbayeux.errors import (
 from txbayeux.message import Message
 
 __all__ = [
-    "connect_advice",
+    "MAX_ID_LENGTH",
+    "connect_timeout",
     "extension_field",
     "message_id",
     "session_id",
     "subscription",
 ]
 
-_MAX_ID: Final = 256
+MAX_ID_LENGTH: Final = 256
+"""Longest message id that replies and subscribers get, in characters."""
 
 
 def session_id(message: Message) -> str:
-    """Read ``clientId``, which the message must contain.
+    """Return ``clientId``, which the message must contain.
 
     :raises BayeuxError: 401 if it is missing, 400 if it is no string.
     """
@@ -39,9 +41,9 @@ def session_id(message: Message) -> str:
 
 
 def message_id(message: Message) -> str | int | None:
-    """Read ``id``; one that is no string or integer of a sane size is as none."""
+    """Return ``id``; None if it is too long, or neither a string nor an integer."""
     value = message.get("id")
-    if isinstance(value, str) and len(value) <= _MAX_ID:
+    if isinstance(value, str) and len(value) <= MAX_ID_LENGTH:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
@@ -49,13 +51,13 @@ def message_id(message: Message) -> str | int | None:
 
 
 def subscription(message: Message) -> list[str]:
-    """Read ``subscription``: channel names and patterns, one or a list.
+    """Return the channel names and patterns of ``subscription``, one or a list.
 
     Service channels are left out: they are not recorded (Bayeux specification,
     "Service Channels").
 
     :raises BayeuxError: 400 if it is missing or of a wrong type, 405 for what is
-        no name or pattern, 403 for ``/meta``.  Nothing has been applied then.
+        neither a name nor a pattern, 403 for ``/meta``.
     """
     value = message.get("subscription")
     if value is None or value == []:
@@ -71,11 +73,10 @@ def subscription(message: Message) -> list[str]:
     return [name for name in names if not channels.is_service(name)]
 
 
-def connect_advice(message: Message, longest: float) -> float:
-    """Read how long the client wants its connect held, in seconds.
+def connect_timeout(message: Message, longest: float) -> float:
+    """Return how long to hold a connect, in seconds, from ``advice.timeout``.
 
-    ``advice: {"timeout": milliseconds}``; more than ``longest``, or nothing, or
-    nonsense, is ``longest``.
+    :param longest: what to return if the client advises more, or nothing valid.
     """
     advice = message.get("advice")
     timeout: Any = advice.get("timeout") if isinstance(advice, dict) else None
@@ -86,6 +87,6 @@ def connect_advice(message: Message, longest: float) -> float:
 
 
 def extension_field(message: Message, name: str) -> Any:
-    """Read ``ext[name]``, None if there is no such thing."""
+    """Return ``ext[name]``, or None."""
     ext = message.get("ext")
     return ext.get(name) if isinstance(ext, dict) else None

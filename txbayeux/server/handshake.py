@@ -1,4 +1,4 @@
-"""``/meta/handshake``.  Bayeux specification, "Handshake"."""
+"""``/meta/handshake``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from txbayeux.errors import (
 )
 from txbayeux.events import Handshaken
 from txbayeux.message import Message
-from txbayeux.server.context import Exchange, ServerContext
+from txbayeux.server.context import RequestContext, ServerContext
 from txbayeux.server.fields import extension_field
 from txbayeux.server.options import CONNECTION_TYPES, VERSION
-from txbayeux.server.replies import offer, reply
+from txbayeux.server.replies import reply, supported
 
 __all__ = ["handshake"]
 
@@ -26,11 +26,14 @@ _VERSION: Final = re.compile(r"([0-9]{1,9})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,31}){
 
 
 def handshake(
-    core: ServerContext, message: Message, exchange: Exchange
+    server: ServerContext, message: Message, context: RequestContext
 ) -> Deferred[Message]:
-    """Make a session.
+    """Create a session.
 
-    ====================================  =====================================
+    Fields (Bayeux specification, "Handshake Request", "Successful Handshake Response"
+    and "Unsuccessful Handshake Response"):
+
+    ====================================  ========================================
     request MUST contain                  channel, version, supportedConnectionTypes
     request MAY contain                   minimumVersion, ext, id
     successful reply MUST contain         channel, version, supportedConnectionTypes,
@@ -39,26 +42,28 @@ def handshake(
     unsuccessful reply MUST contain       channel, successful, error
     unsuccessful reply MAY contain        supportedConnectionTypes, advice, version,
                                           minimumVersion, ext, id
-    ====================================  =====================================
+    ====================================  ========================================
 
-    A ``clientId`` in the request is ignored.  ``ext: {"ack": true}`` agrees on
-    CometD's acknowledgement.
+    A ``clientId`` in the request is ignored.  ``ext: {"ack": true}``, in the request
+    and then in the reply, turns on CometD's message acknowledgement.
     """
     _check_version(message)
     _check_connection_types(message)
-    acknowledges = core.options.acknowledge and extension_field(message, "ack") is True
+    acknowledges = (
+        server.options.acknowledge and extension_field(message, "ack") is True
+    )
 
     def created(session_id: str) -> Message:
-        answer = reply(message) | offer()
+        answer = reply(message) | supported()
         answer["clientId"] = session_id
-        answer["advice"] = core.advice.copy()
+        answer["advice"] = server.advice.copy()
         if acknowledges:
             answer["ext"] = {"ack": True}
-        if core.events.heard(Handshaken):
-            core.events.emit(Handshaken(session_id, exchange.request))
+        if server.events.has_listeners(Handshaken):
+            server.events.emit(Handshaken(session_id, context.request))
         return answer
 
-    return core.engine.create_session(acknowledges=acknowledges).addCallback(created)
+    return server.engine.create_session(acknowledges=acknowledges).addCallback(created)
 
 
 def _check_version(message: Message) -> None:

@@ -1,9 +1,9 @@
-"""The server's own client: publish and subscribe in this process."""
+"""Publish and subscribe in the server's own process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
 
@@ -11,17 +11,15 @@ from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
 from txbayeux.interfaces import Engine
 from txbayeux.message import Entry, Message, encode
+from txbayeux.protocol import Processor, Response
 from txbayeux.registration import Registration
 from txbayeux.server.services import ServiceChannels
-
-if TYPE_CHECKING:
-    from txbayeux.protocol import Processor, Response
 
 __all__ = ["LocalClient"]
 
 
 class LocalClient:
-    """A client without a session: no handshake, no connect, no network.
+    """A client without session or network; :meth:`.Server.client` creates it.
 
     What it publishes passes the incoming extensions, with None as the request.
     """
@@ -29,14 +27,14 @@ class LocalClient:
     def __init__(
         self, processor: Processor, engine: Engine, services: ServiceChannels
     ) -> None:
-        self._processor = processor
-        self._engine = engine
-        self._services = services
+        self._processor: Final = processor
+        self._engine: Final = engine
+        self._services: Final = services
 
     def publish(self, channel: str, data: Any) -> Deferred[None]:
-        """Publish ``data``, anything that JSON can hold, on ``channel``.
+        """Publish ``data``, which may be anything that JSON can represent.
 
-        Fires when the engine has accepted it.  Fails with
+        Fires when the engine has accepted the message.  Fails with
         :class:`~txbayeux.errors.BayeuxError` when it was refused.
         """
         message = {"channel": channel, "data": data}
@@ -47,33 +45,31 @@ class LocalClient:
     ) -> Registration:
         """Call ``listener`` with each message on a channel name or pattern.
 
-        On channels below ``/service`` messages carry their publisher's
-        ``clientId``; on others ``channel``, ``data`` and ``id``.  Messages come
-        after the reactor turn in which they were published.
+        A message has ``channel``, ``data`` and, if its publisher gave one, ``id``; the
+        listener is called after the reactor turn in which it was published.  On
+        ``/service`` channels a message also has its publisher's ``clientId`` and
+        ``ext``, and the listener is called before the publisher is answered.
 
         :raises BayeuxError: 405 if ``channel`` is neither a name nor a pattern.
         """
         if not (channels.is_name(channel) or channels.is_pattern(channel)):
             raise channel_invalid(channel)
         if channels.is_service(channel):
+            return self._services.listen(channel, listener)
 
-            def serve(message: Message) -> None:
-                listener(message)
-
-            self._services.listen(channel, serve)
-            return Registration(lambda: self._services.unlisten(channel, serve))
-
-        def published(entry: Entry) -> None:
+        def received(entry: Entry) -> None:
             listener(entry.message())
 
-        return self._engine.hub.listen(channel, published)
+        return self._engine.hub.listen(channel, received)
 
     def deliver(self, session_id: str, channel: str, data: Any) -> Deferred[None]:
         """Send ``data`` to one session only, whatever it is subscribed to.
 
-        The answer to a service request, for one.  Fails with
-        :class:`~txbayeux.errors.UnknownSession`, or with BayeuxError 405 if
-        ``channel`` is no channel name.
+        This is how a service replies to the client that called it.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`; with BayeuxError 405 if
+        ``channel`` is no channel name; with the encoder's error if JSON cannot
+        represent ``data``.
         """
         if not channels.is_name(channel) or channels.is_reserved(channel):
             return fail(channel_invalid(channel))

@@ -1,16 +1,14 @@
-"""How a server is set up."""
+"""The options of a server."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
-
-from txbayeux.limits import Limits
 
 __all__ = ["CONNECTION_TYPES", "VERSION", "ServerOptions"]
 
 VERSION: Final = "1.0"
-"""The version of the Bayeux protocol that is spoken here."""
+"""The version of the Bayeux protocol that the server implements."""
 
 CONNECTION_TYPES: Final = (
     "websocket",
@@ -20,14 +18,17 @@ CONNECTION_TYPES: Final = (
     "callback-polling",
     "in-process",
 )
-"""The transports, by the names that Faye's and CometD's clients know."""
+"""The connection types, by the names that Faye's and CometD's clients use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What the protocol can be told to do.
+    """The options of the protocol.
 
-    :raises ValueError: on construction, for a time that is negative.
+    Limits are no part of it: the engine and the adapter enforce them, and take a
+    :class:`~txbayeux.Limits` each.
+
+    :raises ValueError: on construction, for a negative time.
     """
 
     timeout: float = 45.0
@@ -37,12 +38,10 @@ class ServerOptions:
     """Time that clients are advised to wait between connects, in seconds."""
 
     publish_without_session: bool = True
-    """Whether anybody may publish without a handshake, as on Faye's server."""
+    """Whether clients may publish without a handshake, as on Faye's server."""
 
     acknowledge: bool = True
-    """Whether to agree to CometD's acknowledgement extension."""
-
-    limits: Limits = field(default_factory=Limits)
+    """Whether to agree to CometD's message acknowledgement extension."""
 
     def __post_init__(self) -> None:
         if self.timeout < 0 or self.interval < 0:

@@ -1,4 +1,4 @@
-"""Published messages.  Bayeux specification, "Publish" and "Service Channels"."""
+"""Messages published by clients."""
 
 from __future__ import annotations
 
@@ -17,67 +17,70 @@ from txbayeux.errors import (
 )
 from txbayeux.events import Published
 from txbayeux.message import Message, encode
-from txbayeux.server.context import Exchange, ServerContext
+from txbayeux.server.context import RequestContext, ServerContext
 from txbayeux.server.fields import message_id
 
 __all__ = ["publish"]
 
 
 def publish(
-    core: ServerContext, message: Message, exchange: Exchange, added: Message
+    server: ServerContext, message: Message, context: RequestContext, added: Message
 ) -> Message | Deferred[Message]:
-    """Hand a message to all who are subscribed to its channel.
+    """Publish a message to the subscribers of its channel.
 
-    ====================================  =====================================
+    Fields (Bayeux specification, "Publish Request" and "Publish Response"):
+
+    ====================================  ========================================
     request MUST contain                  channel, data
     request MAY contain                   clientId, id, ext
     reply MUST contain                    channel, successful
     reply MAY contain                     id, error, ext
-    ====================================  =====================================
+    ====================================  ========================================
 
-    Subscribers get ``channel``, ``data`` and ``id``, and what an extension has
-    ``added``; ``ext``, ``advice`` and ``clientId`` stay the publisher's.  ``data``
-    may be null, 0, "" or false; only its absence is refused.  A ``clientId``
-    that is not known counts as none.
+    Subscribers get ``channel``, ``data`` and ``id``, but neither ``ext``, ``advice``
+    nor ``clientId``.  ``data`` may be null, 0, "" or false; only its absence is
+    refused.  A ``clientId`` that is not known counts as none.  A message on a service
+    channel goes to the server's own listeners instead ("Service Channels").
+
+    :param added: fields that incoming extensions added; subscribers get them, too.
     """
     channel = message["channel"]
     if not channels.is_name(channel):
         raise channel_invalid(channel)
     if "data" not in message:
         raise missing_parameter("data")
-    session = _publisher(core, message, exchange)
+    session = _required_session(server, message, context)
 
-    def serve(publisher: str | None) -> str | None:
+    def call_listeners(publisher: str | None) -> str | None:
         shown = {name: message[name] for name in message if name != "clientId"}
         if publisher is not None:
             shown["clientId"] = publisher
-        core.services.handle(shown)
+        server.services.handle(shown)
         return publisher
 
     def accepted(publisher: str | None) -> Message:
-        return _accept(core, message, publisher)
+        return _accept(server, message, publisher)
 
     done: Deferred[str | None]
     if channels.is_service(channel):
-        done = _find(core, message, session).addCallback(serve)
+        done = _existing_session(server, message, session).addCallback(call_listeners)
     else:
         json = encode(_broadcast(message, added))
-        published: Deferred[Any] = core.engine.publish(channel, json, session)
-        if core.events.heard(Published):
-            done = published.addCallback(lambda _: _find(core, message))
+        published: Deferred[Any] = server.engine.publish(channel, json, session)
+        if server.events.has_listeners(Published):
+            done = published.addCallback(lambda _: _existing_session(server, message))
         elif published.called and published.result is None:
-            # The engine's word is there, as it is with the memory engine: to answer
-            # at once and not in callbacks takes 3 µs less of some 20.
+            # The memory engine is done already: not to use callbacks saves 3 of 20 µs.
             return accepted(None)
         else:
             done = published
     return done.addCallback(accepted)
 
 
-def _accept(core: ServerContext, message: Message, publisher: str | None) -> Message:
+def _accept(server: ServerContext, message: Message, publisher: str | None) -> Message:
     channel = message["channel"]
-    if core.events.heard(Published):
-        core.events.emit(Published(publisher, channel, message["data"]))
+    if server.events.has_listeners(Published):
+        server.events.emit(Published(publisher, channel, message["data"]))
     answer: Message = {"channel": channel, "successful": True}
     identity = message_id(message)
     if identity is not None:
@@ -85,34 +88,37 @@ def _accept(core: ServerContext, message: Message, publisher: str | None) -> Mes
     return answer
 
 
-def _publisher(core: ServerContext, message: Message, exchange: Exchange) -> str | None:
-    """Give the session that must exist; None if it need not."""
+def _required_session(
+    server: ServerContext, message: Message, context: RequestContext
+) -> str | None:
+    """Return the session that must exist for the message to be accepted, or None."""
     session = message.get("clientId")
     if session is not None and not isinstance(session, str):
         raise wrong_parameter("clientId")
-    if core.options.publish_without_session or exchange.request is None:
+    if server.options.publish_without_session or context.request is None:
         return None
     if not session:
         raise session_required()
     return session
 
 
-def _find(
-    core: ServerContext, message: Message, required: str | None = None
+def _existing_session(
+    server: ServerContext, message: Message, required: str | None = None
 ) -> Deferred[str | None]:
-    """Give the session that the message names, None for one that does not exist.
+    """Return the message's ``clientId``, or None if there is no such session.
 
-    Whoever listens is to be told of sessions that are, not of what a client says.
+    Listeners are told of sessions that exist, whatever a client claims.
     """
-    named = message.get("clientId")
-    if not named:
+    session = message.get("clientId")
+    if not session:
         return succeed(None)
 
     def unknown(failure: Failure) -> Failure | None:
         failure.trap(UnknownSession)
         return failure if required is not None else None
 
-    return core.engine.check_session(named).addCallbacks(lambda _: named, unknown)
+    existing = server.engine.check_session(session)
+    return existing.addCallbacks(lambda _: session, unknown)
 
 
 def _broadcast(message: Message, added: Message) -> Message:

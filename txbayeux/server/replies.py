@@ -1,4 +1,4 @@
-"""Replies, and the advice that goes with them."""
+"""Build replies, and the advice in them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from txbayeux.message import Message
 from txbayeux.server.fields import message_id
 from txbayeux.server.options import CONNECTION_TYPES, VERSION, ServerOptions
 
-__all__ = ["advice", "offer", "refusal", "refuse", "reply"]
+__all__ = ["default_advice", "refusal", "refuse", "reply", "supported"]
 
 _UNAVAILABLE_INTERVAL: Final = 5000
-"""Milliseconds to stay away after an error of ours: clients obey it, and calm down."""
+"""Advised interval, in milliseconds, after an error of the server: clients back off."""
+
+_MAX_SESSION_ID: Final = 256
 
 
 def reply(message: Message) -> Message:
-    """Begin a successful reply: the channel, the id, the session."""
+    """Return a successful reply with the request's channel, id and clientId."""
     answer: Message = {"channel": message["channel"], "successful": True}
     identity = message_id(message)
     if identity is not None:
         answer["id"] = identity
     session_id = message.get("clientId")
-    if isinstance(session_id, str) and len(session_id) <= 256:
+    if isinstance(session_id, str) and len(session_id) <= _MAX_SESSION_ID:
         answer["clientId"] = session_id
     return answer
 
 
-def advice(options: ServerOptions) -> Message:
-    """Advise a client that all is well: when to connect, how long it will be held."""
+def default_advice(options: ServerOptions) -> Message:
+    """Return the advice of a successful reply to a handshake or a connect."""
     return {
         "reconnect": "retry",
         "interval": round(options.interval * 1000),
@@ -38,8 +40,11 @@ def advice(options: ServerOptions) -> Message:
     }
 
 
-def offer() -> Message:
-    """Say what can be negotiated; also with a refusal, so that a client can adapt."""
+def supported() -> Message:
+    """Return the handshake fields that say which versions and transports we support.
+
+    Also part of a refusal, so that a client can adapt.
+    """
     return {
         "version": VERSION,
         "minimumVersion": VERSION,
@@ -47,13 +52,12 @@ def offer() -> Message:
     }
 
 
-def refusal(message: Any, error: BayeuxError | str, given: object = None) -> Message:
-    """Refuse: the channel and the id as far as they make sense, the error, advice.
+def refusal(message: Any, error: BayeuxError | str, advice: object = None) -> Message:
+    """Return a refusal of a message: its channel and id if valid, error and advice.
 
-    Advice is ``handshake`` for a session that is not known, ``retry`` or
-    ``handshake`` after a while for an error of ours, and ``none`` for a
-    handshake or connect that would be refused again; or what an extension has
-    ``given``.
+    :param message: any JSON value.
+    :param error: a string if it is an extension's.
+    :param advice: an extension's advice; by default it follows from ``error``.
     """
     answer: Message = {"successful": False, "error": str(error)}
     if not isinstance(message, dict):
@@ -65,47 +69,58 @@ def refusal(message: Any, error: BayeuxError | str, given: object = None) -> Mes
     if identity is not None:
         answer["id"] = identity
     if channel == channels.HANDSHAKE:
-        answer |= offer()
+        answer |= supported()
     if channel in (channels.SUBSCRIBE, channels.UNSUBSCRIBE):
         answer["subscription"] = message.get("subscription", [])
-    what = given if isinstance(given, dict) else _advice_for(channel, error)
-    if what is not None:
-        answer["advice"] = what
+    given = advice if isinstance(advice, dict) else _advice_for(channel, error)
+    if given is not None:
+        answer["advice"] = given
     return answer
 
 
-def refuse(answer: Message, given: object) -> None:
-    """Make a refusal of a reply in which an extension put ``error`` on its way out.
+def refuse(answer: Message, advice: object) -> None:
+    """Make a refusal of a reply in which an outgoing extension has set ``error``.
 
-    :param given: the reply's advice as it was, which now does not hold.
+    :param advice: the reply's advice before the extension; if it is still the same
+        it is replaced.
     """
     channel = answer.get("channel")
     answer["successful"] = False
-    if answer.get("advice") == given:
-        what = _advice_for(channel, str(answer["error"]))
+    if answer.get("advice") == advice:
+        given = _advice_for(channel, str(answer["error"]))
         answer.pop("advice", None)
-        if what is not None:
-            answer["advice"] = what
+        if given is not None:
+            answer["advice"] = given
     if channel == channels.HANDSHAKE:
         answer.pop("clientId", None)
 
 
+def _advice_for(channel: object, error: BayeuxError | str) -> Message | None:
+    """Return the advice for a refusal, or None.
+
+    A session that is unknown (402), or a connect that names none, needs a handshake,
+    as on Faye's server.  After an error of the server (5xx) a handshake or connect is
+    to be repeated, later.  Any other would be refused again, so the client is to stop.
+    """
+    code = error.code if isinstance(error, BayeuxError) else _code(error)
+    if code == 402 or (channel == channels.CONNECT and _names_no_session(error)):
+        return {"reconnect": "handshake", "interval": 0}
+    if channel not in (channels.HANDSHAKE, channels.CONNECT):
+        return None
+    if code < 500:
+        return {"reconnect": "none"}
+    again = "handshake" if channel == channels.HANDSHAKE else "retry"
+    return {"reconnect": again, "interval": _UNAVAILABLE_INTERVAL}
+
+
+def _names_no_session(error: BayeuxError | str) -> bool:
+    # Not an extension's 401, which refuses the client for good.
+    return isinstance(error, BayeuxError) and (
+        error.code == 401 or error.arguments == ("clientId",)
+    )
+
+
 def _code(error: str) -> int:
-    """Read an extension's error; one without a code is a refusal like any other."""
+    """Return the code of an extension's error, 403 if it has none."""
     code = error.partition(":")[0]
     return int(code) if re.fullmatch("[0-9]{3}", code) else 403
-
-
-def _advice_for(channel: object, error: BayeuxError | str) -> Message | None:
-    code = error.code if isinstance(error, BayeuxError) else _code(error)
-    if code == 402:
-        return {"reconnect": "handshake", "interval": 0}
-    if channel == channels.HANDSHAKE:
-        if code >= 500:
-            return {"reconnect": "handshake", "interval": _UNAVAILABLE_INTERVAL}
-        return {"reconnect": "none"}
-    if channel == channels.CONNECT:
-        if code >= 500:
-            return {"reconnect": "retry", "interval": _UNAVAILABLE_INTERVAL}
-        return {"reconnect": "none"}
-    return None

@@ -1,12 +1,12 @@
-"""The way out: answers and messages through the outgoing extensions.
+"""Responses: replies and messages, after the outgoing extensions.
 
-Where no extension wants them, entries pass as they are, shared by everybody.
+Entries that no extension gets stay encoded once for all subscribers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -22,55 +22,61 @@ from txbayeux.server.context import ConnectAnswer
 from txbayeux.server.extension_stream import ExtensionStream, TransformedEntry
 from txbayeux.server.replies import refusal, refuse
 
-__all__ = ["Outgoing"]
+__all__ = ["Answer", "Responder"]
+
+Answer: TypeAlias = Message | ConnectAnswer | None
+"""The answer to one message; None if an extension dropped the message."""
+
+_REFUSAL_FIELDS: Final = ("channel", "id", "subscription", "clientId")
+"""Fields of a reply that are needed to refuse its request afterwards."""
 
 _log: Final = Logger()
 
 
-class Outgoing:
-    """The outgoing extensions, for answers and for streams."""
+class Responder:
+    """Builds responses, and wraps streams, with the outgoing extensions."""
 
-    def __init__(self, pipeline: Pipeline, engine: Engine) -> None:
-        self._pipeline = pipeline
-        self._engine = engine
+    def __init__(self, extensions: Pipeline, engine: Engine) -> None:
+        self._extensions: Final = extensions
+        self._engine: Final = engine
 
     def response(
-        self, slots: Sequence[Message | ConnectAnswer | None], request: Request | None
+        self, answers: Sequence[Answer], request: Request | None
     ) -> Response | Deferred[Response]:
-        """Put an answer together: messages before the connect reply they go with.
+        """Return the response to a request: messages before their connect's reply.
 
-        A client that dies half-way through has then seen less than the reply's
+        A client whose connection breaks half-way has then got less than the reply's
         ``ext.ack`` says, never more.
         """
         items: list[Message | Entry] = []
         deliveries: list[Delivery] = []
-        for slot in slots:
-            if isinstance(slot, ConnectAnswer):
-                items += slot.delivery.entries
-                items.append(slot.reply)
-                if slot.delivery.entries:
-                    deliveries.append(slot.delivery)
-            elif slot is not None:
-                items.append(slot)
+        for answer in answers:
+            if isinstance(answer, ConnectAnswer):
+                items += answer.delivery.entries
+                items.append(answer.reply)
+                if answer.delivery.entries:
+                    deliveries.append(answer.delivery)
+            elif answer is not None:
+                items.append(answer)
         delivery: Returnable | None = None
         if deliveries:
             delivery = deliveries[0] if len(deliveries) == 1 else _Several(deliveries)
-        if self._pipeline.empty or not any(self._sees(item) for item in items):
+        if self._extensions.empty or not any(self._applies_to(item) for item in items):
             return Response(items, None, delivery)
-        return Deferred.fromCoroutine(self._piped(items, request, delivery))
+        return Deferred.fromCoroutine(self._transformed(items, request, delivery))
 
     def wrap_stream(self, stream: Stream, request: Request) -> Stream:
         """See :meth:`txbayeux.protocol.Processor.wrap_stream`."""
-        if self._pipeline.meta_only:
+        if self._extensions.meta_only:
             return stream
         return ExtensionStream(
-            stream, lambda entry: self._pipe(entry, request), self._engine
+            stream, lambda entry: self._transform(entry, request), self._engine.hub
         )
 
     def detach(self, stream: Stream, unsent: Sequence[Entry]) -> None:
         """See :meth:`txbayeux.protocol.Processor.detach`."""
         if isinstance(stream, ExtensionStream):
-            unsent = stream.lost(unsent)
+            unsent = stream.connection_lost(unsent)
         self._engine.hub.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
@@ -80,36 +86,34 @@ class Outgoing:
         else:
             self._engine.hub.resume(stream)
 
-    def _sees(self, item: Message | Entry) -> bool:
+    def _applies_to(self, item: Message | Entry) -> bool:
         channel = item.channel if isinstance(item, Entry) else item.get("channel")
-        return self._pipeline.applies_to(channel)
+        return self._extensions.applies_to(channel)
 
-    async def _piped(
+    async def _transformed(
         self,
         items: Sequence[Message | Entry],
         request: Request | None,
         delivery: Returnable | None,
     ) -> Response:
-        passed: list[Message | Entry] = []
+        transformed: list[Message | Entry] = []
         for item in items:
             outcome: Any = (
-                self._pipe(item, request)
+                self._transform(item, request)
                 if isinstance(item, Entry)
-                else self._pipe_reply(item, request)
+                else self._transform_reply(item, request)
             )
             if isinstance(outcome, Deferred):
                 outcome = await outcome
             if outcome is not None:
-                passed.append(outcome)
-        return Response(passed, None, delivery)
+                transformed.append(outcome)
+        return Response(transformed, None, delivery)
 
-    # One message
-
-    def _pipe(
+    def _transform(
         self, entry: Entry, request: Request | None
     ) -> Entry | Deferred[Entry | None] | None:
-        """Give what becomes of a published message, None if it is dropped."""
-        if not self._pipeline.applies_to(entry.channel):
+        """Pass a published message through the extensions; None if it is dropped."""
+        if not self._extensions.applies_to(entry.channel):
             return entry
 
         def passed(message: Message | None) -> Entry | None:
@@ -118,18 +122,20 @@ class Outgoing:
                 return None
             return TransformedEntry(entry, json)
 
-        outcome = self._pipeline.run(entry.message(), request)
+        outcome = self._extensions.run(entry.message(), request)
         if isinstance(outcome, Deferred):
             return outcome.addCallback(passed)
         return passed(outcome)
 
-    def _pipe_reply(
+    def _transform_reply(
         self, reply: Message, request: Request | None
     ) -> Message | Deferred[Message | None] | None:
-        """Give what becomes of a reply, None if it is dropped."""
-        if not self._sees(reply):
+        """Pass a reply through the extensions; None if it is dropped."""
+        if not self._applies_to(reply):
             return reply
-        asked: Message = {name: reply[name] for name in _ASKED if name in reply}
+        original: Message = {
+            name: reply[name] for name in _REFUSAL_FIELDS if name in reply
+        }
         before = reply.get("advice")
         advice = dict(before) if isinstance(before, dict) else before
 
@@ -137,30 +143,26 @@ class Outgoing:
             if message is None:
                 return None
             if message.get("error") and message.get("successful"):
-                self._take_back(asked)
+                self._end_refused_session(original)
                 refuse(message, advice)
             if _encoded(message) is None:
-                return refusal(asked, server_error())
+                return refusal(original, server_error())
             return message
 
-        outcome = self._pipeline.run(reply, request)
+        outcome = self._extensions.run(reply, request)
         if isinstance(outcome, Deferred):
             return outcome.addCallback(passed)
         return passed(outcome)
 
-    def _take_back(self, asked: Message) -> None:
-        """End the session whose handshake an extension refused on the way out."""
-        if asked.get("channel") == channels.HANDSHAKE and "clientId" in asked:
-            ended = self._engine.destroy_session(asked["clientId"], Reason.KICKED)
+    def _end_refused_session(self, reply: Message) -> None:
+        """End the session that a handshake created, if the reply is one's."""
+        if reply.get("channel") == channels.HANDSHAKE and "clientId" in reply:
+            ended = self._engine.destroy_session(reply["clientId"], Reason.KICKED)
             ended.addErrback(lambda failure: None)
 
 
-_ASKED: Final = ("channel", "id", "subscription", "clientId")
-"""Fields of a reply that a refusal in its place needs."""
-
-
 class _Several:
-    """What the connects of one request were answered with."""
+    """The deliveries of several connects in one request."""
 
     turn = None
 
@@ -174,7 +176,7 @@ class _Several:
 
 
 def _encoded(message: Message | None) -> bytes | None:
-    """Write what an extension made; None if it cannot be written."""
+    """Return the JSON of what extensions returned; None if there is none."""
     if message is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The server: requests in, replies out, the engine below."""
+"""The server: takes messages from adapters, returns replies, calls the engine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from txbayeux.extension import Extension, Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
 from txbayeux.protocol import Processor, Response
-from txbayeux.server.connect import connect, connected
+from txbayeux.server.connect import answer_connect, connect
 from txbayeux.server.context import (
     ConnectAnswer,
-    Exchange,
     Operation,
     PendingConnect,
+    RequestContext,
     ServerContext,
 )
 from txbayeux.server.disconnect import disconnect
@@ -43,14 +43,14 @@ from txbayeux.server.handshake import handshake
 from txbayeux.server.local import LocalClient
 from txbayeux.server.options import ServerOptions
 from txbayeux.server.publish import publish
-from txbayeux.server.replies import advice, refusal
-from txbayeux.server.responses import Outgoing
+from txbayeux.server.replies import default_advice, refusal
+from txbayeux.server.responses import Answer, Responder
 from txbayeux.server.services import ServiceChannels
 from txbayeux.server.subscribe import subscribe, unsubscribe
 
 __all__ = ["Server"]
 
-_OPERATIONS: Final[Mapping[str, Operation]] = {
+_META: Final[Mapping[str, Operation]] = {
     channels.HANDSHAKE: handshake,
     channels.CONNECT: connect,
     channels.SUBSCRIBE: subscribe,
@@ -58,30 +58,28 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
     channels.DISCONNECT: disconnect,
 }
 
-_PRIVATE: Final = frozenset(
+_NEVER_ADDED: Final = frozenset(
     {"channel", "data", "id", "clientId", "successful", "error"}
 )
 """Fields that an extension cannot add to what subscribers get."""
 
-_PUBLISHERS: Final = frozenset({"ext", "advice"})
-"""Fields of the publisher's, of which subscribers get what an extension adds."""
+_PUBLISHER_FIELDS: Final = frozenset({"ext", "advice"})
+"""Objects of the publisher, of which subscribers get only what an extension adds."""
 
-_Slot: TypeAlias = Message | ConnectAnswer | None
-"""What one message of a request comes to; None if an extension dropped it."""
-
-_Later: TypeAlias = PendingConnect | Deferred[Any]
-"""What comes to one: a connect that is held, or a Deferred that never fails."""
+_Pending: TypeAlias = PendingConnect | Deferred[Any]
+"""An answer to come: a connect that is held, or a Deferred that never fails."""
 
 _log: Final = Logger()
 
 
 class Server:
-    """A Bayeux server, to be reached through adapters or in the process.
+    """A Bayeux server, used by adapters and by clients in the same process.
 
     It is the :class:`~txbayeux.interfaces.SessionObserver` of its engine.
 
-    :param extensions: see :mod:`txbayeux.extension`; in this order, both ways.
-    :raises TypeError: for one that is none.
+    :param extensions: in the order in which they are called.
+    :raises TypeError: for an invalid extension
+        (:func:`~txbayeux.extension.check_extension`).
     """
 
     def __init__(
@@ -93,48 +91,48 @@ class Server:
     ) -> None:
         self.events = Events()
         self.options = options or ServerOptions()
-        self._core = ServerContext(
+        self._context = ServerContext(
             engine,
             self.options,
             self.events,
             ServiceChannels(),
-            advice(self.options),
+            default_advice(self.options),
         )
         self._incoming = Pipeline("incoming", extensions)
-        self._outgoing = Outgoing(Pipeline("outgoing", extensions), engine)
+        self._responder = Responder(Pipeline("outgoing", extensions), engine)
         for extension in extensions:
             extension.installed(self)
 
-    # The process
-
     def start(self) -> Deferred[None]:
-        """Start the engine; to be called once, before anything else."""
-        return self._core.engine.start(self)
+        """Start the engine; called once, before anything else."""
+        return self._context.engine.start(self)
 
     def stop(self) -> Deferred[None]:
-        """Answer held connects, end what lives in this process, stop the engine."""
-        return self._core.engine.stop()
+        """Stop the engine: see :meth:`txbayeux.interfaces.Engine.stop`."""
+        return self._context.engine.stop()
 
     def client(self) -> LocalClient:
-        """Give a way to publish and subscribe in this process, without a network."""
-        return LocalClient(self, self._core.engine, self._core.services)
+        """Return a client that publishes and subscribes in this process."""
+        return LocalClient(self, self._context.engine, self._context.services)
 
     def kick(self, session_id: str, why: str = "Session closed") -> Deferred[None]:
-        """End a session; ``why`` is told to its client at its return.
+        """End a session.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
+
+        :param why: the text of the error 402 that its client gets.
         """
-        return self._core.engine.destroy_session(session_id, Reason.KICKED, why)
+        return self._context.engine.destroy_session(session_id, Reason.KICKED, why)
 
     def statistics(self) -> Mapping[str, int]:
         """See :meth:`txbayeux.interfaces.Engine.statistics`."""
-        return self._core.engine.statistics()
+        return self._context.engine.statistics()
 
     def ready(self) -> bool:
         """See :meth:`txbayeux.interfaces.Engine.ready`."""
-        return self._core.engine.ready()
+        return self._context.engine.ready()
 
-    # What adapters call
+    # Called by adapters
 
     def process(
         self,
@@ -144,100 +142,98 @@ class Server:
     ) -> Deferred[Response]:
         """See :meth:`txbayeux.protocol.Processor.process`."""
         if len(messages) > 1:
-            messages = _without_companions(messages)
-        exchange = Exchange(request, stream, len(messages) == 1)
-        slots: list[_Slot | _Later] = []
+            messages = _handshake_alone(messages)
+        context = RequestContext(request, stream, len(messages) == 1)
+        answers: list[Answer | _Pending] = []
         remaining = iter(messages)
         for message in remaining:
-            admitted = self._admit(message, request)
-            if isinstance(admitted, Deferred):
-                slow = self._process_slowly(
-                    admitted, message, remaining, exchange, slots
-                )
-                return ensureDeferred(slow).addCallback(self._respond, exchange)
-            slots.append(self._perform(admitted, message, exchange))
-        return self._respond(slots, exchange)
+            passed = self._run_incoming(message, request)
+            if isinstance(passed, Deferred):
+                rest = self._process_later(passed, message, remaining, context, answers)
+                return ensureDeferred(rest).addCallback(self._respond, context)
+            answers.append(self._answer(passed, message, context))
+        return self._respond(answers, context)
 
     def wrap_stream(self, stream: Stream, request: Request) -> Stream:
         """See :meth:`txbayeux.protocol.Processor.wrap_stream`."""
-        return self._outgoing.wrap_stream(stream, request)
+        return self._responder.wrap_stream(stream, request)
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
         """See :meth:`txbayeux.protocol.Processor.attach`."""
-        return self._core.engine.attach(session_id, stream)
+        return self._context.engine.attach(session_id, stream)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
         """See :meth:`txbayeux.protocol.Processor.detach`."""
-        self._outgoing.detach(stream, unsent)
+        self._responder.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
         """See :meth:`txbayeux.protocol.Processor.resume`."""
-        self._outgoing.resume(stream)
+        self._responder.resume(stream)
 
-    # What the engine calls
+    # Called by the engine
 
     def session_closed(self, session_id: str, reason: Reason) -> None:
         """See :meth:`txbayeux.interfaces.SessionObserver.session_closed`."""
-        if self.events.heard(Disconnected):
+        if self.events.has_listeners(Disconnected):
             self.events.emit(Disconnected(session_id, reason))
 
-    # In
+    # From a message to its answer
 
-    def _admit(self, message: Any, request: Request | None) -> Any:
-        """Pass a message through the incoming extensions, which get a copy."""
+    def _run_incoming(self, message: Any, request: Request | None) -> Any:
+        """Pass a copy of the message through the incoming extensions."""
         if (
             self._incoming.empty
             or not isinstance(message, dict)
             or not self._incoming.applies_to(message.get("channel"))
         ):
             return message
-        own = {
+        copy = {
             name: dict(value)
-            if name in _PUBLISHERS and isinstance(value, dict)
+            if name in _PUBLISHER_FIELDS and isinstance(value, dict)
             else value
             for name, value in message.items()
             if name != "error"
         }
-        return self._incoming.run(own, request)
+        return self._incoming.run(copy, request)
 
-    async def _process_slowly(
+    async def _process_later(
         self,
-        admitted: Deferred[Message | None],
+        passed: Deferred[Message | None],
         message: Any,
         remaining: Iterator[Any],
-        exchange: Exchange,
-        slots: list[_Slot | _Later],
-    ) -> list[_Slot | _Later]:
-        """Go on where an extension takes its time: the others wait their turn."""
-        slots.append(self._perform(await admitted, message, exchange))
+        context: RequestContext,
+        answers: list[Answer | _Pending],
+    ) -> list[Answer | _Pending]:
+        """Process the rest of a request in order when an extension has finished."""
+        answers.append(self._answer(await passed, message, context))
         for following in remaining:
-            outcome = self._admit(following, exchange.request)
-            passed = await outcome if isinstance(outcome, Deferred) else outcome
-            slots.append(self._perform(passed, following, exchange))
-        return slots
+            outcome = self._run_incoming(following, context.request)
+            result = await outcome if isinstance(outcome, Deferred) else outcome
+            answers.append(self._answer(result, following, context))
+        return answers
 
-    def _perform(
-        self, message: Any, original: Any, exchange: Exchange
-    ) -> _Slot | _Later:
-        """Do what a message asks; give the answer, or what will come to it."""
+    def _answer(
+        self, message: Any, original: Any, context: RequestContext
+    ) -> Answer | _Pending:
+        """Process one message, as the incoming extensions returned it."""
         if message is None and original is not None:
             return None
         try:
-            outcome = self._operate(message, original, exchange)
+            result = self._operate(message, original, context)
         except Exception:
             return _refused(Failure(), message)
-        if isinstance(outcome, PendingConnect):
-            if exchange.alone and not outcome.delivery.called:
-                return outcome
-            outcome = outcome.delivery.addCallback(self._connected, message)
-        if not isinstance(outcome, Deferred):
-            return cast(_Slot, outcome)
-        outcome.addErrback(_refused, message)
-        if outcome.called and not isinstance(outcome.result, Deferred):
-            return cast(_Slot, outcome.result)
-        return outcome
+        if isinstance(result, PendingConnect):
+            if context.alone and not result.delivery.called:
+                return result
+            result = result.delivery.addCallback(self._connect_answer, message)
+        if not isinstance(result, Deferred):
+            return cast(Answer, result)
+        result.addErrback(_refused, message)
+        if result.called and not isinstance(result.result, Deferred):
+            return cast(Answer, result.result)
+        return result
 
-    def _operate(self, message: Any, original: Any, exchange: Exchange) -> Any:
+    def _operate(self, message: Any, original: Any, context: RequestContext) -> Any:
         if not isinstance(message, dict):
             raise bad_request("A message is a JSON object")
         channel = message.get("channel")
@@ -247,85 +243,88 @@ class Server:
             raise wrong_parameter("channel")
         error = message.get("error")
         if error and message is not original:
-            given = _added(message, original).get("advice")
-            return refusal(message, str(error), given)
-        operation = _OPERATIONS.get(channel)
+            advice = _added(message, original).get("advice")
+            return refusal(message, str(error), advice)
+        operation = _META.get(channel)
         if operation is not None:
-            return operation(self._core, message, exchange)
+            return operation(self._context, message, context)
         if not channels.is_reserved(channel):
             added = {} if message is original else _added(message, original)
-            return publish(self._core, message, exchange, added)
-        raise (channel_forbidden if channels.is_name(channel) else channel_invalid)(
-            channel
-        )
+            return publish(self._context, message, context, added)
+        if channels.is_name(channel):
+            raise channel_forbidden(channel)
+        raise channel_invalid(channel)
 
-    # Out
+    def _connect_answer(self, delivery: Delivery, message: Message) -> ConnectAnswer:
+        return answer_connect(self._context, message, delivery)
+
+    # From answers to the response
 
     def _respond(
-        self, slots: Sequence[_Slot | _Later], exchange: Exchange
+        self, answers: Sequence[Answer | _Pending], context: RequestContext
     ) -> Deferred[Response]:
-        if exchange.alone:  # nearly always; to gather one costs 5 µs
-            return self._respond_alone(slots[0], exchange.request)
-        # What is not there yet was begun in order; the connection need not wait for it.
-        if not any(isinstance(slot, Deferred) for slot in slots):
-            return self._respond_now(cast(Sequence[_Slot], slots), exchange.request)
-        answers = gatherResults(
-            [slot if isinstance(slot, Deferred) else succeed(slot) for slot in slots]
+        if context.alone:  # the usual case: gatherResults costs 5 µs
+            return self._respond_to_one(answers[0], context.request)
+        # The operations have begun in order: the connection may go on reading.
+        if not any(isinstance(answer, Deferred) for answer in answers):
+            return self._respond_now(cast(Sequence[Answer], answers), context.request)
+        gathered = gatherResults(
+            [
+                answer if isinstance(answer, Deferred) else succeed(answer)
+                for answer in answers
+            ]
         )
-        held: Deferred[Response] = answers.addCallback(
-            self._outgoing.response, exchange.request
+        held: Deferred[Response] = gathered.addCallback(
+            self._responder.response, context.request
         )
         return succeed(Response((), held))
 
     def _respond_now(
-        self, slots: Sequence[_Slot], request: Request | None
+        self, answers: Sequence[Answer], request: Request | None
     ) -> Deferred[Response]:
-        response = self._outgoing.response(slots, request)
+        response = self._responder.response(answers, request)
         return response if isinstance(response, Deferred) else succeed(response)
 
-    def _respond_alone(
-        self, slot: _Slot | _Later, request: Request | None
+    def _respond_to_one(
+        self, answer: Answer | _Pending, request: Request | None
     ) -> Deferred[Response]:
         held: Deferred[Response]
-        if isinstance(slot, PendingConnect):
-            asked = (slot.message, request)
-            held = cast(Any, slot.delivery).addCallbacks(
-                self._delivered,
-                self._not_delivered,
-                callbackArgs=asked,
-                errbackArgs=asked,
+        if isinstance(answer, PendingConnect):
+            arguments = (answer.message, request)
+            held = cast(Any, answer.delivery).addCallbacks(
+                self._respond_to_connect,
+                self._refuse_connect,
+                callbackArgs=arguments,
+                errbackArgs=arguments,
             )
-        elif isinstance(slot, Deferred):
-            held = slot.addCallback(self._respond_with, request)
+        elif isinstance(answer, Deferred):
+            held = answer.addCallback(self._respond_with, request)
         else:
-            return self._respond_now((slot,), request)
+            return self._respond_now((answer,), request)
         return succeed(Response((), held))
 
     def _respond_with(
-        self, slot: _Slot, request: Request | None
+        self, answer: Answer, request: Request | None
     ) -> Response | Deferred[Response]:
-        return self._outgoing.response((slot,), request)
+        return self._responder.response((answer,), request)
 
-    def _delivered(
+    def _respond_to_connect(
         self, delivery: Delivery, message: Message, request: Request | None
     ) -> Response | Deferred[Response]:
         try:
-            answer = self._connected(delivery, message)
+            answer = self._connect_answer(delivery, message)
         except BayeuxError:
-            return self._not_delivered(Failure(), message, request)
-        return self._outgoing.response((answer,), request)
+            return self._refuse_connect(Failure(), message, request)
+        return self._respond_with(answer, request)
 
-    def _not_delivered(
+    def _refuse_connect(
         self, failure: Failure, message: Message, request: Request | None
     ) -> Response | Deferred[Response]:
-        return self._outgoing.response((_refused(failure, message),), request)
-
-    def _connected(self, delivery: Delivery, message: Message) -> ConnectAnswer:
-        return connected(self._core, message, delivery)
+        return self._respond_with(_refused(failure, message), request)
 
 
-def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:
-    """Keep only the handshake, if there is one.
+def _handshake_alone(messages: Sequence[Any]) -> Sequence[Any]:
+    """Return the handshake among the messages alone, or all if there is none.
 
     "A server MUST ignore any other message sent in the same request as a
     handshake message" (Bayeux specification, "Handshake Request").
@@ -337,20 +336,20 @@ def _without_companions(messages: Sequence[Any]) -> Sequence[Any]:
 
 
 def _added(message: Message, original: Message) -> Message:
-    """Find the fields that extensions added or put something new into."""
+    """Return the fields that extensions added or replaced."""
     added: Message = {}
     for name, value in message.items():
-        if name in _PRIVATE or (name in original and original[name] == value):
+        if name in _NEVER_ADDED or (name in original and original[name] == value):
             continue
-        if name not in _PUBLISHERS or name not in original:
+        if name not in _PUBLISHER_FIELDS or name not in original:
             added[name] = value
-        elif new := _new(value, original[name]):
+        elif new := _added_items(value, original[name]):
             added[name] = new
     return added
 
 
-def _new(value: Any, original: Any) -> Any:
-    """Find what an extension put into an object; the rest is the publisher's."""
+def _added_items(value: Any, original: Any) -> Any:
+    """Return what extensions put into one of the publisher's objects."""
     if not isinstance(value, dict) or not isinstance(original, dict):
         return value
     return {
@@ -365,7 +364,7 @@ def _refused(failure: Failure, message: Any) -> Message | None:
     if isinstance(error, CancelledError):
         return None
     if not isinstance(error, BayeuxError):
-        _log.failure("Handling a message failed", failure)
+        _log.failure("Processing a message failed", failure)
         error = server_error()
     return refusal(message, error)
 

@@ -1,17 +1,20 @@
-"""``/service/**``: what clients send to the server itself, and nobody else gets.
+"""Listeners of this process on ``/service/**``.
 
-Bayeux specification, "Service Channels".
+What clients publish there reaches the server only (Bayeux specification, "Service
+Channels").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.message import Message
+from txbayeux.registration import Registration
 
 __all__ = ["ServiceChannels"]
 
@@ -19,23 +22,26 @@ _log: Final = Logger()
 
 
 class ServiceChannels:
-    """The process's own listeners on service channels."""
+    """The listeners on service channels."""
 
     def __init__(self) -> None:
         self._listeners: SubscriptionIndex[Callable[[Message], object]] = (
             SubscriptionIndex()
         )
 
-    def listen(self, pattern: str, listener: Callable[[Message], object]) -> None:
-        """Call ``listener`` with each message, its publisher's ``clientId`` in it."""
-        self._listeners.add(pattern, listener)
+    def listen(
+        self, pattern: str, listener: Callable[[Message], object]
+    ) -> Registration:
+        """Call ``listener`` with each message on a channel name or pattern.
 
-    def unlisten(self, pattern: str, listener: Callable[[Message], object]) -> None:
-        """Undo :meth:`listen`."""
-        self._listeners.remove(pattern, listener)
+        The message has its publisher's ``clientId``, if it has a session.
+        """
+        added = partial(listener)  # never equal to another one, so never merged with it
+        self._listeners.add(pattern, added)
+        return Registration(partial(self._listeners.remove, pattern, added))
 
     def handle(self, message: Message) -> None:
-        """Hand a message to its listeners; one that raises is logged."""
+        """Call the listeners; an exception from one is logged."""
         for listener in tuple(self._listeners.matching(message["channel"])):
             try:
                 listener(message)

@@ -1,4 +1,4 @@
-"""``/meta/subscribe`` and ``/meta/unsubscribe``.  Bayeux specification, same names."""
+"""``/meta/subscribe`` and ``/meta/unsubscribe``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.events import Subscribed, Unsubscribed
 from txbayeux.message import Message
-from txbayeux.server.context import Exchange, ServerContext
+from txbayeux.server.context import RequestContext, ServerContext
 from txbayeux.server.fields import session_id, subscription
 from txbayeux.server.replies import reply
 
@@ -16,49 +16,60 @@ __all__ = ["subscribe", "unsubscribe"]
 
 
 def subscribe(
-    core: ServerContext, message: Message, exchange: Exchange
+    server: ServerContext, message: Message, context: RequestContext
 ) -> Deferred[Message]:
-    """Subscribe to channels and patterns: to all that are named, or to none.
+    """Subscribe the session to all the channels and patterns named, or to none.
 
-    ====================================  =====================================
+    Fields (Bayeux specification, "Subscribe Request" and "Subscribe Response"):
+
+    ====================================  ========================================
     request MUST contain                  channel, clientId, subscription
     request MAY contain                   ext, id
     reply MUST contain                    channel, successful, subscription
     reply MAY contain                     clientId, error, advice, ext, id
-    ====================================  =====================================
+    ====================================  ========================================
 
-    Repeating a subscription succeeds and changes nothing.  A service channel
-    is accepted and not recorded.
+    Repeating a subscription succeeds and changes nothing.  A subscription to a
+    service channel is accepted and not recorded.
     """
     session = session_id(message)
-    return core.engine.subscribe(session, subscription(message)).addCallback(
-        _done, core, message, session, Subscribed
+    return server.engine.subscribe(session, subscription(message)).addCallback(
+        _reply, server, message, session, Subscribed
     )
 
 
 def unsubscribe(
-    core: ServerContext, message: Message, exchange: Exchange
+    server: ServerContext, message: Message, context: RequestContext
 ) -> Deferred[Message]:
-    """Unsubscribe; the fields are those of :func:`subscribe`.
+    """Unsubscribe the session from all the channels and patterns named.
 
-    Channels that the session is not subscribed to are passed over.
+    Fields (Bayeux specification, "Unsubscribe Request" and "Unsubscribe Response"):
+
+    ====================================  ========================================
+    request MUST contain                  channel, clientId, subscription
+    request MAY contain                   ext, id
+    reply MUST contain                    channel, successful, subscription
+    reply MAY contain                     clientId, error, advice, ext, id
+    ====================================  ========================================
+
+    Those that the session is not subscribed to are ignored.
     """
     session = session_id(message)
-    return core.engine.unsubscribe(session, subscription(message)).addCallback(
-        _done, core, message, session, Unsubscribed
+    return server.engine.unsubscribe(session, subscription(message)).addCallback(
+        _reply, server, message, session, Unsubscribed
     )
 
 
-def _done(
+def _reply(
     changed: Sequence[str],
-    core: ServerContext,
+    server: ServerContext,
     message: Message,
     session: str,
-    kind: type[Subscribed | Unsubscribed],
+    event: type[Subscribed | Unsubscribed],
 ) -> Message:
-    if core.events.heard(kind):
+    if server.events.has_listeners(event):
         for channel in changed:
-            core.events.emit(kind(session, channel))
+            server.events.emit(event(session, channel))
     answer = reply(message)
     answer["subscription"] = message["subscription"]
     return answer

@@ -25,6 +25,7 @@ from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
+from txbayeux.limits import Limits
 from txbayeux.server import Server, ServerOptions
 from txbayeux.service.admin import (
     ChatPage,
@@ -53,6 +54,7 @@ class Configuration:
     admin: str | None = None
     mount: str = "/bayeux"
     origins: Origins = field(default_factory=Origins)
+    limits: Limits = field(default_factory=Limits)
     session_timeout: float = DEFAULT_SESSION_TIMEOUT
     websocket_deflate: bool = False
     page: bool = True
@@ -83,7 +85,7 @@ class BayeuxService(MultiService):
             engine
             or MemoryEngine(
                 reactor,
-                limits=options.limits,
+                limits=configuration.limits,
                 session_timeout=configuration.session_timeout,
             ),
             options=options,
@@ -94,7 +96,7 @@ class BayeuxService(MultiService):
         self._resource = BayeuxResource(
             self.server,
             reactor=reactor,
-            limits=options.limits,
+            limits=configuration.limits,
             origins=configuration.origins,
             websocket_deflate=configuration.websocket_deflate,
             client_script=faye_client(),
@@ -111,7 +113,7 @@ class BayeuxService(MultiService):
             adopted = AdoptedStreamServerEndpoint(reactor, descriptor, AF_INET)
             StreamServerEndpointService(adopted, site).setServiceParent(self)
         if configuration.admin is not None:
-            admin = BoundedSite(self._admin(), reactor, limits=options.limits)
+            admin = BoundedSite(self._admin(), reactor, limits=configuration.limits)
             port_service(configuration.admin, admin, reactor).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
