@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final, cast
 
 from twisted.application.service import IService
@@ -252,12 +253,12 @@ def _engine(url: str | None, namespace: str) -> Callable[..., Engine] | None:
     """Give what makes an engine on Redis; None for the one in memory."""
     if url is None:
         return None
-    try:
-        # They need hiredis, and are loaded only for those who ask.
-        from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
-        from txbayeux.engine.redis.location import parse  # noqa: PLC0415
-    except ImportError as error:
-        raise UsageError(f"--redis: pip install 'txbayeux[redis]' ({error})") from None
+    if find_spec("hiredis") is None or find_spec("txredisapi") is None:
+        raise UsageError("--redis: pip install 'txbayeux[redis]'")
+    # Loaded only for those who ask.
+    from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
+    from txbayeux.engine.redis.location import parse  # noqa: PLC0415
+
     try:
         location, options = parse(url), RedisOptions(namespace=namespace)
     except ValueError as error:

@@ -34,7 +34,7 @@ class TestHandover(Fronts):
         await b.destroy_session(bob, Reason.CLIENT)
         await self.until(lambda: b.statistics()["sessions"] == 1)
         assert a.statistics()["sessions"] == 2
-        a._node._links[0]._redis.abort()  # type: ignore[union-attr]
+        a._node._main.abort()  # type: ignore[union-attr]
         assert (await self.answered(held)).superseded
         await self.until(lambda: stream.replacements == 1)
         assert a.statistics()["sessions"] == 0

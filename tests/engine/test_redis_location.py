@@ -248,7 +248,9 @@ class TestWays(OwnServer):
 
     @contract
     async def test_a_reader_that_stayed_with_a_former_master_comes_over(self) -> None:
-        self.where = f"redis://127.0.0.1:{self.port}"
+        place = self.server.folder / "master.sock"
+        place.symlink_to(self.server.socket)
+        self.where = f"redis+unix://{place}"
         engine, observer = await self.front()
         alice, stream = await self.join(engine, "/a"), RecordingStream()
         await engine.attach(alice, stream)
@@ -256,12 +258,15 @@ class TestWays(OwnServer):
         former = RedisServer(self.server.folder / "former")
         former.start()
         try:
-            link = engine._node._links[1]
-            new, link._location = link._location, parse(former.url)
-            before: Any = link._redis
+            before: Any = engine._node._second
+            place.unlink()
+            place.symlink_to(former.socket)
             before.abort()
-            await self.soon(lambda: link._redis is not before and engine.ready())
-            link._location = new
+            await self.soon(
+                lambda: engine._node._second not in {None, before} and engine.ready()
+            )
+            place.unlink()
+            place.symlink_to(self.server.socket)
             await self.publish(engine, "/a", 1)
             await self.soon(lambda: stream.data == [1])
             assert observer.closed == []

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txbayeux.engine.redis.errors import Lost, RedisError
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.scripts import load
-from txbayeux.engine.redis.wire import Argument, Lost, Redis, RedisError
 from txbayeux.errors import (
     BayeuxError,
     TooManySubscriptions,
@@ -22,7 +22,13 @@ from txbayeux.errors import (
 )
 from txbayeux.interfaces import Clock, DelayedCall
 
-__all__ = ["Commands"]
+if TYPE_CHECKING:
+    from txbayeux.engine.redis.connection import Connection
+
+__all__ = ["Argument", "Commands"]
+
+Argument = str | bytes | int
+"""What a command can be made of."""
 
 _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
@@ -94,7 +100,7 @@ class Commands:
         self._front = front
         self._key = key
         self._stale = stale
-        self._redis: Redis | None = None
+        self._redis: Connection | None = None
         self._common: tuple[Argument, ...] = ()
         self._number = 0
         self._outstanding = 0
@@ -121,7 +127,7 @@ class Commands:
 
     # The connection
 
-    def up(self, redis: Redis, epoch: str, prefix: str, token: int) -> None:
+    def up(self, redis: Connection, epoch: str, prefix: str, token: int) -> None:
         """Use this connection, and send what was held."""
         self._redis = redis
         self._loaded.clear()
@@ -252,11 +258,11 @@ class Commands:
         script = load(name)
         everything = (1, self._key, *self._common, *arguments)
         if name in self._loaded:
-            reply = self._redis.call("EVALSHA", script.sha, *everything)
+            reply = self._redis.execute_command("EVALSHA", script.sha, *everything)
         else:
             # Its source, once: a hash that is not known would be overtaken by others.
             self._loaded.add(name)
-            reply = self._redis.call("EVAL", script.source, *everything)
+            reply = self._redis.execute_command("EVAL", script.source, *everything)
         reply.addCallbacks(
             partial(self._replied, name, calls), partial(self._refused, name, calls)
         )

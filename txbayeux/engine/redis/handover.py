@@ -14,9 +14,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
-from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.options import RedisOptions
-from txbayeux.engine.redis.wire import Argument
 from txbayeux.engine.session import Session
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason

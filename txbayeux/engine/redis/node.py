@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.checkpoints import Checkpoints
-from txbayeux.engine.redis.commands import Commands
-from txbayeux.engine.redis.link import Link
+from txbayeux.engine.redis.commands import Argument, Commands
+from txbayeux.engine.redis.errors import Lost
 from txbayeux.engine.redis.location import Location
 from txbayeux.engine.redis.log import Addressed, Change, Logged, Tail
 from txbayeux.engine.redis.options import RedisOptions
@@ -29,10 +29,12 @@ from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
 from txbayeux.engine.redis.termination import GAP, Endings
 from txbayeux.engine.redis.verify import verify
-from txbayeux.engine.redis.wire import Argument, Lost, Redis
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
+
+if TYPE_CHECKING:
+    from txbayeux.engine.redis.connection import Connection
 
 __all__ = ["Node"]
 
@@ -112,11 +114,16 @@ class Node:
             self.owner.owned,
             lifetime=self._lifetime,
         )
+        # They import txredisapi, which installs a reactor: by now there is one.
+        from txbayeux.engine.redis.discovery import RedisEndpoint  # noqa: PLC0415
+        from txbayeux.engine.redis.link import Link  # noqa: PLC0415
+
         timeout = options.reply_timeout
+        endpoint = RedisEndpoint(reactor, location, timeout, self._all)
         self._links = (
             Link(
                 reactor,
-                location,
+                endpoint,
                 "commands",
                 timeout=timeout,
                 up=self._main_up,
@@ -124,15 +131,15 @@ class Node:
             ),
             Link(
                 reactor,
-                location,
+                endpoint,
                 "the log",
                 timeout=timeout,
                 up=self._second_up,
                 down=self._second_down,
             ),
         )
-        self._main: Redis | None = None
-        self._second: Redis | None = None
+        self._main: Connection | None = None
+        self._second: Connection | None = None
         self._following = False
         self._greeting = False
         self._epoch = ""
@@ -183,7 +190,7 @@ class Node:
 
     # Connections
 
-    def _main_up(self, redis: Redis) -> None:
+    def _main_up(self, redis: Connection) -> None:
         self._main = redis
         # Entries that are made on this connection can be told from all others.
         self._token = secrets.randbits(31)
@@ -193,7 +200,7 @@ class Node:
         self._main = None
         self.commands.down()
 
-    def _second_up(self, redis: Redis) -> None:
+    def _second_up(self, redis: Connection) -> None:
         self._second = redis
         self._greet()
 
@@ -210,13 +217,13 @@ class Node:
                 self._not_greeted, self._main
             )
 
-    async def _hello(self, main: Redis) -> None:
+    async def _hello(self, main: Connection) -> None:
         second, fresh = self._second, secrets.token_hex(4)
         seen: list[Argument] = []
         for pair in (self.reader.seen, self.commands.published):
             if pair is not None:
                 seen += pair
-        reply = await main.call(
+        reply = await main.execute_command(
             "EVAL",
             load("hello").source,
             1,
@@ -252,11 +259,10 @@ class Node:
         # Notices may have been forgotten, or come to a front-end that counted as gone.
         self._verify()
 
-    def _not_greeted(self, failure: Failure, main: Redis) -> None:
+    def _not_greeted(self, failure: Failure, main: Connection) -> None:
         self._greeting = False
         if not isinstance(failure.value, Lost):
-            _log.error("Redis refuses to say hello: {error}", error=failure.value)
-        main.abort()
+            main.reject(failure.value)
 
     def _enter(self, epoch: str, position: int) -> None:
         if self._epoch:

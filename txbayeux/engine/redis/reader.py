@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txbayeux.engine.redis.errors import Lost
 from txbayeux.engine.redis.log import Logged, notice, parse
-from txbayeux.engine.redis.wire import Lost, Redis
 from txbayeux.errors import unavailable
+
+if TYPE_CHECKING:
+    from txbayeux.engine.redis.connection import Connection
 
 __all__ = ["Reader"]
 
@@ -45,7 +48,7 @@ class Reader:
         self._logged = logged
         self._noticed = noticed
         self._hole = hole
-        self._redis: Redis | None = None
+        self._redis: Connection | None = None
         self._log_key = self._inbox_key = b""
         self._log_id = self._inbox_id = b"0-0"
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
@@ -68,7 +71,7 @@ class Reader:
         self.position = self._known = position
         self._log_id = b"%d-%d" % (position, _LAST)
 
-    def follow(self, redis: Redis) -> None:
+    def follow(self, redis: Connection) -> None:
         """Read from here on by this connection."""
         self._redis = redis
         self._read()
@@ -115,13 +118,13 @@ class Reader:
         if redis is None:
             return
         streams = (self._log_key, self._inbox_key, self._log_id, self._inbox_id)
-        redis.call(
+        redis.execute_command(
             "XREAD", "COUNT", _COUNT, "BLOCK", _BLOCK, "STREAMS", *streams
         ).addCallbacks(
             self._replied, self._failed, callbackArgs=(redis,), errbackArgs=(redis,)
         ).addErrback(self._broken, redis)
 
-    def _replied(self, reply: Any, redis: Redis) -> None:
+    def _replied(self, reply: Any, redis: Connection) -> None:
         if redis is not self._redis:
             return
         streams = dict(reply or ())
@@ -164,11 +167,10 @@ class Reader:
             elif not result.called:
                 result.callback(None)
 
-    def _failed(self, failure: Failure, redis: Redis) -> None:
+    def _failed(self, failure: Failure, redis: Connection) -> None:
         if not isinstance(failure.value, Lost):
-            _log.error("Reading the log failed: {error}", error=failure.value)
-            redis.abort()
+            redis.reject(failure.value)
 
-    def _broken(self, failure: Failure, redis: Redis) -> None:
+    def _broken(self, failure: Failure, redis: Connection) -> None:
         _log.failure("Handing on what the log brought failed", failure)
         redis.abort()

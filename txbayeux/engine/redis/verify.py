@@ -7,10 +7,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.handover import OwnedSession
 from txbayeux.engine.redis.ownership import SessionOwner
-from txbayeux.engine.redis.wire import Argument
 
 __all__ = ["verify"]
 

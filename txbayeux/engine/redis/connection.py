@@ -1,0 +1,173 @@
+"""A connection to Redis: txredisapi's protocol and factory, adapted to the engine.
+
+Importing txredisapi imports the global reactor, and so installs one: this module is
+imported when an engine is made, which has been given a reactor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, cast
+
+import hiredis
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from txredisapi import RedisFactory, RedisProtocol
+
+from txbayeux.engine.redis.errors import Lost, RedisError
+from txbayeux.interfaces import Clock
+
+__all__ = ["Connection", "ConnectionFactory", "request"]
+
+
+class Connection(RedisProtocol):  # type: ignore[misc]
+    """txredisapi's protocol, at a third of its cost for each command.
+
+    Commands are packed by hiredis, replies are not converted (``bytes``, ``int``,
+    ``None`` and lists), and each command costs one Deferred.
+    """
+
+    factory: ConnectionFactory
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._reader = hiredis.Reader(protocolError=Lost, replyError=RedisError)
+        self._waiting: deque[Deferred[Any]] = deque()
+        self._since = 0.0
+
+    def execute_command(self, *command: str | bytes | int) -> Deferred[Any]:
+        """Send a command; fires with its reply.
+
+        Fails with :class:`~txbayeux.engine.redis.errors.RedisError`, or with
+        :class:`~txbayeux.engine.redis.errors.Lost`.
+        """
+        result: Deferred[Any] = Deferred()
+        if not self.connected:
+            result.errback(Lost("not connected"))
+            return result
+        if not self._waiting:
+            self._since = self.factory.clock.seconds()
+        self._waiting.append(result)
+        self.transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        return result
+
+    def silence(self) -> float:
+        """Return the seconds for which a reply has been waited for in vain."""
+        return self.factory.clock.seconds() - self._since if self._waiting else 0.0
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        if self.connected:
+            self.transport.abortConnection()
+
+    def reject(self, error: object) -> None:
+        """Close the connection, since Redis refuses what it is for, and log why."""
+        self.factory.connectionError(error)
+        self.abort()
+
+    def connectionMade(self) -> Any:
+        """Turn off Nagle's algorithm, which delays small commands, and log in."""
+        no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if no_delay is not None:
+            no_delay(True)
+        return super().connectionMade()
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        """Pass each reply to the command that waits for it."""
+        self._since = self.factory.clock.seconds()
+        try:
+            self._reader.feed(data)
+            # RESP2 has no booleans: False says that no reply is complete.
+            while (reply := self._reader.gets()) is not False:
+                if not self._waiting:
+                    # txredisapi would take it for the reply to the next command.
+                    self.reject(f"a reply to no command: {reply!r}")
+                    return
+                waiting = self._waiting.popleft()
+                if isinstance(reply, RedisError):
+                    waiting.errback(reply)
+                else:
+                    waiting.callback(reply)
+        except Lost as error:
+            self.reject(f"invalid data: {error}")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fail the commands that wait for a reply."""
+        super().connectionLost(reason)
+        waiting, self._waiting = self._waiting, deque()
+        self.factory.connectionLost(reason)
+        for result in waiting:
+            result.errback(Lost("connection lost"))
+
+
+class ConnectionFactory(RedisFactory):  # type: ignore[misc]
+    """txredisapi's factory, for one connection, without its pool.
+
+    The pool keeps dead connections, and its handler queues commands without a bound
+    while there is no connection: callers drive the protocol itself.
+
+    :param name: what the connection is for, in the log.
+    """
+
+    protocol = Connection
+
+    def __init__(
+        self,
+        clock: Clock,
+        name: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        database: int = 0,
+    ) -> None:
+        super().__init__(
+            name, database or None, 1, username=username, password=password
+        )
+        self.clock = clock
+        self.refusal: object = None
+        """Why the last connection could not be used, if Redis said so."""
+
+    def buildProtocol(self, addr: object) -> Any:
+        """Make the protocol of a new connection."""
+        self.refusal = None
+        return super().buildProtocol(addr)
+
+    def connectionError(self, why: object) -> None:
+        """Called when Redis refused AUTH, SELECT or what the connection is for."""
+        self.refusal = why
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Called when a connection is closed."""
+
+    def addConnection(self, conn: Connection) -> None:
+        """Called when AUTH and SELECT are done."""
+
+    def stopTrying(self) -> Deferred[None]:
+        """Do nothing: txredisapi would not reconnect after a refused AUTH."""
+        return succeed(None)
+
+
+async def request(
+    endpoint: IStreamClientEndpoint,
+    factory: ConnectionFactory,
+    timeout: float,
+    *command: str,
+) -> Any:
+    """Send one command on a connection of its own, and return the reply.
+
+    :param timeout: seconds to wait for the reply.
+    :raises RedisError: with what Redis replied, and if it refused AUTH.
+    """
+    connection = cast(Connection, await endpoint.connect(factory))
+    try:
+        return await connection.execute_command(*command).addTimeout(
+            timeout, cast(Any, factory.clock)
+        )
+    except (RedisError, Lost):
+        if factory.refusal is not None:
+            raise RedisError(str(factory.refusal)) from None
+        raise
+    finally:
+        connection.abort()

@@ -1,0 +1,26 @@
+"""Errors of a connection to Redis."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["Lost", "RedisError"]
+
+_IN_SCRIPT: Final = re.compile(r"ERR Error running script .*: -(?=[A-Z]+ )", re.DOTALL)
+"""What Redis 6.2 puts before an error that a command in a script ran into."""
+
+
+class RedisError(Exception):
+    """An error that Redis replied.
+
+    ``code`` is its first word, such as ``NOSCRIPT``; ``text`` is the rest.
+    """
+
+    def __init__(self, reply: str = "") -> None:
+        super().__init__(reply)
+        self.code, _, self.text = _IN_SCRIPT.sub("", reply, count=1).partition(" ")
+
+
+class Lost(Exception):
+    """The connection was lost: a command may have been carried out, or not."""
