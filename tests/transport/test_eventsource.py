@@ -11,7 +11,7 @@ from txbayeux.message import encode_list
 from txbayeux.transport.base import NoReply, TransportUnavailable, Unreachable
 from txbayeux.transport.eventsource import EventSource
 from txbayeux.transport.http import Http
-from txbayeux.transport.sse import EventStream, TooLong
+from txbayeux.transport.sse import EventStreamParser, EventTooLarge
 
 from .support import Network, Pipe, Receiver, context, outcome
 
@@ -113,7 +113,7 @@ def test_a_stream_that_shows_no_signs_of_life_any_more_has_ended() -> None:
     assert stage.receiver.errors == []
     stage.clock.advance(1)
     assert [str(error) for error in stage.receiver.errors] == [
-        "the event stream fell silent"
+        "the event stream sends no keep-alives any more"
     ]
     stage.transport.attach("abc")
     stage.pipe.send(HEAD + EVENT)
@@ -254,8 +254,8 @@ def test_closing_while_it_is_being_opened() -> None:
 def test_the_format_whole_and_byte_by_byte(text: bytes, events: list[bytes]) -> None:
     text += b"data: end\n\n" if text.endswith((b"\n\n", b"\r\r")) else b""
     expected = [*events, b"end"] if text.endswith(b"end\n\n") else events
-    assert EventStream(100).feed(text) == expected
-    stream = EventStream(100)
+    assert EventStreamParser(100).feed(text) == expected
+    stream = EventStreamParser(100)
     single = [event for byte in text for event in stream.feed(bytes([byte]))]
     assert single == expected
 
@@ -263,7 +263,7 @@ def test_the_format_whole_and_byte_by_byte(text: bytes, events: list[bytes]) -> 
 @given(st.lists(st.binary().map(lambda b: b.translate(None, b"\r\n"))), st.data())
 def test_cuts_change_nothing(data: list[bytes], cuts: st.DataObject) -> None:
     text = b"".join(b"data: " + piece + b"\r\n\r\n" for piece in data)
-    stream = EventStream(10_000)
+    stream = EventStreamParser(10_000)
     events = []
     while text:
         cut = cuts.draw(st.integers(1, len(text)))
@@ -276,8 +276,8 @@ def test_cuts_change_nothing(data: list[bytes], cuts: st.DataObject) -> None:
     "text", [b"x" * 101, b"data: " + b"x" * 60 + b"\n", b"data\n" * 60]
 )
 def test_the_limit(text: bytes) -> None:
-    with pytest.raises(TooLong):
-        EventStream(100).feed(text + text)
+    with pytest.raises(EventTooLarge):
+        EventStreamParser(100).feed(text + text)
 
 
 def test_an_event_without_end_ends_the_stream() -> None:
@@ -285,5 +285,5 @@ def test_an_event_without_end_ends_the_stream() -> None:
     stage.open()
     stage.pipe.send(b"data: " + b"x" * 3000)
     [told] = stage.receiver.errors
-    assert "larger" in str(told)
+    assert "too large" in str(told)
     stage.assert_nothing_left()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from txbayeux.transport.base import NoReply, ReplyTimeout
-from txbayeux.transport.head import MAX_HEAD, Head
+from txbayeux.transport.response_head import MAX_HEAD, ResponseHead
 
 from .posts import BODY, Stage
 
@@ -61,7 +61,7 @@ def test_a_head_without_end_is_not_read_for_ever(interim: bytes) -> None:
 
 
 def test_interim_answers_have_an_end_too() -> None:
-    head = Head()
+    head = ResponseHead()
     interim = b"HTTP/1.1 100 Continue\r\n\r\n"
     fed = [head.feed(interim) for _ in range(2 * MAX_HEAD // len(interim))]
     assert (fed[0], fed[-1]) == (False, True)

@@ -232,5 +232,5 @@ async def test_client_certificates(
 
 
 def test_pem_without_certificates() -> None:
-    with pytest.raises(ValueError, match="no certificate"):
+    with pytest.raises(ValueError, match="no root certificate"):
         TLSPolicy.from_pem(b"nothing")

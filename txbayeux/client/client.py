@@ -31,7 +31,7 @@ from txbayeux.extension import Extension
 from txbayeux.message import Message, encode
 from txbayeux.protocol import Processor
 from txbayeux.transport.base import Context, Factory, Transport, TransportError
-from txbayeux.transport.endpoints import basic
+from txbayeux.transport.endpoints import basic_authorization
 from txbayeux.transport.in_process import in_process
 from txbayeux.transport.url import Proxy, ServerURL, parse
 
@@ -125,7 +125,7 @@ class Client:
             factories(transports),
             self._dispatcher.received,
             self._broken,
-            None if user is None else basic(user),
+            None if user is None else basic_authorization(user),
         )
         listener = SessionListener(
             session_began=self._session_began,

@@ -1,4 +1,4 @@
-"""Extensions for the client, as others' servers know them."""
+"""Client extensions that CometD's and Salesforce's servers support."""
 
 from __future__ import annotations
 

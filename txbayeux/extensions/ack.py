@@ -1,4 +1,4 @@
-"""Acknowledgement: the server keeps messages until the client says it has them.
+"""Acknowledgement: the server keeps messages until the client acknowledges them.
 
 Source: CometD documentation, "Message Acknowledgment Extension".
 """
@@ -14,22 +14,22 @@ __all__ = ["Ack"]
 
 
 class Ack(Extension):
-    """The client's half of CometD's ack extension; one object a client.
+    """The client's half of CometD's ack extension; one object per client.
 
-    With a server that has the other half, a message that was sent and lost on
-    the way is sent again: each arrives once, in order, as long as the session
-    lives.  With any other server it changes nothing.
+    With a server that supports it, a message that was lost on the way is sent
+    again: each arrives once, in order, as long as the session lives.  With any
+    other server it changes nothing.
     """
 
     channels = (channels.HANDSHAKE, channels.CONNECT)
 
     def __init__(self) -> None:
         self.enabled = False
-        """Whether the server of the current session acknowledges."""
+        """Whether the server of the current session supports it."""
         self._batch = 0
 
     def outgoing(self, message: Message, request: Request | None) -> Message:
-        """Offer to acknowledge, or acknowledge what has come."""
+        """Offer the extension in handshakes; acknowledge the last batch in connects."""
         if message["channel"] == channels.HANDSHAKE:
             self.enabled = False
             self._batch = 0
@@ -39,7 +39,7 @@ class Ack(Extension):
         return message
 
     def incoming(self, message: Message, request: Request | None) -> Message:
-        """Hear whether the server does, and the number of the last batch."""
+        """Read whether the server supports it, and the number of the last batch."""
         ext = message.get("ext")
         if message.get("successful") is not True or not isinstance(ext, dict):
             return message

@@ -1,4 +1,4 @@
-"""Replay: a durable server goes on after the last message that was seen.
+"""Replay: a durable server resumes after the last message that was received.
 
 Source: Salesforce, "Streaming API Developer Guide", "Message Durability".
 """
@@ -21,20 +21,20 @@ __all__ = ["ALL", "NEW", "Replay"]
 NEW: Final = -1
 """Only what is published from now on."""
 ALL: Final = -2
-"""All that the server still has, then what is published from now on."""
+"""All that the server has stored, then what is published from now on."""
 
 _log: Final = Logger()
 
 
 class Replay(Extension):
-    """Salesforce's replay extension; one object a client.
+    """Salesforce's replay extension; one object per client.
 
-    :param store: the last replay id of each channel; a dict by default, anything
-        that behaves like one (``shelve``, a table) to go on after a restart.
-    :param default: what to ask for on a channel that is not in the store.
-    :param fallback: what to ask for when the server no longer has the stored id.
+    :param store: the last replay id of each channel; a dict by default, or any
+        mutable mapping (``shelve``, a table) to resume after a restart.
+    :param default: the replay id for a channel that is not in the store.
+    :param fallback: the replay id if the server does not have the stored one any more.
 
-    An id is stored when its message arrives, before the listeners have it.
+    An id is stored when its message arrives, before the listeners are called.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Replay(Extension):
         self._asked: dict[str, int] = {}
 
     def outgoing(self, message: Message, request: Request | None) -> Message:
-        """Say from where a subscription is to begin."""
+        """Add the replay id to a subscription."""
         channel = message["channel"]
         if channel == channels.HANDSHAKE:
             message.setdefault("ext", {})["replay"] = True
@@ -61,9 +61,9 @@ class Replay(Extension):
         return message
 
     def incoming(self, message: Message, request: Request | None) -> Message | None:
-        """Keep ids; a subscription that asked for one long gone is made again.
+        """Store replay ids; repeat a subscription whose id the server does not have.
 
-        To that end its refusal is dropped: the client takes it for lost.
+        Its refusal is dropped: the client takes the reply for lost, and repeats it.
         """
         if message["channel"] == channels.SUBSCRIBE:
             return self._answered(message)

@@ -1,4 +1,4 @@
-"""Time synchronization: how far the server's clock is from ours.
+"""Time synchronization: the offset of the server's clock.
 
 Source: CometD documentation, "Time Synchronization Extension", and its
 ``TimeSyncExtension.js``.
@@ -23,7 +23,7 @@ _MAX: Final = 2**53
 
 
 class TimeSync(Extension):
-    """The client's half of CometD's timesync extension; one object a client.
+    """The client's half of CometD's timesync extension; one object per client.
 
     :param seconds: the client's clock, in seconds since 1970.
     """
@@ -37,20 +37,20 @@ class TimeSync(Extension):
 
     @property
     def lag(self) -> float:
-        """Seconds that a message takes one way: the mean of the last ten."""
+        """Seconds that a message takes one way; mean of the last ten."""
         return sum(self._lags) / len(self._lags) / 1000 if self._lags else 0.0
 
     @property
     def offset(self) -> float:
-        """Seconds to add to our clock for the server's; 0 until it is known."""
+        """Seconds to add to our clock to get the server's; 0 until it is known."""
         return sum(self._offsets) / len(self._offsets) / 1000 if self._offsets else 0.0
 
     def server_time(self) -> float:
-        """Give the server's clock, in seconds since 1970."""
+        """Return the server's clock, in seconds since 1970."""
         return self._seconds() + self.offset
 
     def outgoing(self, message: Message, request: Request | None) -> Message:
-        """Say when the message was sent, and what is known so far."""
+        """Add the time of sending, and the lag and offset known so far."""
         message.setdefault("ext", {})["timesync"] = {
             "tc": round(self._seconds() * 1000),
             "l": round(self.lag * 1000),
@@ -59,7 +59,7 @@ class TimeSync(Extension):
         return message
 
     def incoming(self, message: Message, request: Request | None) -> Message:
-        """Take a sample, if the server gave one."""
+        """Take a sample, if the server sent one."""
         ext = message.get("ext")
         sync = ext.get("timesync") if isinstance(ext, dict) else None
         if not isinstance(sync, dict):

@@ -1,7 +1,7 @@
-"""What the client asks of a transport, and what it hears from one.
+"""The interface between the client and its transports.
 
 A transport carries lists of messages.  It holds no session, no subscription
-and no state of the protocol: the client may drop it at any moment and go on
+and no state of the protocol: the client may drop it at any time and continue
 with another one.
 """
 
@@ -33,23 +33,23 @@ __all__ = [
 ]
 
 MAX_RESPONSE: Final = 16 * 1024 * 1024
-"""Largest answer or frame that is read, in bytes, decompressed: twice what our
-server lets wait for one session."""
+"""Bytes of the largest response or frame that is read, decompressed: twice what our
+server queues for one session."""
 
 
 class TransportError(Exception):
     """Messages could not be exchanged; trying again may help."""
 
     status: int | None = None
-    """HTTP status of the answer, where there was one."""
+    """HTTP status of the response, if there was one."""
 
 
 class Unreachable(TransportError):
-    """No connection came about: refused, no route, no name, no trust."""
+    """No connection: refused, no route, DNS or TLS failure."""
 
 
 class NoReply(TransportError):
-    """A connection came about, but not the reply that was asked for."""
+    """There was a connection, but no reply on it."""
 
     def __init__(self, why: str, status: int | None = None) -> None:
         super().__init__(why)
@@ -57,7 +57,7 @@ class NoReply(TransportError):
 
 
 class ReplyTimeout(NoReply):
-    """Nothing was heard in the time that was given."""
+    """Nothing was received in time."""
 
 
 class TransportUnavailable(TransportError):
@@ -69,16 +69,16 @@ class TransportUnavailable(TransportError):
 
 
 class Receiver(Protocol):
-    """What a transport tells the client."""
+    """The client, as a transport calls it."""
 
     def received(self, messages: list[Message]) -> None:
-        """Take messages and replies, in the order in which they came."""
+        """Called with messages and replies, in the order in which they arrived."""
 
     def broken(self, error: TransportError) -> None:
-        """Hear that nothing comes any more until something is sent again.
+        """Called when a connection that messages are pushed over has ended.
 
-        For connections that messages are pushed over; called once for each
-        that ends, after the Deferreds of what was sent on it have failed.
+        Nothing is received until something is sent again.  Called once for each
+        connection, after the Deferreds of what was sent on it have failed.
         """
 
 
@@ -93,28 +93,28 @@ class Transport(Protocol):
     def pipelined(self) -> bool:
         """Whether a batch may be sent before the last one was answered.
 
-        Only where batches arrive in the order in which they were sent.
+        True only if batches arrive in the order in which they were sent.
         """
 
     @property
     def batch_bytes(self) -> int:
-        """How much JSON to put in one batch; a single message may be larger."""
+        """Bytes of JSON to put in one batch; a single message may be larger."""
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """Send a batch; fires once each of its messages was answered.
 
         The replies themselves go to :meth:`Receiver.received`, before it fires.
         Fails with :class:`TransportError`, at the latest after ``timeout``
-        seconds, if any reply is missing.  Cancelling it gives the request up.
+        seconds, if any reply is missing.  Cancelling it abandons the request.
         """
 
     def attach(self, session_id: str) -> None:
-        """Hear which session the transport is used for from now on."""
+        """Called with the session that the transport is used for from now on."""
 
     def close(self) -> Deferred[None]:
-        """Give up whatever is open; fires when nothing of it is left.
+        """Close everything that is open; fires when that is done.
 
-        May be called twice.  Afterwards the receiver hears nothing more.
+        May be called twice.  Afterwards the receiver is not called any more.
         """
 
 
@@ -130,7 +130,7 @@ class Context:
     proxy: Proxy | None = None
     """An HTTP proxy; never taken from the environment."""
     network_delay: float = 10.0
-    """Seconds a reply may take beyond what the server was asked to hold it.
+    """Seconds that a reply may take beyond the requested holding time.
 
     Precedent: CometD's ``maxNetworkDelay``."""
     ping_interval: float = 20.0
@@ -147,17 +147,17 @@ class Context:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers for the origin of ``home`` and no other."""
     home: ServerURL | None = None
-    """The endpoint that the user named, where ``endpoint`` is one that was advised."""
+    """The URL that the user gave, if ``endpoint`` is one that the server advised."""
 
     def headers_for(self, endpoint: ServerURL) -> Mapping[str, str]:
-        """Give the user's headers, Authorization among them, for their own origin."""
+        """Return the user's headers, if ``endpoint`` is of the origin they are for."""
         return self.headers if endpoint.origin == self.credentials_origin else {}
 
     @property
     def credentials_origin(self) -> tuple[str, str, int]:
-        """The origin that headers and cookies of the user's are meant for."""
+        """The origin that the user's headers and cookies are sent to."""
         return (self.home or self.endpoint).origin
 
 
 Factory: TypeAlias = Callable[[Context, Receiver], Transport]
-"""Makes one transport; given to the client by the name of its connection type."""
+"""Makes a transport; the client has one factory for each connection type."""

@@ -1,4 +1,4 @@
-"""The ``callback-polling`` connection type: JSON-P, for where only GET passes."""
+"""The ``callback-polling`` connection type: JSON-P, for networks that only pass GET."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ _SCRIPT: Final = re.compile(
 class CallbackPolling:
     """Source: Bayeux specification, "The callback-polling Transport".
 
-    A GET leaves no other trace of trouble than no answer, or a wrong one: it
-    relies on time-outs.
+    Failures show as timeouts or invalid responses only.
     """
 
     connection_type = "callback-polling"
     pipelined = False
     batch_bytes = 1500
-    """Faye's bound for a URL is 2,048 characters; quotes and braces take three each."""
+    """Faye limits a URL to 2,048 characters; quotes and braces take three each."""
 
     def __init__(
         self, context: Context, receiver: Receiver, http: Http | None = None
@@ -49,7 +48,7 @@ class CallbackPolling:
         def answered(body: bytes) -> None:
             script = _SCRIPT.match(body)
             if script is None:
-                raise NoReply("the answer is not the callback that was asked for")
+                raise NoReply("the response does not call the requested callback")
             received = read(script.group(1))
             exchange.note(received)
             self._receiver.received(received)
@@ -57,12 +56,12 @@ class CallbackPolling:
 
         query = f"message={quote(encode_list(messages), safe='')}&jsonp={_CALLBACK}"
         endpoint = self._context.endpoint.with_query(query)
-        asking = self._http.request("GET", endpoint, {}, None, timeout)
-        return asking.addCallback(answered)
+        requesting = self._http.request("GET", endpoint, {}, None, timeout)
+        return requesting.addCallback(answered)
 
     def attach(self, session_id: str) -> None:
-        """Nothing to do: each request names its session."""
+        """Do nothing: each request names its session."""
 
     def close(self) -> Deferred[None]:
-        """Abort what is in flight, close idle connections."""
+        """Abort requests, close idle connections."""
         return self._http.close()

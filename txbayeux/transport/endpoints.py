@@ -1,8 +1,8 @@
-"""Connections to a server: TCP or TLS, straight or through a proxy's tunnel.
+"""Endpoints for a server: TCP or TLS, direct or through a proxy's tunnel.
 
-TLS is verified, against the platform's roots and for the host that was named,
-unless the user hands in another policy.  No proxy is used but the one that
-was named: what the environment says is ignored.
+Certificates are verified against the platform's roots and the host name, unless
+the user passes another policy.  Only a proxy that the user passes is used; the
+environment is ignored.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from txbayeux.transport.base import Unreachable
-from txbayeux.transport.head import Head
+from txbayeux.transport.response_head import ResponseHead
 from txbayeux.transport.url import Credentials, Proxy, ServerURL
 
-__all__ = ["EndpointFactory", "basic"]
+__all__ = ["EndpointFactory", "basic_authorization"]
 
 _MAX_PROXY_HEAD: Final = 16 * 1024
 
 
-def basic(credentials: Credentials) -> str:
-    """Give the value of an Authorization header; source: RFC 7617."""
+def basic_authorization(credentials: Credentials) -> str:
+    """Return the value of an Authorization header; source: RFC 7617."""
     text = f"{credentials.user}:{credentials.password}".encode()
     return f"Basic {base64.b64encode(text).decode('ascii')}"
 
 
 @implementer(IAgentEndpointFactory)
 class EndpointFactory:
-    """Makes the endpoints for HTTP and for sockets alike."""
+    """Makes the endpoints for HTTP and for WebSockets."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class EndpointFactory:
         proxy: Proxy | None,
         timeout: float,
     ) -> None:
-        """:param timeout: seconds for a TCP connection to come about."""
+        """:param timeout: seconds that a TCP connection may take."""
         self._reactor = reactor
         self._tls = tls
         self._proxy = proxy
@@ -62,14 +62,15 @@ class EndpointFactory:
         self._aborting: list[Deferred[None]] = []
 
     def endpoint(self, to: ServerURL) -> IStreamClientEndpoint:
-        """Give what connects to the server of ``to``."""
+        """Return the endpoint of the server of ``to``."""
         if self._proxy is None:
             stream = self._tcp(to)
         else:
             proxy = self._proxy
             head = [f"CONNECT {_authority(to)} HTTP/1.1", f"Host: {_authority(to)}"]
             if proxy.credentials is not None:
-                head.append(f"Proxy-Authorization: {basic(proxy.credentials)}")
+                authorization = basic_authorization(proxy.credentials)
+                head.append(f"Proxy-Authorization: {authorization}")
             stream = cast(
                 IStreamClientEndpoint,
                 _Tunnel(
@@ -82,9 +83,10 @@ class EndpointFactory:
         return self._secured(to, stream)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Give what connects to the server of ``uri``, for ``Agent``."""
+        """Return the endpoint of the server of ``uri``, for ``Agent``."""
         scheme, host = uri.scheme.decode("ascii"), uri.host.decode("ascii")
-        return _Watched(self.endpoint(ServerURL(scheme, host, uri.port, "/")), self)
+        endpoint = self.endpoint(ServerURL(scheme, host, uri.port, "/"))
+        return _TrackedEndpoint(endpoint, self)
 
     def abort(self) -> Deferred[None]:
         """Abort the connections made for ``Agent``; fires when they are gone."""
@@ -96,11 +98,11 @@ class EndpointFactory:
         return aborted
 
     def connected(self, connection: _Connection) -> None:
-        """Hear of a connection."""
+        """Called when a connection made for ``Agent`` is established."""
         self._connections.add(connection)
 
     def disconnected(self, connection: _Connection) -> None:
-        """Hear of its end."""
+        """Called when such a connection is lost."""
         self._connections.discard(connection)
         self._settle()
 
@@ -118,7 +120,7 @@ class EndpointFactory:
     ) -> IStreamClientEndpoint:
         if not to.secure:
             return stream
-        if self._tls is None:  # late: it reads the platform's roots
+        if self._tls is None:  # not before it is needed: it reads the platform's roots
             self._tls = BrowserLikePolicyForHTTPS()
         creator = self._tls.creatorForNetloc(to.host.encode("ascii"), to.port)
         return wrapClientTLS(creator, stream)
@@ -130,10 +132,10 @@ def _authority(to: ServerURL) -> str:
 
 
 class _Connection(ProtocolWrapper):
-    """A connection that ends at once when it is to end, and bounds heads.
+    """A connection that is aborted rather than closed, and limits response heads.
 
-    What Twisted's HTTP client gives up it merely closes: behind a peer that does
-    not read, or does not answer TLS's farewell, that would last for ever.
+    Twisted's HTTP client only closes connections: with a peer that does not read,
+    or does not answer TLS's close alert, that would never end.
     """
 
     def __init__(
@@ -141,14 +143,14 @@ class _Connection(ProtocolWrapper):
     ) -> None:
         super().__init__(factory, wrapped)
         self._endpoint_factory = endpoint_factory
-        self._head = Head()
+        self._head = ResponseHead()
 
     def write(self, data: bytes) -> None:
-        self._head = Head()  # of the answer to what is being sent
+        self._head = ResponseHead()  # of the response to what is sent now
         super().write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        self._head = Head()
+        self._head = ResponseHead()
         super().writeSequence(data)
 
     def dataReceived(self, data: bytes) -> None:
@@ -175,7 +177,7 @@ class _Connection(ProtocolWrapper):
         cast(Any, self.transport).abortConnection()
 
 
-class _Connections(WrappingFactory):
+class _ConnectionFactory(WrappingFactory):
     noisy = False
 
     def __init__(self, factory: Any, endpoint_factory: EndpointFactory) -> None:
@@ -188,8 +190,8 @@ class _Connections(WrappingFactory):
 
 
 @implementer(IStreamClientEndpoint)
-class _Watched:
-    """An endpoint whose connections the endpoint factory knows of."""
+class _TrackedEndpoint:
+    """An endpoint whose connections the endpoint factory can abort."""
 
     def __init__(
         self, endpoint: IStreamClientEndpoint, endpoint_factory: EndpointFactory
@@ -199,14 +201,14 @@ class _Watched:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         connecting = self._endpoint.connect(
-            _Connections(protocolFactory, self._endpoint_factory)
+            _ConnectionFactory(protocolFactory, self._endpoint_factory)
         )
         return connecting.addCallback(lambda made: cast(Any, made).wrappedProtocol)
 
 
 @implementer(IStreamClientEndpoint)
 class _Tunnel:
-    """Connects to a proxy and asks it for a connection; source: RFC 9110, CONNECT."""
+    """An endpoint behind a proxy's tunnel; source: RFC 9110, CONNECT."""
 
     def __init__(
         self, proxy: IStreamClientEndpoint, head: bytes, reactor: Any, timeout: float
@@ -218,23 +220,23 @@ class _Tunnel:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         def ask(protocol: IProtocol) -> Deferred[IProtocol]:
-            asking = cast(_Asking, protocol)
-            return asking.open(self._head, protocolFactory).addTimeout(
-                self._timeout, self._reactor, _silent
+            tunnel = cast(_TunnelProtocol, protocol)
+            return tunnel.open(self._head, protocolFactory).addTimeout(
+                self._timeout, self._reactor, _tunnel_timed_out
             )
 
         connecting: Deferred[IProtocol] = self._proxy.connect(
-            Factory.forProtocol(_Asking)
+            Factory.forProtocol(_TunnelProtocol)
         )
         return connecting.addCallback(ask)
 
 
-def _silent(result: object, timeout: float) -> Any:
+def _tunnel_timed_out(result: object, timeout: float) -> Any:
     raise Unreachable(f"the proxy did not open a tunnel within {timeout} s")
 
 
-class _Asking(Protocol):
-    """The connection to the proxy, until the tunnel is open; then a pipe."""
+class _TunnelProtocol(Protocol):
+    """The connection to the proxy; forwards to the inner protocol once open."""
 
     _inner: IProtocol | None = None
     _opened: Deferred[IProtocol] | None = None
@@ -242,7 +244,7 @@ class _Asking(Protocol):
 
     def open(self, head: bytes, factory: IProtocolFactory) -> Deferred[IProtocol]:
         self._factory = factory
-        self._opened = Deferred(self._given_up)
+        self._opened = Deferred(self._cancelled)
         cast(Any, self.transport).write(head)
         return self._opened
 
@@ -254,7 +256,7 @@ class _Asking(Protocol):
         head, separator, rest = self._buffer.partition(b"\r\n\r\n")
         if not separator:
             if len(self._buffer) > _MAX_PROXY_HEAD:
-                self._fail(Unreachable("the proxy's answer has no end"))
+                self._fail(Unreachable("the proxy's response head is too long"))
             return
         status = head.split(b"\r\n", 1)[0].split(b" ", 2)
         if len(status) < 2 or not status[0].startswith(b"HTTP/1."):
@@ -284,7 +286,7 @@ class _Asking(Protocol):
         if opened is not None:
             opened.errback(error)
 
-    def _given_up(self, opened: Deferred[IProtocol]) -> None:
+    def _cancelled(self, opened: Deferred[IProtocol]) -> None:
         self._opened = None
         self._abort()
 

@@ -1,9 +1,9 @@
-"""The ``eventsource`` connection type: messages by server-sent events, rest by POST.
+"""The ``eventsource`` connection type: server-sent events, and POST for requests.
 
-The stream is opened at ``<url>/<session>``, as Faye's clients do.  When it
-ends, the client finds out by a connect whether the session lives before it has
-the stream opened again; meanwhile messages wait at the server.  One that stops to
-show signs of life, where there were any, has ended.
+The stream is opened at ``<url>/<session>``, as Faye's clients do.  When it ends,
+the client sends a connect to learn whether the session still exists, and then
+opens the stream again; until then messages wait at the server.  A stream whose
+keep-alives stop counts as ended.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from txbayeux.transport.base import (
     TransportUnavailable,
 )
 from txbayeux.transport.exchange import read
-from txbayeux.transport.failures import explained
+from txbayeux.transport.failures import to_transport_error
 from txbayeux.transport.http import Http
 from txbayeux.transport.long_polling import BATCH_BYTES, post
-from txbayeux.transport.sse import EventStream, TooLong
+from txbayeux.transport.sse import EventStreamParser, EventTooLarge
 
 __all__ = ["EventSource"]
 
-_RHYTHM: Final = 3
-"""Signs of life that make a rhythm."""
+_MIN_KEEP_ALIVES: Final = 3
+"""Keep-alives after which the server is expected to go on sending them."""
 
-_SHORTEST: Final = 20.0
-"""Seconds between signs of life, at least, for what is waited for: some come late."""
+_MIN_INTERVAL: Final = 20.0
+"""Seconds: a shorter interval between keep-alives is taken for this one."""
 
 _HEADERS: Final = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
 _UNKNOWN: Final = frozenset({404, 410})
@@ -67,7 +67,7 @@ class EventSource:
         return post(self._http, self._context, self._receiver, messages, timeout)
 
     def attach(self, session_id: str) -> None:
-        """Open the stream of this session, if it is not open."""
+        """Open the session's stream, if it is not open."""
         busy = (self._opening, self._stream) != (None, None)
         if session_id == self._session and busy:
             return
@@ -86,7 +86,7 @@ class EventSource:
             if wanted:
                 self._opening = None
             if wanted and _is_stream(response):
-                # First of all: the body may be there already, and its end.
+                # Before deliverBody, which may deliver the whole body at once.
                 self._stream = stream
                 response.deliverBody(stream)
                 return
@@ -94,23 +94,23 @@ class EventSource:
             stream.abort()
             if wanted:
                 self._receiver.broken(
-                    TransportUnavailable("the answer is no event stream")
+                    TransportUnavailable("the response is no event stream")
                 )
 
         def failed(failure: Failure) -> None:
             if self._opening is opening:
                 self._opening = None
-                self._receiver.broken(_judged(failure))
+                self._receiver.broken(_stream_error(failure))
 
         opening.addCallbacks(opened, failed)
 
     def received(self, stream: _Stream, messages: list[Message]) -> None:
-        """Hear of messages from a stream."""
+        """Called with messages from a stream."""
         if stream is self._stream:
             self._receiver.received(messages)
 
     def ended(self, stream: _Stream, error: TransportError) -> None:
-        """Hear that a stream has ended."""
+        """Called when a stream has ended."""
         if stream is not self._stream:
             return
         self._stream = None
@@ -125,7 +125,7 @@ class EventSource:
             stream.abort()
 
     def close(self) -> Deferred[None]:
-        """Close the stream, abort what is in flight, close idle connections."""
+        """Close the stream, abort requests, close idle connections."""
         self._drop()
         return self._http.close()
 
@@ -135,25 +135,27 @@ def _is_stream(response: IResponse) -> bool:
     return kinds[0].lower().startswith(b"text/event-stream")
 
 
-def _judged(failure: Failure) -> TransportError:
+def _stream_error(failure: Failure) -> TransportError:
     error = failure.value
     if not isinstance(error, NoReply) or error.status in _GATEWAY:
-        return explained(failure)
+        return to_transport_error(failure)
     if error.status in _UNKNOWN:
         return NoReply("the server has no event stream for the session", error.status)
     if error.status is not None or isinstance(error, ReplyTimeout):
-        # A proxy that waits for the end of the body never answers a stream.
+        # A proxy that waits for the end of the body never forwards a stream.
         return TransportUnavailable(f"no event stream: {error}", error.status)
     return error
 
 
 class _Stream(Protocol):
-    """The body of the answer: events until it ends."""
+    """The body of the response: events until it ends."""
 
-    def __init__(self, owner: EventSource, context: Context) -> None:
-        self._owner = owner
-        self._events = EventStream(context.max_response)
-        self._pulse = _Pulse(context.reactor, context.network_delay, self._fell_silent)
+    def __init__(self, event_source: EventSource, context: Context) -> None:
+        self._event_source = event_source
+        self._events = EventStreamParser(context.max_response)
+        self._keep_alives = _KeepAliveMonitor(
+            context.reactor, context.network_delay, self._keep_alive_missed
+        )
         self._ended = False
 
     def dataReceived(self, data: bytes) -> None:
@@ -162,71 +164,72 @@ class _Stream(Protocol):
             for event in self._events.feed(data):
                 if self._ended:
                     return
-                self._owner.received(self, read(event))
-        except TooLong:
-            self.fail(NoReply("an event is larger than what is read"))
+                self._event_source.received(self, read(event))
+        except EventTooLarge:
+            self.fail(NoReply("an event is too large"))
         except NoReply as error:
             self.fail(error)
         if not self._ended:
-            self._pulse.heard(beat=self._events.comments > comments)
+            self._keep_alives.received(keep_alive=self._events.comments > comments)
 
-    def _fell_silent(self) -> None:
-        self.fail(NoReply("the event stream fell silent"))
+    def _keep_alive_missed(self) -> None:
+        self.fail(NoReply("the event stream sends no keep-alives any more"))
 
     def fail(self, error: TransportError) -> None:
         self._end(error)
         self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # However it ends: a stream has no length, and a proxy may cut it.
+        # For any reason: a stream has no length, and a proxy may cut it.
         self._end(NoReply("the event stream ended"))
 
     def _end(self, error: TransportError) -> None:
         if not self._ended:
             self._ended = True
-            self._pulse.stop()
-            self._owner.ended(self, error)
+            self._keep_alives.stop()
+            self._event_source.ended(self, error)
 
     def abort(self) -> None:
         self._ended = True
-        self._pulse.stop()
+        self._keep_alives.stop()
         lose = getattr(self.transport, "loseConnection", None)
         if lose is not None:
             lose()
 
 
-class _Pulse:
-    """Learns how often a server shows that it lives, and tells when it does no more.
+class _KeepAliveMonitor:
+    """Learns the interval of a server's keep-alives, and detects when they stop.
 
-    No document says how often: Faye's comes every 10 s, others send none, and are
-    waited for without end.
+    The interval is not specified: Faye's server sends a comment every 10 s.  From
+    servers that send none, none is expected.
 
-    :param margin: seconds that a sign of life may be late, beyond another turn.
+    :param margin: seconds that a keep-alive may be late, beyond another interval.
+    :param missed: called when keep-alives have stopped.
     """
 
     def __init__(self, clock: Any, margin: float, missed: Callable[[], None]) -> None:
         self._clock = clock
         self._margin = margin
         self._missed = missed
-        self._beat: float | None = None
-        self._beats = 0
-        self._longest = _SHORTEST
+        self._last: float | None = None
+        self._count = 0
+        self._interval = _MIN_INTERVAL
         self._call: DelayedCall | None = None
 
-    def heard(self, *, beat: bool) -> None:
-        """Hear that something came, perhaps a sign of life."""
-        if beat:
+    def received(self, *, keep_alive: bool) -> None:
+        """Called when data arrives, with whether it holds a keep-alive."""
+        if keep_alive:
             now = self._clock.seconds()
-            if self._beat is not None:
-                self._longest = max(self._longest, now - self._beat)
-            self._beat, self._beats = now, self._beats + 1
-        if self._beats >= _RHYTHM:
+            if self._last is not None:
+                self._interval = max(self._interval, now - self._last)
+            self._last, self._count = now, self._count + 1
+        if self._count >= _MIN_KEEP_ALIVES:
             self.stop()
-            wait = 2 * self._longest + self._margin
+            wait = 2 * self._interval + self._margin
             self._call = self._clock.callLater(wait, self._missed)
 
     def stop(self) -> None:
-        """Leave nothing in the reactor."""
+        """Stop; leaves nothing in the reactor."""
         call, self._call = self._call, None
         if call is not None and call.active():
             call.cancel()

@@ -1,4 +1,4 @@
-"""What went wrong below: other people's failures as a :class:`TransportError`."""
+"""Failures of Twisted and OpenSSL, translated to :class:`TransportError`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from twisted.python.failure import Failure
 
 from txbayeux.transport.base import NoReply, TransportError, Unreachable
 
-__all__ = ["explained"]
+__all__ = ["to_transport_error"]
 
 _TLS_MODULES = ("OpenSSL", "service_identity")
 
 
-def explained(failure: Failure) -> TransportError:
-    """Give the failure as it is meant for the client, with the reason in its text."""
+def to_transport_error(failure: Failure) -> TransportError:
+    """Return the failure as a transport error, with the reason in its text."""
     error = failure.value
     if isinstance(error, TransportError):
         return error
@@ -25,7 +25,7 @@ def explained(failure: Failure) -> TransportError:
         return Unreachable("no connection in time")
     if isinstance(error, ConnectError | DNSLookupError):
         return Unreachable(f"no connection: {error}")
-    # ResponseNeverReceived and its like hold a list of the real reasons.
+    # ResponseNeverReceived and similar failures hold a list of the actual reasons.
     reasons = getattr(error, "reasons", None)
     values = [reason.value for reason in reasons] if reasons else [error]
     text = "; ".join(f"{type(value).__name__}: {value}" for value in values)

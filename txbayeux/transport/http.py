@@ -1,8 +1,8 @@
-"""HTTP as the polling transports share it: keep-alive, cookies, redirects, bounds.
+"""HTTP requests of the polling transports: keep-alive, cookies, redirects, limits.
 
-Made of treq's client over Twisted's Agent.  Redirects are followed here, not
-by treq: only within the origin, with the method and body that they had, so
-that a request's cookies, Authorization and messages never reach another one.
+Built on treq's client and Twisted's Agent.  Redirects are followed here, not by
+treq: only within the origin, and with the same method and body, so that a
+request's cookies, Authorization and messages never reach another origin.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from zope.interface import implementer
 
 from txbayeux.transport.base import Context, NoReply, ReplyTimeout
 from txbayeux.transport.endpoints import EndpointFactory
-from txbayeux.transport.failures import explained
+from txbayeux.transport.failures import to_transport_error
 from txbayeux.transport.url import ServerURL
 
-__all__ = ["Http", "reading"]
+__all__ = ["Http", "read_body"]
 
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
-"""303 is not among them: it wants a GET, and no Bayeux message is sent by that."""
+"""Without 303, which asks for a GET: that carries no Bayeux messages."""
 _MAX_REDIRECTS: Final = 5
-"""Precedent: curl's users set 5 to 10; a Bayeux endpoint needs one."""
+"""A Bayeux endpoint needs one."""
 _PERSISTENT: Final = 3
-"""A held connect, a batch of messages, and the disconnect that ends both."""
+"""Connections kept open: for a held connect, a batch, and a disconnect."""
 _IDLE_SECONDS: Final = 60
 _MAX_DISCARDED: Final = 64 * 1024
-"""How much of an error page is read; of a larger one, the connection is dropped."""
+"""Bytes of an error page that are read; if it is larger, the connection is closed."""
 
 
 class Http:
-    """Requests to one server, on connections of its own."""
+    """Requests to one server, on a connection pool of its own."""
 
     def __init__(self, context: Context, agent: IAgent | None = None) -> None:
-        """:param agent: what sends requests; made from ``context`` by default."""
+        """:param agent: sends the requests; made from ``context`` by default."""
         self._context = context
         self._pool = HTTPConnectionPool(context.reactor, persistent=True)
         self._pool.maxPersistentPerHost = _PERSISTENT
         self._pool.cachedConnectionTimeout = _IDLE_SECONDS
-        # The agent would repeat a GET by itself; repeating is the client's business.
+        # The agent would retry a GET by itself; retrying is up to the client.
         self._pool.retryAutomatically = False
         self._endpoint_factory = EndpointFactory(
             context.reactor,
@@ -61,9 +61,11 @@ class Http:
                 context.reactor, self._endpoint_factory, self._pool
             )
         self._client = HTTPClient(
-            _Tidying(agent), cookiejar=context.jar, data_to_body_producer=_Body
+            _HeaderFilter(agent),
+            cookiejar=context.jar,
+            data_to_body_producer=_BytesProducer,
         )
-        self._under_way: set[Deferred[Any]] = set()
+        self._requests: set[Deferred[Any]] = set()
 
     def request(
         self,
@@ -73,13 +75,14 @@ class Http:
         body: bytes | None,
         timeout: float,
     ) -> Deferred[bytes]:
-        """Give the body of a 200 answer, whole, within ``timeout`` seconds.
+        """Send a request; fires with the body of a 200 response.
 
-        Fails with :class:`TransportError`.  Cancelling it aborts the connection.
+        Fails with :class:`TransportError`, at the latest after ``timeout`` seconds.
+        Cancelling it aborts the connection.
         """
 
         def read(response: IResponse) -> Deferred[bytes]:
-            return reading(response, self._context.max_response)
+            return read_body(response, self._context.max_response)
 
         asking = self.respond(method, endpoint, headers, body).addCallback(read)
         return self._bounded(asking, timeout)
@@ -87,9 +90,10 @@ class Http:
     def open(
         self, endpoint: ServerURL, headers: Mapping[str, str], timeout: float
     ) -> Deferred[IResponse]:
-        """Give the head of a 200 answer to a GET; its body is the caller's.
+        """Send a GET; fires with the head of a 200 response.
 
-        Fails with :class:`TransportError`, also if it takes ``timeout`` seconds.
+        The caller reads the body.  Fails with :class:`TransportError`, at the latest
+        after ``timeout`` seconds.
         """
         return self._bounded(self.respond("GET", endpoint, headers, None), timeout)
 
@@ -111,9 +115,8 @@ class Http:
             original: IResponse = response.original
             if original.code == 200:
                 return original
-            # Read to the end, so that the connection can be used again.  Given up
-            # meanwhile, it is not followed: nothing would bound that any more.
-            ended: Deferred[Any] = reading(original, _MAX_DISCARDED)
+            # Read to the end, so that the connection can be used again.
+            ended: Deferred[Any] = read_body(original, _MAX_DISCARDED)
             ended.addErrback(lambda failure: failure.trap(NoReply))
             return ended.addCallback(lambda _: follow(original))
 
@@ -124,10 +127,10 @@ class Http:
                 return self.respond(method, target, headers, body, redirects - 1)
             raise NoReply(f"HTTP status {response.code}", response.code)
 
-        sent: Deferred[Any] = maybeDeferred(  # a policy for TLS may raise
+        sent: Deferred[Any] = maybeDeferred(  # a TLS policy may raise
             self._client.request,
             method,
-            _Url.from_text(endpoint.url),
+            _EncodedURL.from_text(endpoint.url),
             headers=merged,
             data=body,
             allow_redirects=False,
@@ -137,20 +140,20 @@ class Http:
         return sent.addCallback(check)
 
     def _bounded(self, asking: Deferred[Any], timeout: float) -> Deferred[Any]:
-        def silent(result: object, seconds: float) -> object:
-            raise ReplyTimeout(f"no answer within {seconds:g} s")
+        def timed_out(result: object, seconds: float) -> object:
+            raise ReplyTimeout(f"no response within {seconds:g} s")
 
         def done(result: object) -> object:
-            self._under_way.discard(asking)
+            self._requests.discard(asking)
             return result
 
-        self._under_way.add(asking)
-        asking.addTimeout(timeout, self._context.reactor, silent)
+        self._requests.add(asking)
+        asking.addTimeout(timeout, self._context.reactor, timed_out)
         return asking.addErrback(_failed).addBoth(done)
 
     def close(self) -> Deferred[None]:
         """Abort requests, close idle connections; fires when they are closed."""
-        for asking in list(self._under_way):
+        for asking in list(self._requests):
             asking.cancel()
         idle: Deferred[None] = self._pool.closeCachedConnections()
         return gatherResults([idle, self._endpoint_factory.abort()]).addCallback(
@@ -162,9 +165,9 @@ def _redirected(endpoint: ServerURL, location: bytes, redirects: int) -> ServerU
     try:
         target = endpoint.joined(location.decode("ascii"))
     except (ValueError, UnicodeDecodeError):
-        raise NoReply("a redirect that leads nowhere") from None
+        raise NoReply("a redirect to an invalid URL") from None
     if target.origin != endpoint.origin:
-        # Its messages would carry the session and tokens there.
+        # The messages carry the session and tokens.
         raise NoReply(
             f"a redirect to another origin: {target.scheme}://{target.netloc}"
         )
@@ -174,21 +177,21 @@ def _redirected(endpoint: ServerURL, location: bytes, redirects: int) -> ServerU
 
 
 def _failed(failure: Failure) -> Failure:
-    return Failure(explained(failure))
+    return Failure(to_transport_error(failure))
 
 
-def reading(response: IResponse, limit: int) -> Deferred[bytes]:
+def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
     """Read a body of at most ``limit`` bytes.
 
     Fails with :class:`NoReply` if it is larger or ends too early.  Cancelling
     it aborts the connection.
     """
-    collecting = _Collecting(limit)
-    response.deliverBody(collecting)
-    return collecting.done
+    collector = _BodyCollector(limit)
+    response.deliverBody(collector)
+    return collector.done
 
 
-class _Collecting(Protocol):
+class _BodyCollector(Protocol):
     def __init__(self, limit: int) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
         self._limit = limit
@@ -200,7 +203,9 @@ class _Collecting(Protocol):
         self._body += data
         if len(self._body) > self._limit:
             self._body.clear()
-            self.done.errback(NoReply(f"the answer is larger than {self._limit} bytes"))
+            self.done.errback(
+                NoReply(f"the response is larger than {self._limit} bytes")
+            )
             self._abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -209,29 +214,29 @@ class _Collecting(Protocol):
         if reason.check(ResponseDone):
             self.done.callback(bytes(self._body))
         else:
-            # Also PotentialDataLoss: without a length nobody knows whether it is whole.
-            self.done.errback(NoReply("the answer ended too early"))
+            # Also PotentialDataLoss: without a length it may be incomplete.
+            self.done.errback(NoReply("the response ended too early"))
 
     def _abort(self) -> None:
-        # The response's transport; connections of the endpoint factory can abort.
+        # The transport of a response only closes; see endpoints._Connection.
         lose = getattr(self.transport, "loseConnection", None)
         if lose is not None:
             lose()
 
 
-class _Url(EncodedURL):
-    """A URL that is encoded; treq would do that again, and fail at IPv6."""
+class _EncodedURL(EncodedURL):
+    """An encoded URL; treq would encode it again, and fails for IPv6 addresses."""
 
-    def to_uri(self) -> _Url:
+    def to_uri(self) -> _EncodedURL:
         return self
 
 
 @implementer(IAgent)
-class _Tidying:
-    """Drops headers that what stands above would choke on.
+class _HeaderFilter:
+    """Removes response headers that treq cannot handle safely.
 
-    Cookies that are no ASCII: the jar's reader would raise at them.  Encodings of
-    encodings: each unpacks to a thousand times its size before it can be measured.
+    Non-ASCII cookies: the cookie jar raises.  Nested content encodings: each expands
+    up to a thousand times before the size can be checked.
     """
 
     def __init__(self, agent: IAgent) -> None:
@@ -244,7 +249,7 @@ class _Tidying:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
-        def tidy(response: IResponse) -> IResponse:
+        def filter_headers(response: IResponse) -> IResponse:
             found = response.headers.getRawHeaders(b"Set-Cookie", [])
             kept = [line for line in found if line.isascii()]
             response.headers.setRawHeaders(b"Set-Cookie", kept)
@@ -253,13 +258,13 @@ class _Tidying:
                 response.headers.removeHeader(b"Content-Encoding")
             return response
 
-        asking = self._agent.request(method, uri, headers, bodyProducer)
-        return asking.addCallback(tidy)
+        requesting = self._agent.request(method, uri, headers, bodyProducer)
+        return requesting.addCallback(filter_headers)
 
 
 @implementer(IBodyProducer)
-class _Body:
-    """A body that is there already; treq's own wants the global reactor."""
+class _BytesProducer:
+    """A request body from bytes; treq's own producer needs the global reactor."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

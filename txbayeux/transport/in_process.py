@@ -1,7 +1,7 @@
 """The ``in-process`` connection type: a client of a server in the same process.
 
-Messages pass through JSON all the same, so that neither side holds the other's
-objects; there is no network to fail.
+Messages are encoded as JSON all the same, so that neither side holds the other's
+objects.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from txbayeux.protocol import Processor, Response
 from txbayeux.transport.base import Context, Factory, NoReply, Receiver
 from txbayeux.transport.exchange import Exchange
 
-__all__ = ["Local", "in_process"]
+__all__ = ["InProcess", "in_process"]
 
 
 def in_process(server: Processor) -> Factory:
-    """Make the factory of transports to ``server``."""
+    """Return a factory of transports to ``server``."""
 
-    def factory(context: Context, receiver: Receiver) -> Local:
-        return Local(context, receiver, server)
+    def factory(context: Context, receiver: Receiver) -> InProcess:
+        return InProcess(context, receiver, server)
 
     return factory
 
 
-class Local:
-    """Talks to a :class:`~txbayeux.protocol.Processor`."""
+class InProcess:
+    """Calls a :class:`~txbayeux.protocol.Processor`."""
 
     connection_type = "in-process"
     pipelined = True
@@ -40,7 +40,7 @@ class Local:
         self._context = context
         self._receiver = receiver
         self._server = server
-        self._outlet: Any = None
+        self._wrapped_stream: Any = None
         self._turn: Deferred[None] = succeed(None)
         self._held: dict[Deferred[Response], None] = {}
         self._exchanges: dict[Exchange, Deferred[None]] = {}
@@ -53,26 +53,28 @@ class Local:
         self._exchanges[exchange] = done
         text = encode_list(messages)
 
-        def silent(result: object, seconds: float) -> Any:
+        def timed_out(result: object, seconds: float) -> Any:
             raise NoReply(f"no reply within {seconds:g} s")
 
-        done.addTimeout(timeout, self._context.reactor, silent)
+        done.addTimeout(timeout, self._context.reactor, timed_out)
         before, self._turn = self._turn, Deferred()
         turn = self._turn
 
         def process(_: object) -> None:
             processing = self._server.process(decode(text), None, self._stream())
             processing.addCallback(self._answered)
-            processing.addErrback(self._wrong, exchange)
+            processing.addErrback(self._failed, exchange)
             processing.addBoth(lambda _: turn.callback(None))
 
         before.addCallback(process)
         return done
 
     def _stream(self) -> Any:
-        if self._outlet is None:
-            self._outlet = self._server.wrap_stream(_Inlet(self), cast(Any, None))
-        return self._outlet
+        if self._wrapped_stream is None:
+            self._wrapped_stream = self._server.wrap_stream(
+                _ServerStream(self), cast(Any, None)
+            )
+        return self._wrapped_stream
 
     def _answered(self, response: Response) -> None:
         if self._closed:
@@ -95,7 +97,7 @@ class Local:
 
         held.addBoth(released)
 
-    def _wrong(self, failure: Failure, exchange: Exchange) -> None:
+    def _failed(self, failure: Failure, exchange: Exchange) -> None:
         done = self._drop(exchange)
         if done is not None:
             done.errback(NoReply(f"the server failed: {failure.value}"))
@@ -119,16 +121,16 @@ class Local:
                 done.callback(None)
 
     def attach(self, session_id: str) -> None:
-        """Nothing to do: the first connect ties the stream to its session."""
+        """Do nothing: the first connect binds the stream to its session."""
 
     def close(self) -> Deferred[None]:
-        """Withdraw what is held; what was delivered to a closed one is given back."""
+        """Withdraw held connects; messages delivered later are given back."""
         if not self._closed:
             self._closed = True
             for held in list(self._held):
                 held.cancel()
-            if self._outlet is not None:
-                self._server.detach(self._outlet)
+            if self._wrapped_stream is not None:
+                self._server.detach(self._wrapped_stream)
             for exchange in list(self._exchanges):
                 done = self._drop(exchange)
                 if done is not None:
@@ -136,30 +138,30 @@ class Local:
         return succeed(None)
 
     def pushed(self, entries: Sequence[Entry]) -> None:
-        """Take messages that the server pushes."""
+        """Called with messages that the server pushes."""
         if not self._closed:
             self._take(entries)
 
     def ended(self) -> None:
-        """Hear that the server ended the session."""
+        """Called when the server ended the session."""
         if not self._closed:
             self._receiver.broken(NoReply("the server ended the session"))
 
 
-class _Inlet:
-    """The server's view of the client: a :class:`~txbayeux.interfaces.Stream`."""
+class _ServerStream:
+    """The :class:`~txbayeux.interfaces.Stream` that the server writes to."""
 
     writable = True
     preempted_by_poll = True
 
-    def __init__(self, owner: Local) -> None:
-        self._owner = owner
+    def __init__(self, transport: InProcess) -> None:
+        self._transport = transport
 
     def send(self, entries: Sequence[Entry]) -> None:
-        self._owner.pushed(entries)
+        self._transport.pushed(entries)
 
     def replaced(self) -> None:
-        """Do nothing: the client itself decides what goes where."""
+        """Do nothing: the client chooses its transport itself."""
 
     def close(self, reason: object) -> None:
-        self._owner.ended()
+        self._transport.ended()

@@ -1,4 +1,4 @@
-"""The ``long-polling`` connection type: messages by POST, answers in the answer."""
+"""The ``long-polling`` connection type: messages by POST, replies in the response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LongPolling", "post"]
 
 _HEADERS: Final = {"Content-Type": "application/json;charset=UTF-8"}
 BATCH_BYTES: Final = 256 * 1024
-"""A quarter of what our server takes in one request, and Jetty's form limit."""
+"""A quarter of our server's limit for one request; Jetty's default for forms."""
 
 
 class LongPolling:
@@ -39,10 +39,10 @@ class LongPolling:
         return post(self._http, self._context, self._receiver, messages, timeout)
 
     def attach(self, session_id: str) -> None:
-        """Nothing to do: each request names its session."""
+        """Do nothing: each request names its session."""
 
     def close(self) -> Deferred[None]:
-        """Abort what is in flight, close idle connections."""
+        """Abort requests, close idle connections."""
         return self._http.close()
 
 
@@ -53,7 +53,7 @@ def post(
     messages: Sequence[Message],
     timeout: float,
 ) -> Deferred[None]:
-    """POST a batch and hand on what comes back; as :meth:`Transport.send`."""
+    """POST a batch and pass on the response; see :meth:`Transport.send`."""
     exchange = Exchange(messages)
 
     def answered(body: bytes) -> None:
@@ -63,5 +63,5 @@ def post(
         exchange.require_complete()
 
     body = encode_list(messages)
-    asking = http.request("POST", context.endpoint, _HEADERS, body, timeout)
-    return asking.addCallback(answered)
+    requesting = http.request("POST", context.endpoint, _HEADERS, body, timeout)
+    return requesting.addCallback(answered)

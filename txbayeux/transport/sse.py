@@ -1,7 +1,7 @@
-"""The event stream format, fed piece by piece: pure.
+"""An incremental parser of the event stream format.
 
 Source: WHATWG HTML, "Interpreting an event stream".  Event types, ids
-and the time to wait before the next stream are for browsers, and are read over.
+and the reconnection time are for browsers, and are ignored.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["EventStream", "TooLong"]
+__all__ = ["EventStreamParser", "EventTooLarge"]
 
 _END: Final = re.compile(rb"\r\n|\n|\r(?!\Z)")
-"""A final carriage return may be half of a pair: it waits for the next piece."""
+"""A final carriage return may be half of a pair: it is kept for the next piece."""
 
 
-class TooLong(ValueError):
-    """An event is larger than what is read."""
+class EventTooLarge(ValueError):
+    """An event is larger than the limit."""
 
 
-class EventStream:
+class EventStreamParser:
     """Turns bytes into the data of events, and counts comments."""
 
     __slots__ = ("_data", "_limit", "_rest", "_size", "_started", "comments")
@@ -32,14 +32,14 @@ class EventStream:
         self._size = 0
         self._started = False
         self.comments = 0
-        """Lines that say nothing: servers send them to show that they live."""
+        """How many comment lines were received; servers send them as keep-alives."""
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Give the data of each event that ``piece`` completes.
+        """Return the data of each event that ``piece`` completes.
 
-        :raises TooLong: if an event, or a line, passes the limit.
+        :raises EventTooLarge: if an event, or a line, is larger than the limit.
         """
-        # One byte back: a carriage return that waited for its other half.
+        # One byte back: a carriage return that may be half of a pair.
         seen = max(0, len(self._rest) - 1)
         self._rest += piece
         events: list[bytes] = []
@@ -49,7 +49,7 @@ class EventStream:
             start = match.end()
         del self._rest[:start]
         if len(self._rest) > self._limit:
-            raise TooLong
+            raise EventTooLarge
         return events
 
     def _line(self, line: bytes, events: list[bytes]) -> None:
@@ -68,5 +68,5 @@ class EventStream:
         if name == b"data":
             self._size += len(value) + 1  # an empty line is kept, too
             if self._size > self._limit:
-                raise TooLong
+                raise EventTooLarge
             self._data.append(value)

@@ -1,6 +1,6 @@
-"""Whom to trust, and who we are: TLS by Twisted's own objects.
+"""TLS with other roots than the platform's, and with client certificates.
 
-Without any of this, certificates are verified against the platform's roots.
+Without it, certificates are verified against the platform's roots.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["TLSPolicy"]
 
 @implementer(IPolicyForHTTPS)
 class TLSPolicy:
-    """For ``Client(tls=...)``: verifies as ever, against other roots if given.
+    """A policy for ``Client(tls=...)``: certificates are verified, as by default.
 
-    :param trust_root: what ``twisted.internet.ssl`` takes for one: a
-        ``Certificate``, ``platformTrust()``, ...; None for the platform's.
-    :param client_certificate: a ``PrivateCertificate`` to show to the server.
+    :param trust_root: an object that ``twisted.internet.ssl`` accepts as one: a
+        ``Certificate``, ``platformTrust()``, ...; None for the platform's roots.
+    :param client_certificate: a ``PrivateCertificate`` to present to the server.
     """
 
     def __init__(
@@ -43,9 +43,11 @@ class TLSPolicy:
     def from_pem(
         cls, ca: bytes | None = None, certificate: bytes | None = None
     ) -> TLSPolicy:
-        """Read PEM: certificates of the roots; a certificate with its private key.
+        """Return a policy from PEM.
 
-        :raises ValueError: if there is none in it.
+        :param ca: the certificates of the roots.
+        :param certificate: a client certificate with its private key.
+        :raises ValueError: if the PEM holds no such thing.
         """
         root = own = None
         try:
@@ -54,18 +56,18 @@ class TLSPolicy:
                 pieces = [piece + end for piece in ca.split(end)[:-1]]
                 roots = [Certificate.loadPEM(piece) for piece in pieces]
                 if not roots:
-                    raise ValueError("no certificate of a root in the PEM")
+                    raise ValueError("the PEM holds no root certificate")
                 root = trustRootFromCertificates(roots)
             if certificate is not None:
                 own = PrivateCertificate.loadPEM(certificate)
         except OpenSSLError as error:
-            raise ValueError(f"not the PEM of a certificate: {error}") from None
+            raise ValueError(f"not a certificate in PEM: {error}") from None
         return cls(root, own)
 
     def creatorForNetloc(
         self, hostname: bytes, port: int
     ) -> IOpenSSLClientConnectionCreator:
-        """Make what verifies that the peer is ``hostname``."""
+        """See :class:`~twisted.web.iweb.IPolicyForHTTPS`."""
         creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
             hostname.decode("ascii"), **self._options
         )

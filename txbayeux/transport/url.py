@@ -1,4 +1,4 @@
-"""Where a server is: a URL taken apart once, checked, without its password."""
+"""Server URLs, parsed and validated once, without their passwords."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Credentials", "Proxy", "ServerURL", "parse"]
 _PORTS: Final = {"http": 80, "https": 443}
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
-# What a path or query may hold as it stands; the rest is percent-encoded.
+# Characters of a path or query that are not percent-encoded.
 _SAFE: Final = "/:@!$&'()*+,;=-._~%?[]"
 
 
@@ -31,7 +31,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class ServerURL:
-    """An http or https URL; sockets use the same one with ws or wss."""
+    """An http or https URL; WebSockets use the same one with ws or wss."""
 
     scheme: str
     host: str
@@ -41,7 +41,7 @@ class ServerURL:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: who is trusted with cookies and headers."""
+        """Scheme, host and port: what cookies and headers are sent to."""
         return (self.scheme, self.host, self.port)
 
     @property
@@ -51,7 +51,7 @@ class ServerURL:
 
     @property
     def netloc(self) -> str:
-        """Host and, where it is not the scheme's own, port."""
+        """Host, and port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -67,17 +67,17 @@ class ServerURL:
         return "ws" + self.url.removeprefix("http")
 
     def below(self, segment: str) -> ServerURL:
-        """Give the URL of ``segment`` below this one."""
+        """Return the URL with ``segment`` appended to the path."""
         return replace(self, path=f"{self.path.rstrip('/')}/{quote(segment, safe='')}")
 
     def with_query(self, query: str) -> ServerURL:
-        """Add an encoded query to the one that is there."""
+        """Return the URL with an encoded query appended."""
         return replace(self, query=f"{self.query}&{query}" if self.query else query)
 
     def at(self, host: str) -> ServerURL:
-        """Give the same path on another host: ``name``, ``name:port`` or a URL.
+        """Return the same path on another host: ``name``, ``name:port`` or a URL.
 
-        The scheme stays: advice cannot turn TLS off.
+        The scheme is kept: advice cannot turn TLS off.
 
         :raises ValueError: if ``host`` is none of these.
         """
@@ -95,15 +95,15 @@ class ServerURL:
     def joined(self, location: str) -> ServerURL:
         """Resolve a redirect's ``Location``.
 
-        :raises ValueError: if it leads to no http or https URL.
+        :raises ValueError: if the result is no http or https URL.
         """
         return parse(urljoin(self.url, location))[0]
 
 
 def parse(url: str) -> tuple[ServerURL, Credentials | None]:
-    """Take a URL apart; ``ws`` and ``wss`` stand for ``http`` and ``https``.
+    """Parse a URL; ``ws`` and ``wss`` are read as ``http`` and ``https``.
 
-    :raises ValueError: if it is none of these, or has no usable host or port.
+    :raises ValueError: for any other scheme, and without a valid host and port.
     """
     if any(ord(character) <= 32 or ord(character) == 127 for character in url):
         raise ValueError("a URL has no spaces and no control characters")
@@ -128,14 +128,14 @@ def parse(url: str) -> tuple[ServerURL, Credentials | None]:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy that opens tunnels (CONNECT), named by the user."""
+    """An HTTP proxy that opens tunnels (CONNECT)."""
 
     endpoint: ServerURL
     credentials: Credentials | None = None
 
     @classmethod
     def parse(cls, url: str) -> Proxy:
-        """Read ``http://user:password@host:port``.
+        """Parse ``http://user:password@host:port``.
 
         :raises ValueError: if it is no http or https URL.
         """
@@ -147,7 +147,7 @@ def _host(name: str) -> str:
         return str(ipaddress.ip_address(name))
     except ValueError:
         pass
-    try:  # as treq and Twisted will read it: no underscore, no empty label
+    try:  # as treq and Twisted read it: no underscore, no empty label
         return str(URL(host=name).to_uri().host)
     except ValueError as error:
         raise ValueError(f"not the name of a host: {name!r}: {error}") from None

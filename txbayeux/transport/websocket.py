@@ -1,8 +1,8 @@
 """The ``websocket`` connection type, through Autobahn.
 
-A socket is opened when something is to be sent, and kept.  Its end is seen at
-once; a peer that is silent is pinged, and dropped if it stays so.  All timers
-are our own, on the client's reactor: Autobahn's run on the global one.
+A socket is opened when something is to be sent, and kept open.  A peer that sends
+nothing is pinged, and the connection dropped if there is no answer.  The timers
+run on the client's reactor: Autobahn's run on the global one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from txbayeux.transport.base import (
 )
 from txbayeux.transport.endpoints import EndpointFactory
 from txbayeux.transport.exchange import Exchange, read
-from txbayeux.transport.failures import explained
-from txbayeux.transport.frames import FrameFactory, FrameProtocol
+from txbayeux.transport.failures import to_transport_error
+from txbayeux.transport.websocket_protocol import WebSocketFactory, WebSocketProtocol
 
 __all__ = ["WebSocket"]
 
 _CLOSE_SECONDS: Final = 2.0
-"""How long the peer may take to close; precedent: Autobahn has 1, websockets 10."""
+"""Seconds that the peer may take to close; precedent: Autobahn 1, websockets 10."""
 _NORMAL: Final = 1000
 
 
@@ -66,8 +66,8 @@ class WebSocket:
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`.
 
-        A reply that does not come in time ends the socket: what is in flight on
-        it fails, and nothing can arrive late on another one.
+        A reply that does not arrive in time ends the socket: everything in flight on
+        it fails, so that nothing arrives late.
         """
         socket = self._socket
         if socket is None:
@@ -76,10 +76,10 @@ class WebSocket:
         return socket.send(messages, timeout)
 
     def attach(self, session_id: str) -> None:
-        """Nothing to do: the first connect ties the socket to its session."""
+        """Do nothing: the first connect binds the socket to its session."""
 
     def close(self) -> Deferred[None]:
-        """Close the socket; fires when it is closed, by the peer or by us."""
+        """Close the socket; fires when it is closed."""
         self._closed = True
         if self._socket is not None:
             socket, self._socket = self._socket, None
@@ -92,19 +92,19 @@ class WebSocket:
         return waiting
 
     def received(self, socket: _Socket, messages: list[Message]) -> None:
-        """Hear of messages from a socket."""
+        """Called with messages from a socket."""
         if socket is self._socket:
             self._receiver.received(messages)
 
     def leaving(self, socket: _Socket, error: TransportError) -> None:
-        """Hear that a socket can no longer be used, though it is not closed yet."""
+        """Called when a socket is closing and cannot be used any more."""
         if socket is self._socket:
             self._socket = None
             self._closing.add(socket)
             self._receiver.broken(error)
 
     def gone(self, socket: _Socket, error: TransportError) -> None:
-        """Hear that a socket is closed and all its exchanges have failed."""
+        """Called when a socket is closed and everything in flight has failed."""
         self._closing.discard(socket)
         if socket is self._socket:
             self._socket = None
@@ -116,15 +116,15 @@ class WebSocket:
 
 
 class _Socket:
-    """One socket: opening, open, or closing; with its exchanges and timers."""
+    """One socket, opening, open or closing, with its batches in flight and timers."""
 
     def __init__(
-        self, owner: WebSocket, context: Context, endpoint_factory: EndpointFactory
+        self, transport: WebSocket, context: Context, endpoint_factory: EndpointFactory
     ) -> None:
-        self._owner = owner
+        self._transport = transport
         self._context = context
         self._endpoint_factory = endpoint_factory
-        self._protocol: FrameProtocol | None = None
+        self._protocol: WebSocketProtocol | None = None
         self._connecting: Deferred[Any] | None = None
         self._outbox: list[bytes] = []
         self._exchanges: dict[Exchange, tuple[Deferred[None], Any]] = {}
@@ -132,7 +132,7 @@ class _Socket:
         self._open = False
         self._ended = False
         self._lost = False
-        self._heard = False
+        self._alive = False
         self._useful = False
         self._why: TransportError | None = None
 
@@ -145,7 +145,7 @@ class _Socket:
                 f"no socket opened within {context.network_delay:g} s"
             ),
         )
-        connecting = self._connecting = maybeDeferred(self._dial)
+        connecting = self._connecting = maybeDeferred(self._connect)
 
         def connected(protocol: Any) -> None:
             self._connecting = None
@@ -154,14 +154,14 @@ class _Socket:
 
         def failed(failure: Failure) -> None:
             self._connecting = None
-            self._end(explained(failure))
+            self._end(to_transport_error(failure))
 
         connecting.addCallbacks(connected, failed)
 
-    def _dial(self) -> Deferred[Any]:
-        """Connect; may raise, as a policy for TLS does."""
+    def _connect(self) -> Deferred[Any]:
+        """Connect; raises what a TLS policy raises."""
         endpoint = self._endpoint_factory.endpoint(self._context.endpoint)
-        return endpoint.connect(FrameFactory(self, self._context))
+        return endpoint.connect(WebSocketFactory(self, self._context))
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         exchange = Exchange(messages)
@@ -171,7 +171,7 @@ class _Socket:
         if self._ended:
             done.errback(self._why or NoReply("the socket is closed"))
             return done
-        timer = self._context.reactor.callLater(timeout, self._late, timeout)
+        timer = self._context.reactor.callLater(timeout, self._timed_out, timeout)
         self._exchanges[exchange] = (done, timer)
         self._write(encode_list(messages))
         return done
@@ -185,49 +185,49 @@ class _Socket:
         except Disconnected:
             self.fail(NoReply("the socket is closing"))
 
-    def _late(self, timeout: float) -> None:
+    def _timed_out(self, timeout: float) -> None:
         why = f"no reply within {timeout:g} s"
-        # One that never answered anything may be a proxy that swallows frames.
+        # A socket without any reply may go through a proxy that drops frames.
         self.fail(
             NoReply(why)
             if self._useful
             else TransportUnavailable(f"{why}, over a new socket")
         )
 
-    # What the protocol tells.
+    # Called by the protocol.
 
-    def opened(self, protocol: FrameProtocol) -> None:
+    def opened(self, protocol: WebSocketProtocol) -> None:
         if self._ended:
             return
         self._protocol = protocol
         self._open = True
-        self._rest()
+        self._schedule_ping()
         outbox, self._outbox = self._outbox, []
         for frame in outbox:
             self._write(frame)
 
-    def heard(self) -> None:
-        """Hear that the peer is alive."""
-        self._heard = True
+    def pong(self) -> None:
+        """Called when the peer answers a ping."""
+        self._alive = True
 
     def message(self, payload: bytes, is_binary: bool) -> None:
-        self._heard = True
+        self._alive = True
         if self._ended:
             return
         if is_binary:
-            self.fail(NoReply("a binary frame, where Bayeux has text"))
+            self.fail(NoReply("a binary message; Bayeux uses text"))
             return
         try:
             messages = read(payload)
         except NoReply as error:
             self.fail(error)
             return
-        if not messages:  # `[]` is Faye's heart-beat
+        if not messages:  # `[]` is Faye's heartbeat
             return
         self._useful = True
         for exchange in self._exchanges:
             exchange.note(messages)
-        self._owner.received(self, messages)
+        self._transport.received(self, messages)
         for exchange in [e for e in self._exchanges if e.complete]:
             found = self._exchanges.pop(exchange, None)
             if found is not None:
@@ -235,55 +235,55 @@ class _Socket:
                 found[0].callback(None)
 
     def closing(self, error: TransportError) -> None:
-        """Hear that the peer closes; it has been answered."""
+        """Called when the peer closes; the close frame has been answered."""
         if not self._ended:
             self._finish(error)
-            self._owner.leaving(self, error)
+            self._transport.leaving(self, error)
 
     def lost(self, error: TransportError) -> None:
-        """Hear that the connection is gone."""
+        """Called when the connection is gone."""
         self._protocol = None
         self._lost = True
         self._end(self._why or error)
 
-    # Dead peers: Centrifuge and websockets ping at 20 to 25 s.
+    # Pings.  Centrifuge and websockets send one every 20 to 25 s.
 
-    def _rest(self) -> None:
+    def _schedule_ping(self) -> None:
         _stop(self._timer)
-        self._heard = False
+        self._alive = False
         self._timer = self._context.reactor.callLater(
-            self._context.ping_interval, self._rested
+            self._context.ping_interval, self._ping
         )
 
-    def _rested(self) -> None:
-        if self._heard:
-            self._rest()
+    def _ping(self) -> None:
+        if self._alive:
+            self._schedule_ping()
             return
         if self._protocol is not None:
             self._protocol.sendPing()
         self._timer = self._context.reactor.callLater(
-            self._context.network_delay, self._pinged
+            self._context.network_delay, self._check_pong
         )
 
-    def _pinged(self) -> None:
-        if self._heard:
-            self._rest()
+    def _check_pong(self) -> None:
+        if self._alive:
+            self._schedule_ping()
         else:
             self.fail(NoReply("the peer does not answer pings"))
 
-    # The end.
+    # Closing.
 
     def fail(self, error: TransportError) -> None:
-        """Drop the connection; what is in flight fails with ``error``."""
+        """Drop the connection; everything in flight fails with ``error``."""
         self._why = self._why or error
         if self._connecting is not None:
-            self._connecting.cancel()  # ends in `failed`
+            self._connecting.cancel()  # calls `failed`
         elif self._protocol is not None:
             self._protocol.abort()
         self._end(error)
 
     def close(self) -> None:
-        """Close as the protocol has it; the peer gets a bounded time to answer."""
+        """Close with a close frame; the peer has a limited time to answer it."""
         if not self._open:
             self.fail(NoReply("the socket was closed"))
         elif not self._ended and self._protocol is not None:
@@ -306,7 +306,7 @@ class _Socket:
         self._why = self._why or error
         self._fail_exchanges(self._why)
         if self._protocol is None and self._connecting is None:
-            self._owner.gone(self, self._why)
+            self._transport.gone(self, self._why)
 
     def _fail_exchanges(self, error: TransportError) -> None:
         exchanges, self._exchanges = self._exchanges, {}

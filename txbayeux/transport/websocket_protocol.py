@@ -1,6 +1,6 @@
-"""Autobahn's client protocol, reduced to what the ``websocket`` transport wants.
+"""Autobahn's client protocol, reduced to what the ``websocket`` transport needs.
 
-All timers are the transport's own: Autobahn's run on the global reactor.
+Timers are the transport's: Autobahn's run on the global reactor.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from txbayeux.transport.base import (
     Unreachable,
 )
 from txbayeux.transport.cookies import cookie_header, store_cookies
-from txbayeux.transport.failures import explained
-from txbayeux.transport.head import MAX_HEAD
+from txbayeux.transport.failures import to_transport_error
+from txbayeux.transport.response_head import MAX_HEAD
 
-__all__ = ["FrameFactory", "FrameProtocol", "Listener"]
+__all__ = ["SocketListener", "WebSocketFactory", "WebSocketProtocol"]
 
 _TOO_BIG: Final = 1009
 _GATEWAY: Final = frozenset({500, 502, 503, 504})
 
 
-class Listener(Protocol):
-    """What hears of one connection."""
+class SocketListener(Protocol):
+    """The callbacks of one connection."""
 
-    def opened(self, protocol: FrameProtocol) -> None:
-        """Hear that frames can be sent."""
+    def opened(self, protocol: WebSocketProtocol) -> None:
+        """Called when messages can be sent."""
 
     def message(self, payload: bytes, is_binary: bool) -> None:
-        """Take a message."""
+        """Called with each message."""
 
-    def heard(self) -> None:
-        """Hear that the peer is alive."""
+    def pong(self) -> None:
+        """Called when the peer answers a ping."""
 
     def closing(self, error: TransportError) -> None:
-        """Hear that the peer closes; it has been answered."""
+        """Called when the peer closes; the close frame has been answered."""
 
     def fail(self, error: TransportError) -> None:
-        """Drop the connection for what came over it."""
+        """Called with invalid input; must drop the connection."""
 
     def lost(self, error: TransportError) -> None:
-        """Hear that the connection is gone."""
+        """Called when the connection is gone."""
 
 
-class FrameProtocol(WebSocketClientProtocol):
-    """Autobahn's protocol, reduced to what :class:`Listener` wants to know."""
+class WebSocketProtocol(WebSocketClientProtocol):
+    """Autobahn's protocol, reduced to the events of :class:`SocketListener`."""
 
-    def __init__(self, listener: Listener, context: Context) -> None:
+    def __init__(self, listener: SocketListener, context: Context) -> None:
         super().__init__()
         self._listener = listener
         self._context = context
@@ -67,22 +67,22 @@ class FrameProtocol(WebSocketClientProtocol):
         self._reason: Failure | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes; garbage that Autobahn lets escape ends the connection."""
+        """See Twisted; invalid input that Autobahn raises for ends the connection."""
         if not self._is_open:
             self._head += len(data)
             if self._head > MAX_HEAD:
                 self._listener.fail(
-                    TransportUnavailable("the answer to the upgrade has no end")
+                    TransportUnavailable("the response to the upgrade is too long")
                 )
                 return
         try:
             super().dataReceived(data)
         except Exception as error:
-            # Autobahn lets some garbage, such as bytes that are no text, escape.
-            self._listener.fail(NoReply(f"broken frame: {error}"))
+            # Autobahn raises for some invalid input, such as a head that is no text.
+            self._listener.fail(NoReply(f"invalid frame: {error}"))
 
     def onConnect(self, response: object) -> None:
-        """Keep the cookies that came with the upgrade."""
+        """Store the cookies of the upgrade's response."""
         lines = self.http_response_data.decode("latin-1").split("\r\n")
         cookies = [
             line.partition(":")[2].strip()
@@ -92,20 +92,20 @@ class FrameProtocol(WebSocketClientProtocol):
         store_cookies(self._context.jar, self._context.endpoint, cookies)
 
     def onOpen(self) -> None:
-        """Hear that the upgrade is done."""
+        """Called when the upgrade is done."""
         self._is_open = True
         self._listener.opened(self)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """Pass a message on."""
+        """Called with each message."""
         self._listener.message(payload, isBinary)
 
     def onPong(self, payload: bytes) -> None:
-        """Pass on that the peer is alive."""
-        self._listener.heard()
+        """Called when the peer answers a ping."""
+        self._listener.pong()
 
     def onCloseFrame(self, code: int, reasonRaw: bytes) -> Any:
-        """Answer as Autobahn does, and pass it on at once."""
+        """Answer as Autobahn does, and tell the listener at once."""
         by_peer = self.state == self.STATE_OPEN
         is_wrong = super().onCloseFrame(code, reasonRaw)
         if by_peer:
@@ -115,16 +115,16 @@ class FrameProtocol(WebSocketClientProtocol):
         return is_wrong
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Keep the reason, which Autobahn drops."""
+        """Keep the reason, which Autobahn does not."""
         self._reason = reason
         super().connectionLost(reason)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """Pass on that the connection is gone, and why."""
-        self._listener.lost(self._trouble(code, reason))
+        """Called when the connection is gone."""
+        self._listener.lost(self._error(code, reason))
 
-    def _trouble(self, code: int | None, reason: str | None) -> TransportError:
-        cause = explained(self._reason or Failure(NoReply("closed")))
+    def _error(self, code: int | None, reason: str | None) -> TransportError:
+        cause = to_transport_error(self._reason or Failure(NoReply("closed")))
         if isinstance(cause, Unreachable):  # TLS: Autobahn opens before it is verified
             return cause
         if self._is_open:
@@ -135,18 +135,18 @@ class FrameProtocol(WebSocketClientProtocol):
         if status is None:
             return NoReply("the connection was closed before it was upgraded")
         why = f"the upgrade was refused: {status_line[:100]}"
-        # A gateway whose server restarts says nothing of whether sockets work.
+        # A gateway whose server restarts does not show that WebSockets do not work.
         return (NoReply if status in _GATEWAY else TransportUnavailable)(why, status)
 
     def abort(self) -> None:
-        """Drop the connection; ``onClose`` follows."""
+        """Abort the connection; ``onClose`` follows."""
         cast(Any, self.transport).abortConnection()
 
 
-class FrameFactory(WebSocketClientFactory):
-    """Makes one :class:`FrameProtocol`, with the headers of its upgrade."""
+class WebSocketFactory(WebSocketClientFactory):
+    """Makes one :class:`WebSocketProtocol`, with the headers of its upgrade."""
 
-    def __init__(self, listener: Listener, context: Context) -> None:
+    def __init__(self, listener: SocketListener, context: Context) -> None:
         endpoint = context.endpoint
         headers = dict(context.headers_for(endpoint))
         cookie = cookie_header(context.jar, endpoint)
@@ -156,7 +156,8 @@ class FrameFactory(WebSocketClientFactory):
         if ":" in endpoint.host:
             self.host = f"[{endpoint.host}]"  # for the Host header
         self.noisy = False
-        self._made = (listener, context)
+        self._listener = listener
+        self._context = context
         self.setProtocolOptions(
             maxFramePayloadSize=context.max_response,
             maxMessagePayloadSize=context.max_response,
@@ -170,9 +171,9 @@ class FrameFactory(WebSocketClientFactory):
                 perMessageCompressionAccept=_accept,
             )
 
-    def buildProtocol(self, addr: object) -> FrameProtocol:
-        """Make the protocol of one connection."""
-        protocol = FrameProtocol(*self._made)
+    def buildProtocol(self, addr: object) -> WebSocketProtocol:
+        """Return the protocol of the connection."""
+        protocol = WebSocketProtocol(self._listener, self._context)
         protocol.factory = self
         return protocol
 

@@ -1,6 +1,6 @@
-"""How long the head of an HTTP answer may be: pure.
+"""A limit for the head of an HTTP response.
 
-Twisted bounds a line of it, but not how many there are.
+Twisted limits the length of a line, but not the number of lines.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["MAX_HEAD", "Head"]
+__all__ = ["MAX_HEAD", "ResponseHead"]
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes; precedent: curl has 300 kB, Apache and Node 16 kB and less."""
 
 _END: Final = re.compile(rb"\n\r?\n")
 _INTERIM: Final = re.compile(rb"\s*HTTP/[0-9.]+ 1")
-"""Any number of answers 1xx may stand before the one that counts."""
+"""Any number of interim responses (1xx) may precede the final one."""
 
 
-class Head:
-    """The answer to one request, fed piece by piece until its head has ended."""
+class ResponseHead:
+    """Measures the head of the response to one request, piece by piece."""
 
     __slots__ = ("_rest", "_size", "ended")
 
@@ -29,7 +29,7 @@ class Head:
         self._rest = b""
 
     def feed(self, piece: bytes) -> bool:
-        """Take a piece; give whether the head is too long."""
+        """Add a piece; return whether the head is too long."""
         if self.ended:
             return False
         self._size += len(piece)
