@@ -54,7 +54,7 @@ class OwnServer(RedisHarness):
         """What kill -9 does: connections close, nothing is said."""
         self._engines.remove(engine)
         await engine._node.stop()
-        engine._hub.stop()
+        engine.hub.stop()
 
     async def refusal(self, deferred: Any) -> BayeuxError:
         with pytest.raises(BayeuxError) as caught:

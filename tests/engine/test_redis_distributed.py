@@ -244,7 +244,7 @@ class TestDistributed(Fronts):
     async def test_a_listener_hears_what_is_published_anywhere(self) -> None:
         a, b = await self.fronts(2)
         heard: list[Any] = []
-        a.listen("/a/**", lambda entry: heard.append(entry.message()["data"]))
+        a.hub.listen("/a/**", lambda entry: heard.append(entry.message()["data"]))
         await self.publish(b, "/a/b", 1)
         await self.publish(a, "/a/c", 2)
         await self.until(lambda: len(heard) == 2)

@@ -227,7 +227,7 @@ class TestRefusing(OwnServer):
         client.bgsave()
         await self.soon(lambda: client.info()["rdb_last_bgsave_status"] == "err")
         assert (await self.refusal(a.publish("/a", text(1)))).code == 503
-        a._endings.condemn(alice, Reason.KICKED, "You know why")
+        a._termination.terminate(alice, Reason.KICKED, "You know why")
         await pause(0.3)
         assert observer.closed == []
         await self.refused(a.connect(alice, hold=0))

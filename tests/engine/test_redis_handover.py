@@ -157,7 +157,7 @@ class TestHandover(Fronts):
         delivery = await self.answered(held)
         assert self.data(delivery.entries) == [1]
         position = delivery.acknowledgement
-        await self.until(lambda: a._hub.position == position)
+        await self.until(lambda: a.hub.position == position)
         back = a.connect(alice, hold=self.hold, acknowledged=position)
         await self.unanswered(back)
         self.give(a, notices)
@@ -240,7 +240,7 @@ class TestHandover(Fronts):
         a, b = await self.fronts(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2, 3)
-        position = a._hub.position
+        position = a.hub.position
         delivery = await self.fetch(b, alice, acknowledged=position)
         assert self.data(delivery.entries) == [1, 2, 3]
         held = b.connect(alice, hold=self.hold)

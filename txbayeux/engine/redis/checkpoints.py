@@ -49,19 +49,19 @@ class Checkpoints:
         self._commands = commands
         self._owned = owned
         self._lifetime = lifetime
-        self._connected: dict[str, Session] = {}
+        self._connected: dict[str, OwnedSession] = {}
         self._due: tuple[int, list[Argument]] | None = None
         self._position = -1
 
-    def connected(self, session: Session) -> None:
+    def connected(self, session: OwnedSession) -> None:
         """Hear that a session has longer to live."""
         self._connected[session.id] = session
 
-    def doubt(self, owned_session: OwnedSession) -> None:
+    def doubt(self, session: OwnedSession) -> None:
         """Write all there is to write of a session: Redis may not have it."""
-        owned_session.written = (-1, "")
-        self._lagging.add(owned_session.session)
-        self._connected[owned_session.session.id] = owned_session.session
+        session.written = (-1, "")
+        self._lagging.add(session)
+        self._connected[session.id] = session
 
     def forget(self) -> None:
         """Begin anew: what was written is of another epoch."""
@@ -83,7 +83,7 @@ class Checkpoints:
         parts = [listed[n : n + 4 * _PART] for n in range(0, len(listed), 4 * _PART)]
         for part in parts:
             self._write("", part, ())
-        while (live := tuple(islice(lives, 2 * _PART))) or position:
+        while (live := tuple(islice(lives, 3 * _PART))) or position:
             self._write(position, (), live)
             position = ""
 
@@ -91,11 +91,9 @@ class Checkpoints:
         """Ask for the log's position."""
         return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
 
-    def write_now(self, owned_session: OwnedSession) -> Deferred[None]:
+    def write_now(self, session: OwnedSession) -> Deferred[None]:
         """Write what is true of one session; fires when others can know it."""
-        return self._write(
-            "", self._listed(owned_session, owned_session.written[0]), ()
-        )
+        return self._write("", self._listed(session, session.written[0]), ())
 
     def _write(
         self,
@@ -106,7 +104,7 @@ class Checkpoints:
         return self._commands.run(
             "checkpoint", position, self._lifetime, len(listed) // 4, *listed, *lives
         ).addCallbacks(
-            lambda _: None, self._refused, errbackArgs=(listed[::4], lives[::2])
+            lambda _: None, self._refused, errbackArgs=(listed[::4], lives[::3])
         )
 
     def _refused(
@@ -115,37 +113,33 @@ class Checkpoints:
         """Write it again: Redis has no room, or is away."""
         self._position = -1
         for session_id in listed:
-            owned_session = self._owned.get(str(session_id))
-            if owned_session is not None:
-                owned_session.written = (-1, "")
-                self._lagging.add(owned_session.session)
+            session = self._owned.get(str(session_id))
+            if session is not None:
+                session.written = (-1, "")
+                self._lagging.add(session)
         for session_id in lives:
-            owned_session = self._owned.get(str(session_id))
-            if owned_session is not None:
-                self.connected(owned_session.session)
+            session = self._owned.get(str(session_id))
+            if session is not None:
+                self.connected(session)
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
         self._hub.flush()
         listed: list[Argument] = []
         for session in tuple(self._lagging):
-            owned_session = self._owned.get(session.id)
-            if owned_session is None or owned_session.session is not session:
+            owned = self._owned.get(session.id)
+            if owned is None or owned is not session:
                 self._lagging.discard(session)
                 continue
-            current = owned_session.current()
+            current = owned.current()
             if current[0] == "":
                 self._lagging.discard(session)
-            if current != owned_session.written:
-                listed += self._listed(owned_session, current[0])
+            if current != owned.written:
+                listed += self._listed(owned, current[0])
         return self._hub.position, listed
 
-    def _listed(self, owned_session: OwnedSession, cursor: int | str) -> list[Argument]:
-        owned_session.written = (cursor, owned_session.current()[1])
-        return [
-            owned_session.session.id,
-            owned_session.generation,
-            *owned_session.written,
-        ]
+    def _listed(self, session: OwnedSession, cursor: int | str) -> list[Argument]:
+        session.written = (cursor, session.current()[1])
+        return [session.id, session.generation, *session.written]
 
     def _lives(self) -> Iterator[Argument]:
         connected, self._connected = self._connected, {}
@@ -153,4 +147,5 @@ class Checkpoints:
         for session in connected.values():
             if session.ended is None and not session.moved:
                 yield session.id
+                yield session.generation
                 yield max(0, round((session.deadline - now) * 1000))

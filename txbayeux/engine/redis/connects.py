@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.handover import Ended, Superseded
+from txbayeux.engine.redis.handover import Ended, OwnedSession, Superseded
 from txbayeux.engine.redis.node import Node
 from txbayeux.engine.redis.verify import verify
 from txbayeux.engine.session import ConnectDelivery, Session
@@ -52,6 +52,7 @@ class Connections:
         session = self._node.owner.session(session_id)
         if (
             session is None
+            or self._node.doubtful
             or (hold <= 0 and self._behind())
             or _ahead(session, acknowledged or 0)
         ):
@@ -63,7 +64,7 @@ class Connections:
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.attach`."""
 
-        def attached(session: Session | None) -> Deferred[None]:
+        def attached(session: OwnedSession | None) -> Deferred[None]:
             if session is None:
                 # It was waited for together with a poll that leaves it elsewhere.
                 return self.attach(session_id, stream)
@@ -78,14 +79,20 @@ class Connections:
             failure.trap(Superseded)
             stream.replaced()
 
-        wanted = self._node.owner.want(
-            session_id, hold=0.0, patience=self._node.patience, leave=False
+        return (
+            Deferred.fromCoroutine(self._doubt(session_id, self._reactor.seconds(), 0))
+            .addCallback(
+                lambda _: self._node.owner.want(
+                    session_id, hold=0.0, patience=self._node.patience, leave=False
+                )
+            )
+            .addCallback(attached)
+            .addErrback(failed)
         )
-        return wanted.addCallback(attached).addErrback(failed)
 
     def _connect(
         self,
-        session: Session,
+        session: OwnedSession,
         hold: float,
         stream: Stream | None,
         acknowledged: int | None,
@@ -131,18 +138,28 @@ class Connections:
         return await connected
 
     async def _doubt(self, session_id: str, until: float, claimed: int) -> None:
-        """Ask Redis whether a session whose client was told more is held here still.
+        """Ask Redis whether this node still owns a session, if that is in doubt.
 
-        Until that is known nothing is let go: the client may say what it likes.
+        It is if the client was told more than was sent from here, or if this process
+        may have counted as dead.  Nothing is released before Redis has answered: the
+        client may claim what it likes.
         """
         node = self._node
-        owned_session = node.owner.owned.get(session_id)
-        if owned_session is None or not _ahead(owned_session.session, claimed):
+        session = node.owner.owned.get(session_id)
+        if session is None:
             return
-        position = await verify(
-            node.commands, node.owner, [owned_session], patience=self._patience(until)
-        )
-        if claimed <= position:
+        ahead = _ahead(session, claimed)
+        if not ahead and not node.doubtful:
+            return
+        try:
+            position = await verify(
+                node.commands, node.owner, [session], patience=self._patience(until)
+            )
+        except BayeuxError:
+            if ahead:
+                raise
+            return
+        if ahead and claimed <= position:
             await node.reader.reached(claimed)
 
     def _patience(self, until: float) -> float:
@@ -151,7 +168,7 @@ class Connections:
 
     async def _wanted(
         self, session_id: str, until: float, stream: Stream | None
-    ) -> Session | None:
+    ) -> OwnedSession | None:
         """Have the session here, unless it is better left where it is until then."""
         while True:
             left = max(0.0, until - self._reactor.seconds())

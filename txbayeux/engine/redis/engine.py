@@ -73,7 +73,7 @@ class RedisEngine:
         )
         self._commands = self._node.commands
         self._owner = self._node.owner
-        self._endings = self._node.endings
+        self._termination = self._node.termination
         self._connections = Connections(reactor, self.hub, self._node)
 
     @classmethod
@@ -156,10 +156,9 @@ class RedisEngine:
         session_id = secrets.token_hex(16)
 
         def created(position: bytes) -> str:
-            session = Session(
+            self._owner.made(
                 session_id, acknowledges=acknowledges, position=int(position)
             )
-            self._owner.made(session)
             return session_id
 
         milliseconds = round(self._session_timeout * 1000)
@@ -179,7 +178,7 @@ class RedisEngine:
             self._owner.ended(session_id, reason, why)
             self._closed(session_id, reason)
 
-        ended = self._endings.destroy(session_id, reason, why or "")
+        ended = self._termination.destroy(session_id, reason, why or "")
         return ended.addCallback(destroyed)
 
     def check_session(self, session_id: str) -> Deferred[None]:
@@ -269,7 +268,7 @@ class RedisEngine:
     def _unknown(self, session_id: str) -> UnknownSession | None:
         if not _ID.match(session_id):
             return UnknownSession(session_id)
-        return self._endings.condemned(session_id)
+        return self._termination.terminated(session_id)
 
     def _learn(self, position: int | bytes) -> None:
         self._node.reader.learn(int(position))
@@ -281,7 +280,7 @@ class RedisEngine:
         self._node.sweep_soon()
 
     def _overflowed(self, session: Session, why: str) -> None:
-        self._endings.condemn(session.id, Reason.KICKED, why)
+        self._termination.terminate(session.id, Reason.KICKED, why)
 
     def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
         self._owner.hand_back(session, entries)

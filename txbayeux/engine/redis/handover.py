@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -24,11 +24,16 @@ __all__ = [
     "Ended",
     "Opening",
     "OwnedSession",
+    "Returned",
     "State",
     "Superseded",
     "state_of",
     "word_of_former_holder",
 ]
+
+
+Returned: TypeAlias = tuple[int, str]
+"""Positions that could not be delivered, and the generation they were sent with."""
 
 
 class Superseded(Exception):
@@ -44,26 +49,34 @@ class Ended(UnknownSession):
         self.why = why
 
 
-@dataclass(eq=False, slots=True)
-class OwnedSession:
-    """A session that is held here.
+class OwnedSession(Session):
+    """A session that this node owns.
 
-    ``generation`` counts its holders; a later one fences off the earlier.
-    ``written`` is what Redis has for the case that this front-end dies: the cursor,
-    '' where it is the position that all sessions of this front-end have reached,
-    and whether an event stream is open.
+    ``generation`` counts its owners: in Redis whatever a node says of a session counts
+    only with the generation that it says it for.  ``written`` is what Redis has for the
+    case that this node dies: the cursor, "" where it is the position that all sessions
+    of this node have reached, and whether an event stream is open.
     """
 
-    session: Session
-    generation: int
-    written: tuple[int | str, str]
+    __slots__ = ("generation", "written")
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        acknowledges: bool,
+        position: int,
+        generation: int,
+        written: tuple[int | str, str],
+    ) -> None:
+        super().__init__(session_id, acknowledges=acknowledges, position=position)
+        self.generation = generation
+        self.written = written
 
     def current(self) -> tuple[int | str, str]:
-        """Give what should be written."""
-        session = self.session
-        stream = session.stream
-        steady = stream is not None and not stream.preempted_by_poll
-        cursor: int | str = session.queue[0].position - 1 if session.queue else ""
+        """Return what should be written."""
+        steady = self.stream is not None and not self.stream.preempted_by_poll
+        cursor: int | str = self.queue[0].position - 1 if self.queue else ""
         return cursor, "1" if steady else ""
 
 
@@ -111,8 +124,8 @@ class Opening:
     """A session on its way here, and those who wait for it, in order."""
 
     session_id: str
-    waiters: list[Deferred[Session | None]] = field(default_factory=list)
-    task: Deferred[Session | None] | None = None
+    waiters: list[Deferred[OwnedSession | None]] = field(default_factory=list)
+    task: Deferred[OwnedSession | None] | None = None
     word: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
     """Fires with the former owner's word."""
     early: Mapping[str, str] | None = None
@@ -120,7 +133,7 @@ class Opening:
     generation: int | None = None
     fenced: int = 0
     """Highest generation that was heard of."""
-    returned: list[str] = field(default_factory=list)
+    returned: list[Returned] = field(default_factory=list)
     ended: Ended | None = None
     """That it ended, heard before Redis said whether it was there when asked for."""
 

@@ -8,6 +8,7 @@ second it says that it lives, and sweeps what has expired.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
-from txbayeux.engine.redis.termination import GAP, Endings
+from txbayeux.engine.redis.termination import GAP, Termination
 from txbayeux.engine.redis.verify import verify
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
@@ -106,7 +107,7 @@ class Node:
             session_timeout=session_timeout,
             lost=self._lost,
         )
-        self.endings = Endings(self.commands, self.owner.ended, closed)
+        self.termination = Termination(self.commands, self.owner, closed)
         self.checkpoints = Checkpoints(
             reactor,
             hub,
@@ -147,6 +148,7 @@ class Node:
         self._tick_call: DelayedCall | None = None
         self._next_beat = 0.0
         self._last_beat = 0.0
+        self._verified = -math.inf
         self._samples: deque[tuple[float, int]] = deque()
         self._heard = (-1, 0.0)
         self._epochs = 0
@@ -161,10 +163,20 @@ class Node:
         """Whether publishes are accepted and messages arrive."""
         return self.commands.live and self._following
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether other nodes may have taken sessions over without this one knowing.
+
+        That is, whether they may have counted it as dead: this process may have been
+        stopped, and serves connections before it knows.
+        """
+        age = self._reactor.seconds() - self._verified
+        return self.commands.live and age > self._options.dead_after
+
     def statistics(self) -> dict[str, int]:
         """Count what went wrong, and what waits for Redis."""
         return {
-            "gaps_total": self.endings.gaps,
+            "gaps_total": self.termination.gaps,
             "epochs_total": self._epochs,
             "pending": self.commands.outstanding,
         }
@@ -198,6 +210,7 @@ class Node:
 
     def _main_down(self) -> None:
         self._main = None
+        self._verified = -math.inf
         self.commands.down()
 
     def _second_up(self, redis: Connection) -> None:
@@ -285,16 +298,16 @@ class Node:
         for session_id in sessions:
             self.owner.ended(session_id, Reason.KICKED, GAP)
             self._closed(session_id, Reason.KICKED)
-        self.endings.all_gone()
+        self.termination.all_gone()
 
     def _refresh(self) -> None:
         """Make sure of everything after having been away."""
         self.checkpoints.forget()
         self._last_beat = 0.0
         self._next_beat = 0.0
-        self.endings.again()
-        for owned_session in self.owner.owned.values():
-            self.checkpoints.doubt(owned_session)
+        self.termination.retry()
+        for session in self.owner.owned.values():
+            self.checkpoints.doubt(session)
         self.checkpoints.write()
 
     # The log
@@ -315,15 +328,15 @@ class Node:
     def _noticed(self, notice: Mapping[str, str]) -> None:
         self.owner.noticed(notice)
 
-    def _lost(self, session_id: str) -> UnknownSession:
-        return self.endings.lost(session_id)
+    def _lost(self, session_id: str, generation: int) -> UnknownSession:
+        return self.termination.lost(session_id, generation)
 
     def _hole(self) -> None:
         """Hear that entries were forgotten before they were read here."""
         self._tail.clear()
         self._hub.position = self.reader.position
-        for session_id in tuple(self.owner.owned):
-            self.endings.lost(session_id)
+        for session in self.owner.sessions():
+            self.termination.lost(session.id, session.generation)
 
     # The pulse
 
@@ -371,8 +384,10 @@ class Node:
     def _beaten(self, reply: Sequence[Any], now: float, late: bool) -> None:
         position = int(reply[0])
         self._samples.append((now, position))
+        if not late:
+            self._verified = max(self._verified, now)
         self.reader.learn(position)
-        self.endings.again()
+        self.termination.retry()
         for identity in reply[2:]:
             session_id = identity.decode()
             self.owner.ended(session_id, Reason.TIMEOUT, None)
@@ -384,10 +399,18 @@ class Node:
 
     def _verify(self) -> None:
         """Find out whether others took sessions over while nothing was heard here."""
-        owned = tuple(self.owner.owned.values())
-        for start in range(0, len(owned), _VERIFY):
-            part = owned[start : start + _VERIFY]
-            verify(self.commands, self.owner, part).addErrback(_ignore)
+        owned, now = self.owner.sessions(), self._reactor.seconds()
+
+        def verified(_: object) -> None:
+            self._verified = now
+
+        gatherResults(
+            [
+                verify(self.commands, self.owner, owned[start : start + _VERIFY])
+                for start in range(0, len(owned), _VERIFY)
+            ],
+            consumeErrors=True,
+        ).addCallbacks(verified, _ignore)
 
 
 def _ignore(failure: Failure) -> None:

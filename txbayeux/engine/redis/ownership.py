@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
@@ -16,6 +16,7 @@ from txbayeux.engine.redis.handover import (
     Ended,
     Opening,
     OwnedSession,
+    Returned,
     State,
     Superseded,
     state_of,
@@ -67,7 +68,7 @@ class SessionOwner:
         reader: Reader,
         tail: Tail,
         session_timeout: float,
-        lost: Callable[[str], UnknownSession],
+        lost: Callable[[str, int], UnknownSession],
     ) -> None:
         self._clock = clock
         self._options = options
@@ -80,24 +81,30 @@ class SessionOwner:
         self.owned: dict[str, OwnedSession] = {}
         self.openings: dict[str, Opening] = {}
 
-    def session(self, session_id: str) -> Session | None:
-        """Give a session that is held here."""
-        owned_session = self.owned.get(session_id)
-        return None if owned_session is None else owned_session.session
+    def session(self, session_id: str) -> OwnedSession | None:
+        """Return a session that this node owns, or None."""
+        return self.owned.get(session_id)
 
-    def sessions(self) -> list[Session]:
-        """Give all that are held here."""
-        return [owned_session.session for owned_session in self.owned.values()]
+    def sessions(self) -> list[OwnedSession]:
+        """Return all sessions that this node owns."""
+        return list(self.owned.values())
 
     # To hold
 
-    def made(self, session: Session) -> None:
-        """Hold a session that was just made."""
-        self._hold(OwnedSession(session, 1, (session.seen, "")))
+    def made(self, session_id: str, *, acknowledges: bool, position: int) -> None:
+        """Own a session that was just created."""
+        session = OwnedSession(
+            session_id,
+            acknowledges=acknowledges,
+            position=position,
+            generation=1,
+            written=(position, ""),
+        )
+        self._hold(session)
 
     def want(
         self, session_id: str, *, hold: float, patience: float, leave: bool
-    ) -> Deferred[Session | None]:
+    ) -> Deferred[OwnedSession | None]:
         """Have a session held here; fires with it.
 
         Fires with None if ``leave`` is true and the session is better left to the
@@ -113,7 +120,7 @@ class SessionOwner:
         opening = self.openings.get(session_id)
         if opening is None:
             opening = self.openings[session_id] = Opening(session_id)
-            waiter: Deferred[Session | None] = Deferred()
+            waiter: Deferred[OwnedSession | None] = Deferred()
             opening.waiters.append(waiter)
             self._begin(opening, self._open(opening, hold, patience, leave))
             return waiter
@@ -122,7 +129,7 @@ class SessionOwner:
         return waiter
 
     def _begin(
-        self, opening: Opening, work: Coroutine[Any, Any, Session | None]
+        self, opening: Opening, work: Coroutine[Any, Any, OwnedSession | None]
     ) -> None:
         opening.task = Deferred.fromCoroutine(work)
         opening.task.addCallbacks(
@@ -134,7 +141,7 @@ class SessionOwner:
 
     async def _open(
         self, opening: Opening, hold: float, patience: float, leave: bool
-    ) -> Session | None:
+    ) -> OwnedSession | None:
         session_id = opening.session_id
         taken = await self._commands.run(
             "take",
@@ -170,8 +177,12 @@ class SessionOwner:
         entries = await self._missed(opening, state, subscriptions, position)
         # From here to the end nothing else happens in this process.
         opening.check()
-        session = Session(
-            session_id, acknowledges=acknowledges == "1", position=self._hub.position
+        session = OwnedSession(
+            session_id,
+            acknowledges=acknowledges == "1",
+            position=self._hub.position,
+            generation=generation,
+            written=(state.cursor, ""),
         )
         session.subscriptions = set(subscriptions)
         session.queue = entries
@@ -181,14 +192,14 @@ class SessionOwner:
                 session.seen = state.seen
             session.sent = sum(entry.position <= session.seen for entry in entries)
             session.repeats = state.repeats
-        self._hold(OwnedSession(session, generation, (state.cursor, "")))
+        self._hold(session)
         return session
 
-    def _hold(self, owned_session: OwnedSession) -> None:
-        self.owned[owned_session.session.id] = owned_session
-        self._hub.open(owned_session.session)
+    def _hold(self, session: OwnedSession) -> None:
+        self.owned[session.id] = session
+        self._hub.open(session)
         if self._hub.lagging is not None:
-            self._hub.lagging.add(owned_session.session)
+            self._hub.lagging.add(session)
 
     async def _missed(
         self,
@@ -230,13 +241,13 @@ class SessionOwner:
         )
         return [parse(identity, fields) for identity, fields in found]
 
-    def _opened(self, session: Session | None, opening: Opening) -> None:
+    def _opened(self, session: OwnedSession | None, opening: Opening) -> None:
         self.openings.pop(opening.session_id, None)
         for waiter in opening.waiters:
             if not waiter.called:
                 waiter.callback(session)
-        for positions in opening.returned:
-            self._take_back(opening.session_id, positions)
+        for returned in opening.returned:
+            self._take_back(opening.session_id, returned)
 
     def _failed(self, failure: Failure, opening: Opening) -> None:
         if self.openings.get(opening.session_id) is not opening:
@@ -246,11 +257,11 @@ class SessionOwner:
             opening.task.cancel()
         error = failure.value
         if isinstance(error, LogGap):
-            error = self._lost(opening.session_id)
+            error = self._lost(opening.session_id, opening.generation or 0)
         elif not isinstance(error, Superseded | BayeuxError):
             _log.failure("Taking over a session failed", failure)
-        for positions in opening.returned:
-            self._pass_on(opening.session_id, positions)
+        for returned in opening.returned:
+            self._pass_on(opening.session_id, returned)
         for waiter in opening.waiters:
             if not waiter.called:
                 waiter.errback(error)
@@ -259,9 +270,9 @@ class SessionOwner:
 
     def ended(self, session_id: str, reason: Reason, why: str | None) -> None:
         """Let go of a session that is no more."""
-        owned_session = self.owned.pop(session_id, None)
-        if owned_session is not None:
-            self._hub.close(owned_session.session, reason, why)
+        session = self.owned.pop(session_id, None)
+        if session is not None:
+            self._hub.close(session, reason, why)
         opening = self.openings.get(session_id)
         if opening is not None:
             opening.ended = Ended(session_id, reason, why)
@@ -270,20 +281,20 @@ class SessionOwner:
 
     def moved(self, session_id: str) -> None:
         """Let go of a session that is held elsewhere now, and say how far it came."""
-        owned_session = self.owned.pop(session_id, None)
-        if owned_session is not None:
-            state = state_of(owned_session.session, self._hub.position)
-            self._yield(session_id, owned_session.generation, *state)
-            self._hub.move(owned_session.session)
+        session = self.owned.pop(session_id, None)
+        if session is not None:
+            state = state_of(session, self._hub.position)
+            self._yield(session_id, session.generation, *state)
+            self._hub.move(session)
 
     def leave(self) -> Sequence[Any]:
         """Let go of all sessions, and say how far they came, for ``yield.lua``."""
         words: list[Any] = []
         owned, self.owned = self.owned, {}
-        for session_id, owned_session in owned.items():
-            self._hub.leave(owned_session.session)
-            words += (session_id, owned_session.generation)
-            words += state_of(owned_session.session, self._hub.position)
+        for session_id, session in owned.items():
+            self._hub.leave(session)
+            words += (session_id, session.generation)
+            words += state_of(session, self._hub.position)
         return words
 
     def abandon(self, *, lost: bool = False) -> None:
@@ -316,10 +327,11 @@ class SessionOwner:
         elif kind == "yielded" and opening is not None:
             opening.hear(notice)
         elif kind == "returned":
+            returned = int(notice["g"]), notice["b"]
             if opening is not None:
-                opening.returned.append(notice["b"])
+                opening.returned.append(returned)
             else:
-                self._take_back(session_id, notice["b"])
+                self._take_back(session_id, returned)
 
     def _taken(self, session_id: str, generation: int) -> None:
         opening = self.openings.get(session_id)
@@ -327,11 +339,11 @@ class SessionOwner:
             opening.fenced = max(opening.fenced, generation)
             if opening.generation is not None and generation > opening.generation:
                 self._failed(Failure(Superseded()), opening)
-        owned_session = self.owned.get(session_id)
-        if owned_session is None:
+        session = self.owned.get(session_id)
+        if session is None:
             # Who asks does not wait in vain, even for one that was on its way here.
             self._yield(session_id, generation - 1, "", "", "", 0)
-        elif owned_session.generation < generation:
+        elif session.generation < generation:
             self.moved(session_id)
 
     def _yield(self, *words: Any) -> None:
@@ -343,27 +355,28 @@ class SessionOwner:
 
     def hand_back(self, session: Session, entries: Sequence[Entry]) -> None:
         """Hand on what could not be written for a session that has moved away."""
+        generation = cast(OwnedSession, session).generation  # the hub holds no others
         positions = " ".join(str(entry.position) for entry in entries)
-        self._give_back(session.id, positions)
+        self._give_back(session.id, (generation, positions))
 
-    def _pass_on(self, session_id: str, positions: str) -> None:
+    def _pass_on(self, session_id: str, returned: Returned) -> None:
         opening = self.openings.get(session_id)
         if opening is not None:
-            opening.returned.append(positions)
+            opening.returned.append(returned)
         else:
-            self._give_back(session_id, positions, "1")
+            self._give_back(session_id, returned, "1")
 
-    def _give_back(self, session_id: str, positions: str, absent: str = "") -> None:
-        given = self._commands.run("give_back", session_id, positions, absent)
+    def _give_back(self, session_id: str, returned: Returned, absent: str = "") -> None:
+        given = self._commands.run("give_back", session_id, *returned, absent)
         given.addErrback(_ignore)
 
-    def _take_back(self, session_id: str, positions: str) -> None:
-        Deferred.fromCoroutine(self._fetch_back(session_id, positions)).addErrback(
+    def _take_back(self, session_id: str, returned: Returned) -> None:
+        Deferred.fromCoroutine(self._fetch_back(session_id, returned)).addErrback(
             lambda failure: _log.failure("Messages that came back are lost", failure)
         )
 
-    async def _fetch_back(self, session_id: str, positions: str) -> None:
-        wanted = [int(position) for position in positions.split()]
+    async def _fetch_back(self, session_id: str, returned: Returned) -> None:
+        wanted = [int(position) for position in returned[1].split()]
         found: dict[int, Entry] = {}
         for item in self._tail.after(wanted[0] - 1):
             if isinstance(item, Entry):
@@ -375,7 +388,7 @@ class SessionOwner:
                         found[position] = item
         session = self.session(session_id)
         if session is None:
-            self._pass_on(session_id, positions)
+            self._pass_on(session_id, returned)
             return
         here = [
             entry

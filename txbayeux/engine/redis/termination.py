@@ -1,8 +1,9 @@
-"""Sessions that end: in Redis, here, and with their client, each told once."""
+"""Ending sessions: in Redis, in this process, and with their clients, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -10,88 +11,132 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 
-__all__ = ["GAP", "Endings"]
+__all__ = ["GAP", "Termination"]
 
 GAP: Final = "Session closed - messages were missed"
-"""What a session is told that cannot go on without a hole."""
+"""What the client of a session is told that needs entries which Redis has dropped."""
 
-_FAREWELL: Final = 300_000
-"""Milliseconds for which it is remembered why a session was ended."""
+_TOMBSTONE: Final = 300_000
+"""Milliseconds for which Redis keeps why a session was ended."""
 
 _log: Final = Logger()
 
 
-class Endings:
-    """Ends sessions, at the latest when Redis can be reached again.
+@dataclass(slots=True)
+class _Pending:
+    """A session that this node has ended and Redis may still have."""
 
-    :param ended: lets go of a session in this process.
-    :param closed: is told, once among all front-ends, of a session that ended.
+    reason: Reason
+    why: str
+    generation: int
+    """Redis ends it only while this node owns it with this generation."""
+    in_flight: bool = False
+
+
+class Termination:
+    """Ends sessions, as soon as Redis can be reached.
+
+    :param closed: called with each session that ended, on one node only.
     """
 
     def __init__(
         self,
         commands: Commands,
-        ended: Callable[[str, Reason, str | None], None],
+        owner: SessionOwner,
         closed: Callable[[str, Reason], None],
     ) -> None:
         self._commands = commands
-        self._ended = ended
+        self._owner = owner
         self._closed = closed
-        self._doomed: dict[str, tuple[Reason, str]] = {}
+        self._pending: dict[str, _Pending] = {}
         self.gaps = 0
+        """Sessions that were ended because entries they needed were dropped."""
 
-    def destroy(self, session_id: str, reason: Reason, why: str) -> Deferred[Any]:
-        """End a session in Redis."""
-        arguments = (session_id, reason.value, why, _FAREWELL)
+    def destroy(
+        self, session_id: str, reason: Reason, why: str, generation: int | str = ""
+    ) -> Deferred[Any]:
+        """End a session in Redis.
+
+        :param generation: do so only if this node owns the session with it; the
+            Deferred fires with 0 if it does not.
+        """
+        arguments = (session_id, reason.value, why, _TOMBSTONE, generation)
         return self._commands.run("destroy", *arguments)
 
-    def condemn(self, session_id: str, reason: Reason, why: str) -> None:
-        """End a session, whether or not Redis can be reached now."""
-        self._doomed[session_id] = (reason, why)
-        self._ended(session_id, reason, why)
-        self._execute(session_id)
+    def terminate(self, session_id: str, reason: Reason, why: str) -> None:
+        """End a session that this node owns, now or when Redis can be reached."""
+        self._terminate(
+            session_id, reason, why, self._owner.owned[session_id].generation
+        )
 
-    def condemned(self, session_id: str) -> UnknownSession | None:
-        """Give what to tell a session that is to end as soon as Redis is back."""
-        doom = self._doomed.get(session_id)
-        return None if doom is None else UnknownSession(session_id, doom[1])
+    def terminated(self, session_id: str) -> UnknownSession | None:
+        """Return the error for a session that Redis has yet to be told to end.
 
-    def lost(self, session_id: str) -> UnknownSession:
-        """End a session that cannot go on without a hole, which is never silent."""
+        None while that is on its way: what is sent to Redis after it finds the
+        session gone, or owned by another node, which goes on with it.
+        """
+        pending = self._pending.get(session_id)
+        if pending is None or (pending.in_flight and self._commands.live):
+            return None
+        return UnknownSession(session_id, pending.why)
+
+    def lost(self, session_id: str, generation: int) -> UnknownSession:
+        """End a session that needs entries which Redis has dropped."""
+        self._terminate(session_id, Reason.KICKED, GAP, generation)
+        return UnknownSession(session_id, GAP)
+
+    def retry(self) -> None:
+        """Try again what Redis has not done yet."""
+        for session_id in tuple(self._pending):
+            self._send(session_id)
+
+    def all_gone(self) -> None:
+        """Report those that are to end as closed: Redis has lost all sessions."""
+        pending, self._pending = self._pending, {}
+        for session_id, ending in pending.items():
+            self._closed(session_id, ending.reason)
+
+    def _terminate(
+        self, session_id: str, reason: Reason, why: str, generation: int
+    ) -> None:
+        self._pending[session_id] = _Pending(reason, why, generation)
+        self._owner.ended(session_id, reason, why)
+        self._send(session_id)
+
+    def _send(self, session_id: str) -> None:
+        pending = self._pending[session_id]
+        if pending.in_flight:
+            return
+        pending.in_flight = True
+
+        def done(owned: int) -> None:
+            if self._pending.get(session_id) is not pending:
+                return
+            del self._pending[session_id]
+            if owned:
+                if pending.why == GAP:
+                    self._count_gap(session_id)
+                self._closed(session_id, pending.reason)
+
+        def failed(failure: Failure) -> None:
+            pending.in_flight = False
+            # Unless another node ended it, it is tried again when Redis is back.
+            if failure.check(UnknownSession) is not None:
+                self._pending.pop(session_id, None)
+
+        self.destroy(
+            session_id, pending.reason, pending.why, pending.generation
+        ).addCallbacks(done, failed)
+
+    def _count_gap(self, session_id: str) -> None:
         if self.gaps % 1000 == 0:
             _log.error(
-                "What session {session} needs was forgotten before it had got it: it "
-                "is told to handshake anew (retained_messages, retained_seconds)",
+                "Session {session} is closed: entries that it had not received were "
+                "dropped from the log (see retained_messages, retained_seconds)",
                 session=session_id[:8],
             )
         self.gaps += 1
-        self.condemn(session_id, Reason.KICKED, GAP)
-        return UnknownSession(session_id, GAP)
-
-    def again(self) -> None:
-        """Try what did not succeed: Redis can be written to."""
-        for session_id in tuple(self._doomed):
-            self._execute(session_id)
-
-    def all_gone(self) -> None:
-        """Hear that Redis has lost all sessions."""
-        doomed, self._doomed = self._doomed, {}
-        for session_id, (reason, _) in doomed.items():
-            self._closed(session_id, reason)
-
-    def _execute(self, session_id: str) -> None:
-        reason, why = self._doomed[session_id]
-
-        def done(_: Any) -> None:
-            if self._doomed.pop(session_id, None) is not None:
-                self._closed(session_id, reason)
-
-        def failed(failure: Failure) -> None:
-            # Unless somebody else ended it, it is tried again when Redis is back.
-            if failure.check(UnknownSession) is not None:
-                self._doomed.pop(session_id, None)
-
-        self.destroy(session_id, reason, why).addCallbacks(done, failed)

@@ -29,16 +29,15 @@ def verify(
     :param patience: seconds to wait for a Redis that is away.
     """
     believed: list[Argument] = []
-    for owned_session in owned:
-        believed += (owned_session.session.id, owned_session.generation)
+    for session in owned:
+        believed += (session.id, session.generation)
 
     def verified(reply: Sequence[Any]) -> int:
         lost = {session_id.decode() for session_id in reply[1:]}
-        for owned_session in owned:
-            session_id = owned_session.session.id
+        for session in owned:
             # It may have gone meanwhile, and come back.
-            if session_id in lost and owner.owned.get(session_id) is owned_session:
-                owner.moved(session_id)
+            if session.id in lost and owner.owned.get(session.id) is session:
+                owner.moved(session.id)
         return int(reply[0])
 
     return commands.run("verify", *believed, patience=patience).addCallback(verified)

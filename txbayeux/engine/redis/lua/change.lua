@@ -13,8 +13,8 @@ for i = 8, #ARGV do
     changed[#changed + 1] = channel
   end
 end
--- Nine fields are not subscriptions: those that create.lua sets.
-if sign == '+' and redis.call('HLEN', key) - 9 + #changed > tonumber(ARGV[7]) then
+-- Ten fields are not subscriptions: those that create.lua sets.
+if sign == '+' and redis.call('HLEN', key) - 10 + #changed > tonumber(ARGV[7]) then
   return redis.error_reply('LIMIT too many subscriptions')
 end
 local position = last_position()

@@ -5,6 +5,6 @@ local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 redis.call('HSET', session_key(id), 'owner', front, 'generation', 1, 'from', '',
   'acknowledges', ARGV[6], 'cursor', whole(position), 'behind', '', 'seen', whole(position), 'repeats', 0,
-  'stream', '')
+  'stream', '', 'skipped', '')
 keep(id, tonumber(ARGV[7]))
 return whole(position)

@@ -1,8 +1,11 @@
 -- End a session.  ARGV: session; reason; why, '' for nothing to tell; milliseconds to
--- remember that.  Its holder hears of it.
+-- remember that; '' or the generation that the caller must own the session with.
+-- Gives 1; 0 if the caller does not own it, and nothing was done.
 local id, why = ARGV[5], ARGV[7]
-local owner = redis.call('HGET', session_key(id), 'owner')
+local held = redis.call('HMGET', session_key(id), 'owner', 'generation')
+local owner = held[1]
 if not owner then return unknown(id) end
+if ARGV[9] ~= '' and (owner ~= front or held[2] ~= ARGV[9]) then return 0 end
 redis.call('DEL', session_key(id))
 redis.call('ZREM', expiry, id)
 if why ~= '' then redis.call('SET', prefix .. 'farewell:' .. id, why, 'PX', ARGV[8]) end

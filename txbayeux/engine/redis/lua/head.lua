@@ -40,6 +40,40 @@ local function unknown(id)
   return redis.error_reply('UNKNOWN ' .. (why or ''))
 end
 
+-- Let the owner go on without what its predecessor, "node:generation", may still say.
+-- Everything after the cursor, and the positions in `behind`, is delivered again by it:
+-- the field `skipped` keeps "generation:cursor:,behind," of each such predecessor.
+local function skip(key, from, cursor, behind)
+  local record = string.match(from, '[^:]*$') .. ':' .. cursor .. ':,' .. string.gsub(behind, ' ', ',') .. ','
+  redis.call('HSET', key, 'from', '', 'skipped', redis.call('HGET', key, 'skipped') .. ' ' .. record)
+end
+
+-- Hand on, to whoever owns the session now, messages that the owner with this generation
+-- could not deliver, except those that a later owner delivered again because it skipped
+-- that one or a successor.  `absent`: the caller owns the session but has not opened it.
+local function hand_on(id, generation, positions, absent)
+  local key, left = session_key(id), {}
+  local current = redis.call('HMGET', key, 'owner', 'behind', 'skipped')
+  if not current[1] then return 0 end
+  for position in string.gmatch(positions, '%d+') do
+    local repeated = false
+    for last, cursor, behind in string.gmatch(current[3], '(%d+):(%d+):(%S+)') do
+      repeated = repeated or tonumber(last) >= tonumber(generation)
+        and (tonumber(position) > tonumber(cursor)
+          or string.find(behind, ',' .. position .. ',', 1, true) ~= nil)
+    end
+    if not repeated then left[#left + 1] = position end
+  end
+  positions = table.concat(left, ' ')
+  if positions == '' then return 1 end
+  if current[1] == '' or current[1] == front and absent then
+    redis.call('HSET', key, 'behind', current[2] == '' and positions or positions .. ' ' .. current[2])
+  else
+    notify(current[1], 'k', 'returned', 's', id, 'g', generation, 'b', positions)
+  end
+  return 1
+end
+
 -- The backstop is Redis's own: it works when no front-end sweeps any more.
 local function keep(id, milliseconds)
   redis.call('ZADD', expiry, whole(clock() + milliseconds), id)

@@ -6,5 +6,5 @@ local held = redis.call('HMGET', key, 'generation', 'from', 'cursor', 'behind', 
 if not held[1] then return unknown(id) end
 if held[1] ~= ARGV[6] then return false end
 if held[2] == '' then return {held[3], held[4], held[5], held[6]} end
-if ARGV[7] == '1' then redis.call('HSET', key, 'from', '') end
+if ARGV[7] == '1' then skip(key, held[2], held[3], held[4]) end
 return {}

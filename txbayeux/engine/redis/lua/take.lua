@@ -39,6 +39,8 @@ if owner ~= front then
     'cursor', cursor, 'behind', behind, 'stream', '')
 end
 local waits = from ~= '' and beats(string.match(from, '^[^:]*'))
+-- From here on the predecessor is not waited for: should it wake up, it comes too late.
+if from ~= '' and not waits then skip(key, from, cursor, behind) end
 -- A holder that died did not say what it had sent.
 local result = {generation, waits and 1 or 0, whole(last_position()), held[4], cursor, behind,
   owner == '' and held[8] or '', held[9]}

@@ -22,6 +22,9 @@ for i = 5, #ARGV, 6 do
     local now = redis.call('HMGET', key, 'cursor', 'behind', 'seen', 'repeats')
     notify(held[1], 'k', 'yielded', 's', id, 'g', held[2], 'c', now[1], 'b', now[2], 'n', now[3],
       'r', now[4])
+  elseif behind ~= '' and string.find(redis.call('HGET', key, 'skipped'), ' ' .. generation .. ':', 1, true) then
+    -- Too late to say how far it came, but what it still has may be with nobody else.
+    hand_on(id, generation, behind)
   end
 end
 return 1
