@@ -1,4 +1,4 @@
-"""What authors of engines, adapters and extensions test with.
+"""Test support for authors of engines, adapters and extensions.
 
 Needs neither pytest nor a reactor to import.  An engine's whole test is::
 

@@ -1,4 +1,4 @@
-"""The engines' contract: sessions that acknowledge what they have seen."""
+"""The engine contract: sessions that acknowledge messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AcknowledgementContract(EngineHarness):
     async def fetched(
         self, engine: Engine, session: str, count: int, acknowledged: int | None = None
     ) -> tuple[list[Any], int]:
-        """Connect until ``count`` messages came; give them and the last position."""
+        """Connect until ``count`` messages came; return them and the last position."""
         await self.settle()
         delivery = await self.answered(
             engine.connect(session, hold=self.hold, acknowledged=acknowledged)
@@ -136,7 +136,7 @@ class AcknowledgementContract(EngineHarness):
         assert (await self.fetched(engine, alice, 1))[0] == [1]
 
     @contract
-    async def test_giving_back_makes_no_doubles(self) -> None:
+    async def test_giving_back_makes_no_duplicates(self) -> None:
         engine = await self.start()
         alice = await self.join(engine, "/a", acknowledges=True)
         start = _position(await self.connect(engine, alice))
@@ -196,7 +196,7 @@ class AcknowledgementContract(EngineHarness):
         assert "too many messages" in error.text
 
     @contract
-    async def test_a_client_that_acknowledges_nothing_is_not_fed_for_ever(self) -> None:
+    async def test_a_client_that_acknowledges_nothing_is_closed(self) -> None:
         engine = await self.start()
         alice = await self.join(engine, "/a", acknowledges=True)
         await self.publish(engine, "/a", 1)

@@ -1,4 +1,4 @@
-"""The engines' contract, put together."""
+"""The engine contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EngineContract(
     StreamContract,
     AcknowledgementContract,
 ):
-    """What :class:`~txbayeux.interfaces.Engine` guarantees, as tests.
+    """The guarantees of :class:`~txbayeux.interfaces.Engine`, as tests.
 
     See :class:`~txbayeux.testing.harness.EngineHarness` for what to override.
     """

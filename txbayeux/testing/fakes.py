@@ -1,4 +1,4 @@
-"""Stand-ins for the other side of a seam, which remember what they were told."""
+"""Fakes of the other side of an interface, which record their calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FakeRequest", "RecordingObserver", "RecordingStream"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeRequest:
-    """A :class:`~txbayeux.interfaces.Request` that came from nowhere."""
+    """A :class:`~txbayeux.interfaces.Request` without a network."""
 
     transport: str = "long-polling"
     peer: str = "192.0.2.1"
@@ -29,7 +29,7 @@ class RecordingObserver:
         self.closed: list[tuple[str, Reason]] = []
 
     def session_closed(self, session_id: str, reason: Reason) -> None:
-        """Remember which session ended, and why."""
+        """Record which session ended, and why."""
         self.closed.append((session_id, reason))
 
 
@@ -47,25 +47,25 @@ class RecordingStream:
 
     @property
     def entries(self) -> list[Entry]:
-        """All that was sent, in order."""
+        """Everything that was sent, in order."""
         return [entry for batch in self.batches for entry in batch]
 
     @property
     def data(self) -> list[Any]:
-        """The ``data`` of all that was sent, in order."""
+        """The ``data`` of everything that was sent, in order."""
         return [entry.message()["data"] for entry in self.entries]
 
     def send(self, entries: Sequence[Entry]) -> None:
-        """Remember a batch."""
+        """Record a batch."""
         assert self.writable, "nothing may be sent while the stream is not writable"
         self.batches.append(list(entries))
 
     def replaced(self) -> None:
-        """Count."""
+        """Count the call."""
         self.replacements += 1
 
     def close(self, reason: Reason) -> None:
-        """Remember why."""
+        """Record the reason."""
         self.closed.append(reason)
 
 

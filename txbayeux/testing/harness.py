@@ -1,4 +1,4 @@
-"""What the engines' contract is run by: time, and a few words to write tests in."""
+"""The base class of the engine contract: engines, time, and helpers for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from txbayeux.testing.fakes import RecordingObserver
 __all__ = ["EngineHarness", "contract"]
 
 _ROUNDS: Final = 50
-"""How often to settle before an answer is taken to be missing."""
+"""How often to settle before an answer counts as missing."""
 
 T = TypeVar("T")
 H = TypeVar("H", bound="EngineHarness")
@@ -27,7 +27,7 @@ _Test: TypeAlias = Callable[[H], Coroutine[Any, Any, None]]
 
 
 def contract(test: _Test[H]) -> Callable[[H], Deferred[None]]:
-    """Make a test of an ``async`` method: engines are stopped after it.
+    """Turn an ``async`` method into a test, after which engines are stopped.
 
     The test fails if it leaves anything in the reactor.
     """
@@ -40,15 +40,15 @@ def contract(test: _Test[H]) -> Callable[[H], Deferred[None]]:
 
 
 class EngineHarness:
-    """How to make the engine under test, and how to let time pass for it.
+    """Makes the engine under test and advances its time.
 
-    An engine that works on a Clock overrides :meth:`make_engine` only.  One
-    that needs a network or the real reactor overrides the other hooks as well,
-    and chooses times that a test can wait for.
+    For an engine that works on a Clock, override :meth:`make_engine` only.  For one
+    that needs a network or the real reactor override the other hooks as well, and
+    choose times that a test can wait for.
     """
 
     session_timeout: float = 60.0
-    """Seconds a session of the engine lives after its connect's hold."""
+    """Seconds a session lives after its connect's holding time."""
 
     hold: float = 30.0
     """Seconds that tests hold a connect for."""
@@ -57,12 +57,12 @@ class EngineHarness:
     """The time of engines that need no reactor; new in each test."""
 
     observer: RecordingObserver
-    """What the engine that was started last tells."""
+    """The observer of the engine that was started last."""
 
     # To override
 
     def make_engine(self, *, limits: Limits, session_timeout: float) -> Engine:
-        """Give a new engine, which has not been started."""
+        """Return a new engine that has not been started."""
         raise NotImplementedError
 
     async def set_up(self) -> None:
@@ -72,22 +72,22 @@ class EngineHarness:
         """Clean up, after each test; its engines have been stopped."""
 
     async def settle(self) -> None:
-        """Let what was begun come to its end: messages reach their connections.
+        """Wait until messages have reached their connections.
 
-        Over a network, waiting some hundredths of a second is enough: whoever
-        needs more calls again.
+        Over a network, waiting some hundredths of a second is enough: tests that
+        need more time call it again.
         """
         self.clock.advance(0)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let ``seconds`` pass."""
         step = seconds / 8
         for _ in range(8):
             self.clock.advance(step)
         await self.settle()
 
     def leftovers(self) -> Sequence[object]:
-        """Give what engines left in the reactor after they were stopped."""
+        """Return what engines left in the reactor after they were stopped."""
         return self.clock.getDelayedCalls()
 
     # For tests
@@ -109,7 +109,7 @@ class EngineHarness:
             await self.tear_down()
 
     async def start(self, *, limits: Limits | None = None) -> Engine:
-        """Make and start an engine; it is stopped after the test."""
+        """Return a new engine, started; it is stopped after the test."""
         engine = self.make_engine(
             limits=limits or Limits(), session_timeout=self.session_timeout
         )
@@ -126,26 +126,26 @@ class EngineHarness:
     async def join(
         self, engine: Engine, *channels: str, acknowledges: bool = False
     ) -> str:
-        """Make a session with these subscriptions."""
+        """Return the id of a new session with these subscriptions."""
         session = await engine.create_session(acknowledges=acknowledges)
         if channels:
             await engine.subscribe(session, channels)
         return session
 
     async def publish(self, engine: Engine, channel: str, *data: object) -> None:
-        """Publish these, one after the other."""
+        """Publish one message for each item of ``data``."""
         for item in data:
             await engine.publish(channel, encode({"channel": channel, "data": item}))
 
     async def connect(
         self, engine: Engine, session: str, *, acknowledged: int | None = None
     ) -> Delivery:
-        """Connect for what waits, after everything has settled."""
+        """Send a connect that is not held, after everything has settled."""
         await self.settle()
         return await engine.connect(session, hold=0, acknowledged=acknowledged)
 
     async def poll(self, engine: Engine, session: str) -> list[Any]:
-        """Give the data of all that waits."""
+        """Return the data of all queued messages."""
         found: list[Any] = []
         while True:
             delivery = await self.connect(engine, session)
@@ -154,17 +154,17 @@ class EngineHarness:
             found += self.data(delivery.entries)
 
     async def answered(self, deferred: Deferred[T]) -> T:
-        """Wait for an answer that must come without time passing."""
+        """Return the result of ``deferred``, which must fire without time passing."""
         await self.until(lambda: deferred.called)
         return await deferred
 
     async def unanswered(self, *deferreds: Deferred[Any]) -> None:
-        """Check that nothing answers these."""
+        """Check that none of these fires."""
         await self.settle()
         assert not any(deferred.called for deferred in deferreds), "answered too early"
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for what must come true without time passing."""
+        """Wait for a condition that must come true without time passing."""
         for _ in range(_ROUNDS):
             if condition():
                 return
@@ -172,7 +172,7 @@ class EngineHarness:
         assert condition(), "it did not happen"
 
     async def refused(self, deferred: Deferred[Any]) -> UnknownSession:
-        """Check that the session is not known, and give the error."""
+        """Check that the session is unknown; return the error."""
         try:
             await deferred
         except UnknownSession as error:
@@ -180,14 +180,14 @@ class EngineHarness:
             return error
         raise AssertionError("the session is known")
 
-    def meant(self, kind: type[Exception]) -> None:
-        """Tell Twisted's ``TestCase``, if it is one, that such were to be logged."""
+    def expect_logged(self, kind: type[Exception]) -> None:
+        """Accept logged errors of this kind, which fail a Twisted ``TestCase``."""
         flush = getattr(self, "flushLoggedErrors", None)
         if flush is not None:
             flush(kind)
 
     async def ended(self, session: str) -> Reason:
-        """Wait until the end of ``session`` was told; give why."""
+        """Wait until the observer was told that ``session`` ended; return why."""
         await self.until(lambda: session in dict(self.observer.closed))
         reasons = [why for closed, why in self.observer.closed if closed == session]
         assert len(reasons) == 1, "a session ends once"
@@ -195,5 +195,5 @@ class EngineHarness:
 
     @staticmethod
     def data(entries: Sequence[Entry]) -> list[Any]:
-        """Give what the messages carry."""
+        """Return the ``data`` of the messages."""
         return [entry.message()["data"] for entry in entries]

@@ -1,4 +1,4 @@
-"""The engines' contract: sessions begin, live and end."""
+"""The engine contract: the life of sessions."""
 
 from __future__ import annotations
 

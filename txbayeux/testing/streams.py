@@ -1,4 +1,4 @@
-"""The engines' contract: connections that messages are pushed to."""
+"""The engine contract: connections that messages are pushed to."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class StreamContract(EngineHarness):
     async def attached(
         self, engine: Engine, *channels: str, stream: RecordingStream
     ) -> str:
-        """Make a session whose messages go to ``stream``."""
+        """Return the id of a new session whose messages go to ``stream``."""
         session = await self.join(engine, *channels)
         await engine.attach(session, stream)
         return session
 
     async def sent(self, stream: RecordingStream, *data: object) -> None:
-        """Wait until ``stream`` was sent exactly this so far."""
+        """Wait until ``stream`` was sent exactly ``data``."""
         await self.until(lambda: len(stream.entries) >= len(data))
         await self.settle()
         assert stream.data == list(data)
@@ -225,7 +225,7 @@ class StreamContract(EngineHarness):
         await self.sent(bystander, 1)
         assert await self.poll(engine, alice) == [1]
         assert stream.attempts == 1
-        self.meant(RuntimeError)
+        self.expect_logged(RuntimeError)
 
     @contract
     async def test_an_ended_session_closes_its_stream_with_the_reason(self) -> None:

@@ -1,4 +1,4 @@
-"""The engines' contract: who is subscribed to what."""
+"""The engine contract: subscriptions."""
 
 from __future__ import annotations
 
