@@ -1,4 +1,4 @@
-"""Channel names, patterns, and which subscriptions a channel reaches.
+"""Channel names and patterns, and the subscriptions that match a channel.
 
 Source: Bayeux specification, "Channels" and "Channel Globbing".  The grammar
 is the specification's, in ASCII; lengths are bounded because a name is
@@ -42,8 +42,8 @@ MAX_LENGTH: Final = 1024
 MAX_SEGMENTS: Final = 64
 """Most segments of a channel name or pattern."""
 
-_KEPT: Final = 128
-"""Longest name whose patterns are kept for its next message."""
+_MAX_CACHED: Final = 128
+"""Longest name whose expansion is cached, in characters."""
 
 # `\Z`, not `$`: `$` also matches before a final newline.
 _SEGMENT = r"[A-Za-z0-9\-_!~()$@]+"
@@ -52,7 +52,7 @@ _PATTERN = re.compile(rf"(?:/{_SEGMENT}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
 
 
 def is_name(value: object) -> bool:
-    """Tell whether ``value`` is a channel name (``/chat/room-1``)."""
+    """Return whether ``value`` is a channel name (``/chat/room-1``)."""
     return isinstance(value, str) and len(value) <= MAX_LENGTH and _is_name(value)
 
 
@@ -62,7 +62,7 @@ def _is_name(value: str) -> bool:
 
 
 def is_pattern(value: object) -> bool:
-    """Tell whether ``value`` is a channel pattern (``/chat/*``, ``/chat/**``)."""
+    """Return whether ``value`` is a channel pattern (``/chat/*``, ``/chat/**``)."""
     return (
         isinstance(value, str)
         and len(value) <= MAX_LENGTH
@@ -71,32 +71,32 @@ def is_pattern(value: object) -> bool:
 
 
 def is_meta(channel: str) -> bool:
-    """Tell whether ``channel`` is the protocol's own (``/meta`` and below)."""
+    """Return whether ``channel`` is a meta channel (``/meta`` and below)."""
     return channel.startswith("/meta/") or channel == "/meta"
 
 
 def is_reserved(channel: str) -> bool:
-    """Tell whether ``channel`` is ``/meta``, below it, or looks like it.
+    """Return whether ``channel`` is ``/meta`` or below it, in any case of letters.
 
-    ``/META/subscribe`` is a channel name like any other to the grammar; nobody
-    who is not up to something uses it (compare CVE-2020-11020).
+    ``/META/subscribe`` is a valid channel name, but only an attempt to get past an
+    extension uses it (compare CVE-2020-11020).
     """
     return is_meta(channel[:6].lower())
 
 
 def is_service(channel: str) -> bool:
-    """Tell whether ``channel`` is a service channel (``/service`` and below)."""
+    """Return whether ``channel`` is a service channel (``/service`` and below)."""
     return channel.startswith("/service/") or channel == "/service"
 
 
 def expand(name: str) -> tuple[str, ...]:
-    """Give the name itself and every pattern that matches it.
+    """Return the name itself and every pattern that matches it.
 
-    ``/a/b`` gives ``/a/b``, ``/a/*``, ``/a/**`` and ``/**``: at most two more
+    For ``/a/b`` these are ``/a/b``, ``/a/*``, ``/a/**`` and ``/**``: at most two more
     than the name has segments.  ``name`` must satisfy :func:`is_name`.
     """
-    # The longest names are expanded into 40 KiB: 4,096 of those are not to be kept.
-    return _expand_known(name) if len(name) <= _KEPT else _expand(name)
+    # The longest names expand to 40 KiB: a cache of 4,096 of them would be too large.
+    return _expand_known(name) if len(name) <= _MAX_CACHED else _expand(name)
 
 
 def _expand(name: str) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ _expand_known = lru_cache(maxsize=4096)(_expand)
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Tell whether a subscription to ``pattern`` gets what ``name`` carries."""
+    """Return whether a subscription to ``pattern`` gets messages on ``name``."""
     return pattern in expand(name)
 
 
@@ -117,10 +117,10 @@ S = TypeVar("S", bound=Hashable)
 
 
 class SubscriptionIndex(Generic[S]):
-    """From a channel to its subscribers, at the cost of those subscribers.
+    """The subscribers of each channel name and pattern.
 
-    One dict lookup for each pattern that could match, whatever else is
-    subscribed to.  Subscribers of one channel keep their order of arrival.
+    Matching takes one dict lookup for each pattern that could match, however many
+    patterns there are.  Subscribers of one pattern are in order of subscription.
     """
 
     __slots__ = ("_subscribers",)
@@ -129,11 +129,11 @@ class SubscriptionIndex(Generic[S]):
         self._subscribers: dict[str, dict[S, None]] = {}
 
     def add(self, pattern: str, subscriber: S) -> None:
-        """Subscribe; a repetition changes nothing."""
+        """Add a subscription; a repetition changes nothing."""
         self._subscribers.setdefault(pattern, {})[subscriber] = None
 
     def remove(self, pattern: str, subscriber: S) -> None:
-        """Unsubscribe; what is not subscribed changes nothing."""
+        """Remove a subscription, if there is one."""
         subscribers = self._subscribers.get(pattern)
         if subscribers is None:
             return
@@ -142,10 +142,9 @@ class SubscriptionIndex(Generic[S]):
             del self._subscribers[pattern]
 
     def matching(self, name: str) -> Iterable[S]:
-        """Give each subscriber that ``name`` reaches, once.
+        """Return each subscriber to ``name`` once.
 
-        The result may be the index's own: it must be used up before the index
-        changes.
+        The result may be a part of the index: iterate it before the index changes.
         """
         known = self._subscribers
         found = [known[pattern] for pattern in expand(name) if pattern in known]
@@ -163,5 +162,5 @@ class SubscriptionIndex(Generic[S]):
         return iter(self._subscribers)
 
     def __len__(self) -> int:
-        """Count the patterns that somebody is subscribed to."""
+        """Return the number of patterns with subscribers."""
         return len(self._subscribers)

@@ -1,7 +1,7 @@
-"""Bayeux errors: what a reply's ``error`` field says.
+"""Bayeux errors: the ``error`` field of replies.
 
 Source: Bayeux specification, "error": ``code ":" args ":" text``, where args
-and text are letters, digits and a few marks.  Faye's client can parse nothing
+and text are letters, digits and a few marks.  Faye's client cannot parse anything
 else, so an argument with other characters is left out.
 """
 
@@ -33,10 +33,10 @@ _ERROR = re.compile(r"([0-9]{3}):([^:]*):(.*)\Z", re.DOTALL)
 
 
 class BayeuxError(Exception):
-    """A refusal in the protocol's own form.
+    """A refusal, as the protocol expresses it.
 
-    ``code`` is three digits, ``arguments`` what was refused, ``text`` why.
-    ``str(error)`` is the wire form: ``403:/secret:Forbidden channel``.
+    ``code`` has three digits, ``arguments`` are what was refused, ``text`` is the
+    reason.  ``str(error)`` is the wire form: ``403:/secret:Forbidden channel``.
     """
 
     def __init__(self, code: int, arguments: tuple[str, ...], text: str) -> None:
@@ -55,7 +55,7 @@ class BayeuxError(Exception):
 
     @classmethod
     def parse(cls, error: object) -> BayeuxError:
-        """Read a reply's ``error``; anything unparseable becomes the text of a 500."""
+        """Parse a reply's ``error``; what is invalid becomes the text of a 500."""
         match = _ERROR.match(error) if isinstance(error, str) else None
         if match is None:
             return cls(500, (), error if isinstance(error, str) else "Unknown error")
@@ -64,71 +64,71 @@ class BayeuxError(Exception):
 
 
 class UnknownSession(BayeuxError):
-    """The session does not exist, or does not any more: handshake anew."""
+    """The session does not exist, or has ended; the client has to handshake again."""
 
-    def __init__(self, session_id: str, why: str = "Unknown client") -> None:
-        super().__init__(402, (session_id,), why)
+    def __init__(self, session_id: str, text: str = "Unknown client") -> None:
+        super().__init__(402, (session_id,), text)
 
 
 class TooManySessions(BayeuxError):
-    """The service would pass its limit of sessions; none was made."""
+    """The limit of sessions is reached; none was created."""
 
     def __init__(self) -> None:
         super().__init__(503, (), "Too many sessions")
 
 
 class TooManySubscriptions(BayeuxError):
-    """The session would pass its limit of subscriptions; nothing was changed."""
+    """The session would exceed its limit of subscriptions; nothing was changed."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(403, (), f"More than {limit} subscriptions")
 
 
 def version_mismatch(version: str) -> BayeuxError:
-    """Refuse a handshake for a protocol version that is not 1.x."""
+    """Return the refusal of a handshake for a protocol version that is not 1.x."""
     return BayeuxError(300, (version,), "Version mismatch")
 
 
 def connection_types_mismatch(types: tuple[str, ...]) -> BayeuxError:
-    """Refuse connection types of which the server supports none."""
+    """Return the refusal of connection types of which the server supports none."""
     return BayeuxError(301, types[:8], "Connection types not supported")
 
 
-def bad_request(why: str) -> BayeuxError:
-    """Refuse something that is no Bayeux message at all."""
-    return BayeuxError(400, (), why)
+def bad_request(text: str) -> BayeuxError:
+    """Return the refusal of what is no Bayeux message."""
+    return BayeuxError(400, (), text)
 
 
 def missing_parameter(name: str) -> BayeuxError:
-    """Refuse a message that lacks a field it must contain."""
+    """Return the refusal of a message without a field that it must contain."""
     return BayeuxError(400, (name,), "Missing required parameter")
 
 
 def wrong_parameter(name: str) -> BayeuxError:
-    """Refuse a field of the wrong type or out of its range."""
+    """Return the refusal of a field of the wrong type or out of its range."""
     return BayeuxError(400, (name,), "Invalid parameter")
 
 
 def session_required() -> BayeuxError:
-    """Refuse a message that must name a session and does not."""
+    """Return the refusal of a message that must name a session and does not."""
     return BayeuxError(401, (), "No client ID")
 
 
 def channel_forbidden(channel: str) -> BayeuxError:
-    """Refuse a channel that exists but is not for this use."""
+    """Return the refusal of a channel that clients may not use like this."""
     return BayeuxError(403, (channel,), "Forbidden channel")
 
 
 def channel_invalid(channel: str) -> BayeuxError:
-    """Refuse what is neither a channel name nor, where allowed, a pattern."""
+    """Return the refusal of what is no channel name nor, where allowed, a pattern."""
     return BayeuxError(405, (channel,), "Invalid channel")
 
 
 def server_error() -> BayeuxError:
-    """Tell a client that something of ours failed; the log says what."""
+    """Return the error for a failure of the server, whose log has the reason."""
     return BayeuxError(500, (), "Internal server error")
 
 
 def unavailable() -> BayeuxError:
-    """Tell a client that the engine's storage is out of reach for now."""
+    """Return the error for an engine that is stopped or cannot reach its storage."""
     return BayeuxError(503, (), "Service temporarily unavailable")

@@ -6,7 +6,6 @@ is logged, and the other listeners are still called.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from twisted.logger import Logger
 
-from txbayeux.interfaces import Request
+from txbayeux.interfaces import Reason, Request
 from txbayeux.registration import Registration
 
 __all__ = [
@@ -28,19 +27,6 @@ __all__ = [
     "Subscribed",
     "Unsubscribed",
 ]
-
-
-class Reason(enum.Enum):
-    """Why a session ended."""
-
-    CLIENT = "client"
-    """The client sent ``/meta/disconnect``."""
-    TIMEOUT = "timeout"
-    """The client did not connect again in time."""
-    KICKED = "kicked"
-    """The application ended it, or it exceeded a limit."""
-    SHUTDOWN = "shutdown"
-    """The server stopped, and kept the session in its own memory only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The seams between the layers, and what each side may rely on.
+"""The interfaces between the layers, and their guarantees.
 
-An *engine* keeps sessions, subscriptions and what waits for them; the server
+An *engine* keeps sessions, subscriptions and undelivered messages; the server
 calls it, and it calls back a :class:`SessionObserver`.  An *adapter* turns
 network input into calls of the server; a connection that can be written to
 at any time is a :class:`Stream`.
@@ -8,17 +8,14 @@ at any time is a :class:`Stream`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from twisted.internet.defer import Deferred
 
-    from twisted.internet.defer import Deferred
-
-    from txbayeux.events import Reason
-    from txbayeux.message import Entry
-    from txbayeux.registration import Registration
+from txbayeux.message import Entry
+from txbayeux.registration import Registration
 
 __all__ = [
     "Clock",
@@ -26,30 +23,44 @@ __all__ = [
     "DelayedCall",
     "Delivery",
     "Engine",
+    "Reason",
     "Request",
     "SessionObserver",
     "Stream",
 ]
 
 
+class Reason(enum.Enum):
+    """Why a session ended."""
+
+    CLIENT = "client"
+    """The client sent ``/meta/disconnect``."""
+    TIMEOUT = "timeout"
+    """The client did not connect again in time."""
+    KICKED = "kicked"
+    """The application ended it, or it exceeded a limit."""
+    SHUTDOWN = "shutdown"
+    """The server stopped, and kept the session in its own memory only."""
+
+
 class DelayedCall(Protocol):
-    """What :meth:`Clock.callLater` gives: Twisted's ``IDelayedCall``, for mypy."""
+    """What :meth:`Clock.callLater` returns: Twisted's ``IDelayedCall``, for mypy."""
 
     def active(self) -> bool:
-        """Tell whether the call is still to come."""
+        """Return whether the call is still to come."""
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Cancel the call."""
 
     def reset(self, delay: float) -> None:
-        """Let it come in ``delay`` seconds from now instead."""
+        """Postpone the call to ``delay`` seconds from now."""
 
 
 class Clock(Protocol):
     """The reactor's time: Twisted's ``IReactorTime``, for mypy."""
 
     def seconds(self) -> float:
-        """Give the time in seconds."""
+        """Return the time in seconds."""
 
     def callLater(
         self, delay: float, call: Callable[..., object], /, *args: Any
@@ -59,7 +70,7 @@ class Clock(Protocol):
 
 @runtime_checkable
 class Request(Protocol):
-    """What extensions and listeners may know of where a message came from."""
+    """What extensions and listeners may know of the request of a message."""
 
     @property
     def transport(self) -> str:
@@ -67,7 +78,7 @@ class Request(Protocol):
 
     @property
     def peer(self) -> str:
-        """Address of the other end, without its port; "" for a Unix socket."""
+        """Address of the client, without its port; "" for a Unix socket."""
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -77,38 +88,39 @@ class Request(Protocol):
 class Stream(Protocol):
     """A connection that messages can be pushed to (WebSocket, EventSource).
 
-    Guarantees to the stream: ``send`` is called with entries in log order,
-    only while ``writable`` is true, and at most once a reactor turn for one
-    session unless a queue would overflow.
+    ``send`` is called with entries in log order, only while ``writable`` is true,
+    and at most once a reactor turn for one session unless a queue would overflow.
+    If it raises, the connection counts as gone and the entries as not written.
     """
 
     @property
     def writable(self) -> bool:
-        """False while the peer does not keep up, and once the connection is gone.
+        """False while the peer reads too slowly, and when the connection is gone.
 
-        The stream's owner calls :meth:`Engine.resume` when it becomes true again.
+        When it becomes true again, the adapter calls
+        :meth:`txbayeux.protocol.Processor.resume`.
         """
 
     @property
     def preempted_by_poll(self) -> bool:
-        """Whether a ``/meta/connect`` over a polling transport takes the session away.
+        """Whether the session leaves the stream with a connect by a polling transport.
 
         True for WebSocket.  False for EventSource, whose clients go on sending
         connects by POST while messages come on the stream (Faye's behaviour).
         """
 
     def send(self, entries: Sequence[Entry]) -> None:
-        """Write messages now; what is written counts as delivered."""
+        """Write messages; what is written counts as delivered."""
 
     def replaced(self) -> None:
-        """Hear that the session's messages now go elsewhere."""
+        """Called when the session's messages go elsewhere from now on."""
 
     def close(self, reason: Reason) -> None:
-        """Hear that the session ended; close once pending replies are written."""
+        """Called when the session has ended; close once pending replies are written."""
 
 
 class Delivery(Protocol):
-    """What a connect is answered with."""
+    """What the engine answers a connect with."""
 
     @property
     def entries(self) -> Sequence[Entry]:
@@ -128,14 +140,14 @@ class Delivery(Protocol):
 
     @property
     def why(self) -> str | None:
-        """What to tell the client of that, in words; None if nobody said."""
+        """The text for the client if the session has ended, or None."""
 
     @property
     def turn(self) -> int | None:
         """The same number for all that were answered together; None if alone."""
 
     def give_back(self) -> None:
-        """Return the entries: the connection was gone when they came to be written.
+        """Return the entries to the queue: the connection is gone.
 
         They wait for the next connect, ahead of what came later.  Calling it again
         changes nothing.
@@ -143,10 +155,10 @@ class Delivery(Protocol):
 
 
 class SessionObserver(Protocol):
-    """What an engine tells the server that holds it."""
+    """The server, as its engine sees it."""
 
     def session_closed(self, session_id: str, reason: Reason) -> None:
-        """Hear, exactly once for each session, that it ended; must not raise."""
+        """Called exactly once for each session, when it has ended; must not raise."""
 
 
 class ConnectionHub(Protocol):
@@ -158,8 +170,8 @@ class ConnectionHub(Protocol):
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
         """Record that the connection of ``stream`` is gone; its session lives on.
 
-        ``unsent`` are entries that the stream was given and could not write: they
-        wait for the next connection, ahead of what came later.
+        :param unsent: entries that the stream was sent and could not write: they
+            wait for the next connection, ahead of what came later.
         """
 
     def resume(self, stream: Stream) -> None:
@@ -174,10 +186,10 @@ class ConnectionHub(Protocol):
 
 
 class Engine(Protocol):
-    """Sessions, subscriptions, and messages on their way.
+    """Sessions, their subscriptions, and undelivered messages.
 
-    Input has been validated by the caller.  Every Deferred may also fail with
-    :class:`~txbayeux.errors.BayeuxError` 503 while storage is out of reach.
+    The caller has validated all input.  Every Deferred may also fail with
+    :class:`~txbayeux.errors.BayeuxError` 503 while the storage is unreachable.
 
     *Order.*  Operations take effect in the order of the calls on one engine.
     All subscribers see messages in one total order, that of the log.
@@ -194,19 +206,22 @@ class Engine(Protocol):
         """The connections to the sessions that this process holds."""
 
     def start(self, observer: SessionObserver) -> Deferred[None]:
-        """Begin; called once, before anything else."""
+        """Start the engine; called once, before anything else."""
 
     def stop(self) -> Deferred[None]:
-        """End what lives in this process only; release every held connect.
+        """Answer every held connect, and end the sessions that only this process has.
 
-        What was accepted before is handed over first.  Afterwards nothing of the
+        Messages accepted before are delivered first.  Afterwards nothing of the
         engine is left in the reactor, and publishes are refused.
         """
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
-        """Make a session and give its id: alphanumeric, 128 random bits or more.
+        """Create a session; fires with its id: alphanumeric, at least 128 random bits.
 
-        Fails with :class:`~txbayeux.errors.TooManySessions`, having made none.
+        Fails with :class:`~txbayeux.errors.TooManySessions`, having created none.
+
+        :param acknowledges: whether its client acknowledges messages (CometD's
+            message acknowledgement extension).
         """
 
     def destroy_session(
@@ -214,10 +229,10 @@ class Engine(Protocol):
     ) -> Deferred[None]:
         """End a session; its held connect is answered, its stream closed.
 
-        ``why`` is told to the client: with its held connect, and at its return,
-        for a while.
-
         Fails with :class:`~txbayeux.errors.UnknownSession`.
+
+        :param why: the text of the error that the client gets, with its held connect
+            or, for a while, when it connects again.
         """
 
     def check_session(self, session_id: str) -> Deferred[None]:
@@ -238,7 +253,7 @@ class Engine(Protocol):
     def unsubscribe(
         self, session_id: str, channels: Sequence[str]
     ) -> Deferred[Sequence[str]]:
-        """Remove subscriptions; give those that were there.
+        """Remove subscriptions; fires with those that existed.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
@@ -246,14 +261,14 @@ class Engine(Protocol):
     def publish(
         self, channel: str, json: bytes, session_id: str | None = None
     ) -> Deferred[None]:
-        """Append a ready-made message to the log; fires when it is accepted.
+        """Append an encoded message to the log; fires when it is accepted.
 
         With a ``session_id`` that does not exist it fails with
         :class:`~txbayeux.errors.UnknownSession`, and nothing is published.
         """
 
     def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
-        """Queue a message for one session, whatever it is subscribed to.
+        """Queue an encoded message for one session, whatever it is subscribed to.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
         """
@@ -266,16 +281,18 @@ class Engine(Protocol):
         stream: Stream | None = None,
         acknowledged: int | None = None,
     ) -> Deferred[Delivery]:
-        """Accept a connect; fires with what it is to be answered with.
+        """Accept a connect; fires with what to answer it.
 
-        ``hold`` is how long to wait for messages, in seconds.  With a ``stream``
-        messages go there from now on and the answer carries none, unless the
-        session acknowledges: then they come in answers only.  ``acknowledged``
-        is the position that such a session says it has seen.  A held connect
-        of the same session is answered first.  Cancelling the Deferred says
-        that the connection is gone: the connect is withdrawn, nothing is lost.
+        A held connect of the same session is answered first.  Cancel the Deferred
+        when the connection is gone: the connect is withdrawn, and nothing is lost.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`.
+
+        :param hold: how long to wait for messages, in seconds.
+        :param stream: where messages go from now on, instead of the answer, unless
+            the session acknowledges: then they come in answers only.
+        :param acknowledged: the position up to which a session that acknowledges
+            has received messages.
         """
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
@@ -285,7 +302,7 @@ class Engine(Protocol):
         """
 
     def statistics(self) -> Mapping[str, int]:
-        """Count what there is now.
+        """Return the current numbers of what this process holds.
 
         At least ``sessions``, ``subscriptions``, ``held`` (connects), ``streams``,
         ``queued_messages`` and ``queued_bytes``; names that end in ``_total``
@@ -293,4 +310,4 @@ class Engine(Protocol):
         """
 
     def ready(self) -> bool:
-        """Tell whether publishes would be accepted now."""
+        """Return whether publishes would be accepted now."""

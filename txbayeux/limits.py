@@ -1,4 +1,4 @@
-"""The bounds of the service: every resource that a client can use has one."""
+"""The limits of a server: one for each resource that clients can use up."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one request, one session, and all sessions together may use.
+    """Limits of one request, of one session, and of all sessions together.
 
-    All are on by default; each must be a positive integer.
+    The engine enforces those of sessions and queues, the adapter those of requests.
 
-    :raises ValueError: on construction, for a bound that is not positive.
+    :raises ValueError: on construction, for what is no positive integer.
     """
 
     request_bytes: int = 1024 * 1024
-    """Body of an HTTP request, or a WebSocket message *after* decompression."""
+    """Bytes of an HTTP request body, or of a WebSocket message after decompression."""
 
     batch_messages: int = 1000
     """Bayeux messages in one request."""
 
     sessions: int = 100_000
-    """Sessions that one process holds; past it handshakes are refused."""
+    """Sessions in one process; above it, handshakes are refused."""
 
     session_subscriptions: int = 1000
-    """Channels and patterns that one session is subscribed to."""
+    """Channels and patterns that one session may subscribe to."""
 
     queue_messages: int = 4096
-    """Messages that wait for one session; past it the session is closed."""
+    """Messages waiting for one session; above it, the session is closed."""
 
     queue_bytes: int = 8 * 1024 * 1024
-    """Bytes that wait for one session; past it the session is closed."""
+    """Bytes waiting for one session; above it, the session is closed."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

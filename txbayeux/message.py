@@ -2,7 +2,7 @@
 
 Source: Bayeux specification, "Messages".  A message is a plain ``dict``.
 Decoding is strict: what it accepts, every JSON parser that follows the
-standard accepts, and our own encoder can write.
+standard accepts, and the encoder can write.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Message: TypeAlias = dict[str, Any]
 """One Bayeux message."""
 
 MAX_DEPTH: Final = 100
-"""Deepest nesting of arrays and objects, the list of messages included or implied."""
+"""Deepest nesting of arrays and objects, counting the list of messages."""
 
 
 def _float(text: str) -> float:
-    # msgspec's own takes 10 µs where digits and exponent are many: 0.5 s for 1 MiB.
+    # msgspec's own takes 10 µs for many digits with an exponent: 0.5 s for 1 MiB.
     value = float(text)
     if isinf(value):
         raise msgspec.DecodeError("Number out of range")
@@ -48,11 +48,11 @@ class Malformed(ValueError):
 
 
 class Entry:
-    """A published message as its subscribers get it: encoded once, shared by all.
+    """A published message, encoded once for all its subscribers.
 
     ``position`` is its place in the engine's log (an integer below 2**53, so
-    that it survives JavaScript), ``json`` the message's bytes.  ``frame``
-    is room for an adapter to keep what it made of ``json``.
+    that JavaScript represents it exactly), ``json`` the encoded message.  ``frame``
+    is a cache for adapters: the WebSocket frame of ``json``.
     """
 
     __slots__ = ("channel", "frame", "json", "position")
@@ -64,7 +64,7 @@ class Entry:
         self.frame: bytes | None = None
 
     def message(self) -> Message:
-        """Decode a copy of its own for a caller that wants to look or change."""
+        """Return the decoded message, a new copy at each call."""
         message: Message = _decoder.decode(self.json)
         return message
 
@@ -73,11 +73,11 @@ class Entry:
 
 
 def decode(text: bytes | str) -> list[Any]:
-    """Read one message or a list of them; always gives a list.
+    """Decode one message or a list of them; return a list.
 
-    The items may be anything: the server answers for each that is no message.
+    The items may be any JSON values: the server answers each that is no message.
 
-    :raises Malformed: with a sentence for the client that sent it.
+    :raises Malformed: with a text for the client.
     """
     try:
         value = _decoder.decode(text)
@@ -99,7 +99,7 @@ def decode(text: bytes | str) -> list[Any]:
 
 
 def _might_be_deep(text: bytes | str) -> bool:
-    # Fewer brackets than levels cannot nest that deep: two C loops instead of a walk.
+    # Too few brackets cannot nest that deep: two loops in C save a walk.
     if isinstance(text, bytes):
         return text.count(b"[") + text.count(b"{") >= MAX_DEPTH
     return text.count("[") + text.count("{") >= MAX_DEPTH
@@ -121,20 +121,20 @@ def _depth_exceeds(value: object) -> bool:
 
 
 def encode(message: Message) -> bytes:
-    """Write one message.
+    """Encode one message.
 
-    :raises TypeError: if it holds something that JSON has no form for.
+    :raises TypeError: if JSON cannot represent something in it.
     """
     return _encoder.encode(message)
 
 
 def encode_list(items: Sequence[Message | Entry]) -> bytes:
-    """Write a list of messages, using the bytes of those that have them."""
+    """Encode a list of messages; entries are encoded already."""
     return join(
         [item.json if isinstance(item, Entry) else encode(item) for item in items]
     )
 
 
 def join(texts: Sequence[bytes]) -> bytes:
-    """Make one JSON list of ready JSON texts."""
+    """Return a JSON array of items that are encoded already."""
     return b"[" + b",".join(texts) + b"]"
