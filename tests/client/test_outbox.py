@@ -5,15 +5,16 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from txbayeux.client.outbox import Envelope, Outbox
+from txbayeux.client.envelope import Envelope
+from txbayeux.client.outbox import Queue
 from txbayeux.message import Message
 
 
 class Ignoring:
-    def answered(self, reply: Message) -> None:
+    def replied(self, envelope: Envelope, reply: Message) -> None:
         pass
 
-    def abandoned(self, error: Exception) -> None:
+    def failed(self, envelope: Envelope, error: Exception) -> None:
         pass
 
 
@@ -22,7 +23,7 @@ def envelopes() -> int:
     return sum(isinstance(thing, Envelope) for thing in gc.get_objects())
 
 
-def put(outbox: Outbox, name: str) -> Envelope:
+def put(outbox: Queue, name: str) -> Envelope:
     fields: dict[str, Any] = {"channel": name}
     envelope = Envelope(fields, Ignoring())
     outbox.put(envelope)
@@ -30,11 +31,11 @@ def put(outbox: Outbox, name: str) -> Envelope:
 
 
 def test_what_expires_is_not_kept_until_somebody_takes_it() -> None:
-    outbox = Outbox()
+    outbox = Queue()
     first = put(outbox, "/first")
     before = envelopes()
     for number in range(1000):
-        outbox.settle(put(outbox, f"/{number}"))
+        outbox.remove(put(outbox, f"/{number}"))
     last = put(outbox, "/last")
     assert envelopes() - before < 200
     assert outbox.take(10, 10_000) == [first, last]

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 
 from txbayeux.client import Closed, OutboxFull, PublishTimeout, State
 from txbayeux.client.client import MAX_WAITING
-from txbayeux.client.sender import MAX_BATCH, WINDOW
+from txbayeux.client.outbox import MAX_BATCH, WINDOW
 from txbayeux.errors import BayeuxError
 from txbayeux.transport.base import NoReply, Unreachable
 

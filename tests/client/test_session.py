@@ -69,8 +69,8 @@ def test_a_change_of_state_is_seen_by_all_also_if_one_raises() -> None:
     stage.held.fail()
     stage.clock.advance(1)
     assert seen == ["up", "down", "up"]
-    stop()
-    stop_broken()
+    stop.cancel()
+    stop_broken.cancel()
     stage.held.fail()
     assert seen == ["up", "down", "up"]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.client import BufferOverflow, Closed, State
 from txbayeux.client.subscription import BUFFER
@@ -119,6 +120,44 @@ def test_a_refused_subscription_tells_all_its_listeners() -> None:
     assert [[e.code for e in ready] for ready in readies] == [[403], [403]]
     stage.server = stage.serve
     assert outcome(stage.client.subscribe("/a", print).ready) == [None]
+
+
+def test_a_refusal_is_logged_and_reported_although_nobody_asked_for_ready() -> None:
+    stage = Stage()
+    stage.connect()
+    stage.server = lambda request: request.answer(
+        *[stage.reply(m, error="403:/a:Forbidden channel") for m in request.messages]
+    )
+    with capturedLogs() as logged:
+        subscriptions = [stage.client.subscribe("/a", print) for _ in range(2)]
+    assert [str(error) for error in stage.failures] == ["403:/a:Forbidden channel"] * 2
+    assert stage.client.last_failure is stage.failures[-1]
+    assert not any(subscription.active for subscription in subscriptions)
+    texts = [formatEvent(event) for event in logged]
+    assert sum("403:/a:Forbidden channel" in text for text in texts) == 2
+    assert stage.client.state is State.CONNECTED
+
+
+def test_a_refusal_in_a_later_session_is_reported() -> None:
+    stage = Stage()
+    ready = outcome(stage.client.subscribe("/a", print).ready)
+    stage.connect()
+    stage.server = lambda request: request.answer(
+        *[
+            stage.reply(m, error="403:/a:No more")
+            if m["channel"] == "/meta/subscribe"
+            else stage.reply(m)
+            for m in request.messages
+            if not stage.is_held(m)
+        ]
+    )
+    stage.held.answer(stage.reply(stage.held.messages[0], error="402::Unknown"))
+    stage.pass_time(1)
+    assert ready == [None]
+    assert [str(error) for error in stage.failures] == [
+        "402::Unknown",
+        "403:/a:No more",
+    ]
 
 
 @pytest.mark.parametrize("channel", ["a", "", "/a/*/b", "/**/a", "/a b", 7, None])

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from txbayeux.client import Client, State
-from txbayeux.client.selection import FIRST_DEMOTION, LONGEST_DEMOTION, Selection
+from txbayeux.client.transports import (
+    FIRST_DEMOTION,
+    LONGEST_DEMOTION,
+    TransportRanking,
+)
 from txbayeux.transport.base import (
     NoReply,
     ReplyTimeout,
@@ -133,7 +137,7 @@ def test_where_all_are_demoted_something_is_still_tried() -> None:
 
 
 def test_demotions_get_longer_and_end_with_success() -> None:
-    selection = Selection(("websocket", "long-polling"))
+    selection = TransportRanking(("websocket", "long-polling"))
     now = 0.0
     lengths = []
     for _ in range(10):
@@ -151,7 +155,7 @@ def test_demotions_get_longer_and_end_with_success() -> None:
 
 
 def test_what_holds_for_all_transports_demotes_none() -> None:
-    selection = Selection(("websocket", "long-polling"))
+    selection = TransportRanking(("websocket", "long-polling"))
     for _ in range(20):
         selection.failed("websocket", Unreachable("refused"), 0.0)
     assert selection.best(0.0) == "websocket"
@@ -177,7 +181,7 @@ def test_a_transport_that_breaks_its_promise_is_recovered_from(how: str) -> None
 
 @pytest.mark.parametrize("error", [NoReply("closed"), ReplyTimeout("silent")])
 def test_failures_in_a_row_demote(error: NoReply) -> None:
-    selection = Selection(("websocket", "long-polling"))
+    selection = TransportRanking(("websocket", "long-polling"))
     for _ in range(2):
         selection.failed("websocket", error, 0.0)
         assert selection.best(0.0) == "websocket"

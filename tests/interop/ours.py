@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from txbayeux import Client
-from txbayeux.client.retry import Retry
+from txbayeux.client import Retry
 from txbayeux.extension import Extension
 from txbayeux.extensions.ack import Ack
 from txbayeux.message import Message

@@ -1,10 +1,10 @@
-"""The Bayeux client: :class:`Client` and what belongs to it."""
+"""The Bayeux client: :class:`Client`, its policies, states and errors."""
 
 from __future__ import annotations
 
+from txbayeux.client.backoff import Retry
 from txbayeux.client.client import Client
 from txbayeux.client.errors import BufferOverflow, Closed, OutboxFull, PublishTimeout
-from txbayeux.client.retry import Retry
 from txbayeux.client.state import IllegalTransition, State
 from txbayeux.client.subscription import Subscription
 

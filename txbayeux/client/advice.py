@@ -1,8 +1,7 @@
-"""What the server advised, read without trusting it.
+"""The server's advice, validated.
 
-Source: Bayeux specification, "advice".  A field that is missing keeps its
-former value, as Faye's and CometD's clients have it; a field of the wrong
-type is as good as missing.
+Source: Bayeux specification, "advice".  A missing field keeps its former value, as
+in Faye's and CometD's clients; a field of the wrong type counts as missing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ HANDSHAKE: Final = "handshake"
 NONE: Final = "none"
 
 _MAX_SECONDS: Final = (2**31 - 1) / 1000
-"""Longest interval that is taken at its word: JavaScript's longest timer, 24.8 days."""
+"""Upper bound on an interval: JavaScript's longest timer, 24.8 days."""
 _MAX_HOSTS: Final = 16
 
 
@@ -25,8 +24,8 @@ _MAX_HOSTS: Final = 16
 class Advice:
     """The advice in force.
 
-    ``interval`` and ``timeout`` are in seconds; an ``interval`` below zero says
-    that there must be no further connect.  ``timeout`` is None until advised.
+    ``interval`` and ``timeout`` are in seconds; an ``interval`` below 0 forbids further
+    connects.  ``timeout`` is None until advised.
     """
 
     reconnect: str = RETRY
@@ -35,9 +34,10 @@ class Advice:
     hosts: tuple[str, ...] = ()
 
     def updated(self, advice: object, connection_type: str) -> Advice:
-        """Give the advice in force once ``advice``, a message's field, came.
+        """Return the advice in force after ``advice``, the field of a message.
 
-        A section named like the connection type in use goes before the rest.
+        :param connection_type: the one in use; a section with its name overrides the
+            other fields.
         """
         if not isinstance(advice, dict):
             return self
@@ -60,7 +60,7 @@ class Advice:
 
     @property
     def final(self) -> bool:
-        """Whether the server wants to hear no more of this client."""
+        """Whether the server advises to stop for good."""
         return self.reconnect == NONE or self.interval < 0
 
 

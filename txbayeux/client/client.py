@@ -1,4 +1,4 @@
-"""What the user holds: a client of one Bayeux server."""
+"""The client of a Bayeux server, as the user sees it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.web.iweb import IPolicyForHTTPS
 
 from txbayeux import channel as channels
+from txbayeux.client import messages
+from txbayeux.client.backoff import Backoff, ReconnectPolicy, Retry
 from txbayeux.client.credentials import CredentialsProvider, Source
 from txbayeux.client.dispatcher import Dispatcher
-from txbayeux.client.errors import Closed, OutboxFull
-from txbayeux.client.observers import Observers, StateListener
-from txbayeux.client.outbox import Envelope, Outbox
-from txbayeux.client.publication import Publication, subscribing, unsubscribing
-from txbayeux.client.retry import Backoff, Retry
-from txbayeux.client.sender import Sender
-from txbayeux.client.session import Connection
-from txbayeux.client.session_listener import SessionListener
+from txbayeux.client.envelope import Envelope
+from txbayeux.client.errors import Closed, OutboxFull, PublishTimeout
+from txbayeux.client.listeners import FailureListener, Listeners, StateListener
+from txbayeux.client.outbox import Outbox
+from txbayeux.client.session import Session
 from txbayeux.client.state import State
 from txbayeux.client.subscription import Listener, Subscription, Subscriptions
-from txbayeux.client.transport_selector import TransportSelector
-from txbayeux.client.transports import DEFAULT, factories
+from txbayeux.client.transports import DEFAULT, TransportSelector, factories
 from txbayeux.errors import channel_invalid
 from txbayeux.extension import Extension
-from txbayeux.message import Message, encode
+from txbayeux.message import Message
 from txbayeux.protocol import Processor
-from txbayeux.transport.base import Context, Factory, Transport, TransportError
+from txbayeux.registration import Registration
+from txbayeux.transport.base import Context, Factory, TransportError
 from txbayeux.transport.endpoints import basic_authorization
 from txbayeux.transport.in_process import in_process
 from txbayeux.transport.url import Proxy, ServerURL, parse
@@ -40,34 +39,34 @@ __all__ = ["Client"]
 _log: Final = Logger()
 
 MAX_WAITING: Final = 10_000
-"""Messages that may wait to be accepted; past it publishing fails at once."""
+"""Messages that may wait for an answer; beyond it publishing fails at once."""
 
 
 class Client:
-    """A Bayeux client: it connects when first used, and recovers by itself.
+    """A client of one Bayeux server, which connects when it is first used.
 
     Nothing happens before the first :meth:`subscribe`, :meth:`publish` or
-    :meth:`connect`.  From then on there is a session, or one is being sought,
-    until :meth:`disconnect`, or until the server refuses for good.
+    :meth:`connect`.  From then on the client keeps a session, and recovers from
+    failures by itself, until :meth:`disconnect`, or until the server refuses for good.
 
-    :param url: where the server is: http, https, ws or wss; a ``user:password``
-        in it is sent as Basic authentication.
-    :param reactor: by default Twisted's own.
+    :param url: the server's URL: http, https, ws or wss; a ``user:password`` in it is
+        sent as Basic authentication.
+    :param reactor: by default Twisted's global one.
     :param transports: connection types in order of preference, or a mapping of
-        such names to factories, for transports of one's own.
-    :param headers, cookies, ext: for the server of ``url`` and no other; ``ext``
-        goes with the handshake.  Each is a mapping, or a callable, asked before
-        every handshake, that gives one, or a Deferred or coroutine of one.
+        connection types to factories of transports.
+    :param headers, cookies, ext: sent to the origin of ``url`` and no other; ``ext``
+        goes with the handshake.  Each is a mapping, or a callable, called before
+        every handshake, that returns one, or an awaitable of one.
     :param extensions: see :mod:`txbayeux.extension`; ``request`` is None.
-    :param retry: the waits between attempts.
-    :param network_delay: seconds a reply may take, beyond the time for which the
+    :param retry: the delays between attempts.
+    :param network_delay: seconds that a reply may take, beyond the time for which the
         server was asked to hold it.
-    :param ping_interval: seconds of silence before a socket is pinged.
+    :param ping_interval: seconds of silence before a WebSocket is pinged.
     :param tls: makes the TLS connections; by default certificates are verified
         against the platform's roots.  :class:`txbayeux.transport.tls.TLSPolicy` is one.
-    :param proxy: URL of an HTTP proxy; the environment is never asked.
+    :param proxy: the URL of an HTTP proxy; environment variables are ignored.
     :param compression: whether to offer permessage-deflate.
-    :param random: gives numbers from 0 up to 1, for the jitter; for tests.
+    :param random: returns numbers from 0 up to 1, for the jitter; for tests.
 
     :raises ValueError: for a URL, or any other of these, that cannot be used.
 
@@ -110,54 +109,46 @@ class Client:
         )
         self._reactor = reactor
         retry = retry or Retry()
-        randomness = random or random_module.random  # spreads load, hides nothing
+        random = random or random_module.random  # spreads load, hides nothing
         self._closed = False
-        self._refusal: Exception | None = None
         self._failure: Exception | None = None
-        self._observers = Observers()
-        self._subscriptions = Subscriptions()
-        self._outbox = Outbox()
-        self._dispatcher = Dispatcher(self._came)
+        self._listeners = Listeners()
+        self._dispatcher = Dispatcher(self._deliver)
         for extension in extensions:
             self._dispatcher.add_extension(extension)
-        self._selector = TransportSelector(
+        self._transports = TransportSelector(
             context,
             factories(transports),
-            self._dispatcher.received,
-            self._broken,
-            None if user is None else basic_authorization(user),
+            received=self._dispatcher.received,
+            broken=self._transport_broken,
+            authorization=None if user is None else basic_authorization(user),
         )
-        listener = SessionListener(
-            session_began=self._session_began,
-            sendable=self._pump,
-            refused=self._refused,
-            troubled=self._troubled,
-        )
-        self._connection = Connection(
+        self._session = Session(
             reactor,
-            listener,
-            selector=self._selector,
             dispatcher=self._dispatcher,
-            hooks=CredentialsProvider(headers, cookies, ext),
-            retry=retry,
-            random=randomness,
-            changed=self._observers.changed,
+            transports=self._transports,
+            credentials=CredentialsProvider(headers, cookies, ext),
+            policy=ReconnectPolicy(retry, random),
+            state_changed=self._state_changed,
+            began=self._session_began,
+            sendable=self._sendable,
+            failed=self._failed,
         )
-        self._post = Sender(
+        self._outbox = Outbox(
             reactor,
-            self._outbox,
+            session=self._session,
             dispatcher=self._dispatcher,
-            connection=self._connection,
-            selector=self._selector,
-            backoff=Backoff(retry, randomness),
-            troubled=self._troubled,
+            transports=self._transports,
+            backoff=Backoff(retry, random),
+            failed=self._failed,
         )
+        self._subscriptions = Subscriptions(self._session, self._outbox, self._failed)
 
     @classmethod
     def in_process(cls, server: Processor, **options: Any) -> Client:
-        """Make a client of a server in this process: no network, no HTTP.
+        """Return a client of a server in this process, without network or HTTP.
 
-        ``options`` are those of the class, as far as they make sense.
+        :param options: as for the class, without those of a network.
         """
         transports = {"in-process": in_process(server)}
         return cls("http://localhost/", transports=transports, **options)
@@ -165,7 +156,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self.url} {self.state.value}>"
 
-    # What the user sees.
+    # What there is.
 
     @property
     def url(self) -> str:
@@ -174,60 +165,71 @@ class Client:
 
     @property
     def endpoint(self) -> ServerURL:
-        """The server's URL, taken apart."""
-        return self._selector.home
+        """The server's URL in its parts."""
+        return self._transports.home
 
     @property
     def state(self) -> State:
-        """Where the client stands."""
-        return self._connection.state
+        """The state of the session."""
+        return self._session.state
 
     @property
     def session_id(self) -> str | None:
-        """The ``clientId`` that the server gave; None without a session."""
-        return self._connection.session
+        """The ``clientId`` that the server assigned; None without a session."""
+        return self._session.id
 
     @property
     def transport(self) -> str:
         """The connection type in use, or about to be used."""
-        return self._selector.name
+        return self._transports.name
 
     @property
     def last_failure(self) -> Exception | None:
-        """What was recovered from last; None if nothing went wrong."""
+        """The last error that :meth:`on_failure` reports; None if there was none."""
         return self._failure
 
     @property
     def pending(self) -> int:
-        """How many messages the server has not accepted yet."""
+        """How many publishes and subscriptions the server has not answered yet."""
         return len(self._outbox)
 
     def add_extension(self, extension: Extension) -> None:
         """Install an extension behind those that are there."""
         self._dispatcher.add_extension(extension)
 
-    def on_state(self, listener: StateListener) -> Callable[[], None]:
-        """Call ``listener(new, old)`` after each change; give what ends that."""
-        return self._observers.states(listener)
+    # Listeners.  They may return awaitables; what they raise is logged.
 
-    def on_up(self, listener: Callable[[], Any]) -> Callable[[], None]:
-        """Call ``listener()`` when connects begin to succeed; give what ends that."""
-        return self._observers.up(listener)
+    def on_state(self, listener: StateListener) -> Registration:
+        """Call ``listener(new, old)`` after each change of :attr:`state`."""
+        return self._listeners.add_state(listener)
 
-    def on_down(self, listener: Callable[[], Any]) -> Callable[[], None]:
-        """Call ``listener()`` when that ends, for whatever reason."""
-        return self._observers.down(listener)
+    def on_up(self, listener: Callable[[], Any]) -> Registration:
+        """Call ``listener()`` when connects begin to succeed."""
+        return self._listeners.add_state(
+            lambda new, old: listener() if new is State.CONNECTED else None
+        )
 
-    def on_failure(self, listener: Callable[[Exception], Any]) -> Callable[[], None]:
-        """Call ``listener(error)`` for each failure that the client recovers from."""
-        return self._observers.failures(listener)
+    def on_down(self, listener: Callable[[], Any]) -> Registration:
+        """Call ``listener()`` when connects cease to succeed, for whatever reason."""
+        return self._listeners.add_state(
+            lambda new, old: listener() if old is State.CONNECTED else None
+        )
 
-    # What the user does.
+    def on_failure(self, listener: FailureListener) -> Registration:
+        """Call ``listener(error)`` for each failure.
+
+        These are the errors that the client recovers from, the refusal of a
+        subscription, whether or not :attr:`Subscription.ready` was asked for, and the
+        refusal that leads to :attr:`State.REFUSED <txbayeux.client.State>`.
+        """
+        return self._listeners.add_failure(listener)
+
+    # Operations.
 
     def connect(self) -> Deferred[None]:
-        """Seek a session now; fires when connects succeed.
+        """Begin a session now; fires when connects succeed.
 
-        After a refusal, tries once more.  Fails with
+        After a refusal, try once more.  Fails with
         :class:`~txbayeux.errors.BayeuxError` if the server refuses for good, and
         with :class:`~txbayeux.client.Closed` after :meth:`disconnect`.
         """
@@ -235,31 +237,28 @@ class Client:
             return fail(Closed(channels.CONNECT))
         if self.state is State.CONNECTED:
             return succeed(None)
-        self._refusal = None
-        connected = self._observers.connected()
-        self._connection.start()
+        connected = self._listeners.connected()
+        self._session.start()
         return connected
 
     def subscribe(self, channel: str, listener: Listener | None = None) -> Subscription:
-        """Listen to a channel or pattern, whatever happens to the connection.
+        """Subscribe to a channel or pattern, in this session and those after it.
 
         Without a ``listener`` the subscription is an asynchronous iterator.
-        Whether the server agrees tells :attr:`Subscription.ready`, which fails
-        with :class:`~txbayeux.errors.BayeuxError` 405 if ``channel`` is neither a
-        name nor a pattern.
+        The server's answer is :attr:`Subscription.ready`, which fails with
+        :class:`~txbayeux.errors.BayeuxError`: what the server refused it with, or 405
+        if ``channel`` is neither a name nor a pattern.  What the server refuses is
+        logged and reported to :meth:`on_failure` as well.
         """
-        subscription = Subscription(channel, listener, self._unsubscribe)
+        subscription = Subscription(channel, listener, self._subscriptions.remove)
         if self._closed:
             subscription.closed(Closed(str(channel)))
         elif not (channels.is_name(channel) or channels.is_pattern(channel)):
             subscription.closed(channel_invalid(str(channel)))
-        elif self._refusal is not None:
-            subscription.closed(self._refusal)
+        elif self._session.refusal is not None:
+            subscription.closed(self._session.refusal)
         else:
-            channel_subscription = self._subscriptions.add(subscription)
-            if channel_subscription is not None:
-                self._outbox.put(subscribing(channel_subscription, self._subscriptions))
-            self._go()
+            self._subscriptions.add(subscription)
         return subscription
 
     def publish(
@@ -277,124 +276,131 @@ class Client:
         answers: one whose reply was lost may arrive twice.  Cancelling the
         Deferred ends that; what was sent may arrive.
 
-        :param data: anything that JSON has a form for; taken as it is now.
+        :param data: anything that can be written as JSON; later changes to it have
+            no effect.
+        :param ext: the message's ``ext``.
         :param attempts: how often to send it at most, from 1; None for no limit.
         :param deadline: seconds after which to give up, from 0; None for never.
 
         Fails with :class:`~txbayeux.errors.BayeuxError` if the server refuses it
-        (405 without asking it, if ``channel`` is no channel name); with its
+        (405 without asking it, if ``channel`` is not a channel name); with its
         subclasses :class:`~txbayeux.client.PublishTimeout`,
         :class:`~txbayeux.client.OutboxFull` and :class:`~txbayeux.client.Closed`; with
-        :exc:`TypeError` or :exc:`ValueError` for data that is no JSON, or such limits.
+        :exc:`TypeError` or :exc:`ValueError` for data that is not JSON, or for limits
+        out of range.
         """
         if not channels.is_name(channel) or channels.is_meta(channel):
             return fail(channel_invalid(str(channel)))
         if self._closed:
             return fail(Closed(channel))
-        if self._refusal is not None:
-            return fail(self._refusal)
+        if self._session.refusal is not None:
+            return fail(self._session.refusal)
         if len(self._outbox) >= MAX_WAITING:
             return fail(OutboxFull(channel))
-        fields: Message = {"channel": channel}
+
+        outcome: Deferred[Message] = Deferred(
+            lambda _: self._outbox.settle(envelope, CancelledError())
+        )
         try:
-            publication = Publication(self._reactor, deadline, self._abandon)
-            encoded = msgspec.json.encode(data)
-            envelope = Envelope(fields, publication, encoded, attempts)
-            if ext is not None:
-                fields["ext"] = msgspec.json.decode(encode(dict(ext)))
+            envelope = Envelope(
+                messages.publish(channel, ext),
+                self._outbox,
+                data=msgspec.json.encode(data),
+                attempts_allowed=attempts,
+                outcome=outcome,
+            )
+            if deadline is not None:
+                self._add_deadline(outcome, channel, deadline)
         except (TypeError, ValueError, RecursionError) as error:
             return fail(error)
-        publication.begin(envelope)
         self._outbox.put(envelope)
-        self._go()
-        return publication.result
+        return outcome
+
+    def _add_deadline(
+        self, outcome: Deferred[Message], channel: str, seconds: float
+    ) -> None:
+        if not seconds >= 0:  # nor NaN
+            raise ValueError("a deadline must not be negative")
+
+        def late(*_: object) -> Any:
+            raise PublishTimeout(channel, "No reply before the deadline")
+
+        outcome.addTimeout(seconds, self._reactor, late)
 
     def disconnect(self) -> Deferred[None]:
-        """End the session and everything else; fires when nothing is left.
+        """End the session and close everything; fires when nothing is left.
 
-        What the server has not accepted by then fails with
-        :class:`~txbayeux.client.Closed`.  A disconnected client stays so.
+        It takes at most 5 seconds, and 2 more for a WebSocket.  What the server has
+        not answered by then fails with :class:`~txbayeux.client.Closed`.  A client
+        that was disconnected cannot be used again.
         """
         self._closed = True
-        for envelope in self._outbox.unsettled():
-            if not envelope.attempts:
-                self._abandon(envelope, Closed(envelope.fields["channel"]))
-        for subscription in self._subscriptions.take():
+        subscriptions = self._subscriptions.take_all()
+        for envelope in self._outbox.take_all(unsent=True):
+            envelope.report(Closed(envelope.channel))
+        for subscription in subscriptions:
             subscription.closed(Closed(subscription.channel))
 
-        def stopped(result: None) -> None:
-            for envelope in self._outbox.unsettled():
-                self._abandon(envelope, Closed(envelope.fields["channel"]))
-            self._post.stop()
+        def stopped(_: None) -> None:
+            for envelope in self._outbox.take_all():
+                envelope.report(Closed(envelope.channel))
+            self._outbox.stop()
 
-        return self._connection.stop().addCallback(stopped)
+        return self._session.stop().addCallback(stopped)
 
-    # What the rest of the client calls.
+    # Called by the parts of the client.
 
-    def _go(self) -> None:
-        self._connection.start()
-        self._pump()
-
-    def _pump(self) -> None:
-        self._post.pump()
-
-    def _unsubscribe(self, subscription: Subscription) -> None:
-        channel_subscription = self._subscriptions.remove(subscription)
-        if channel_subscription is None or channel_subscription.envelope is None:
-            return
-        self._outbox.settle(channel_subscription.envelope)
-        if (
-            channel_subscription.envelope.attempts
-            and self._connection.session is not None
-        ):
-            self._outbox.put(unsubscribing(channel_subscription))
-            self._post.pump()
-
-    def _abandon(self, envelope: Envelope, error: Exception) -> None:
-        if self._outbox.settle(envelope):
-            envelope.then.abandoned(error)
-
-    def _broken(self, transport: Transport, error: TransportError) -> None:
-        self._connection.broken(transport, error)
-
-    def _came(self, message: Message) -> None:
+    def _deliver(self, message: Message) -> None:
         if channels.is_meta(message["channel"]):
-            self._connection.unsolicited(message)
+            self._session.unsolicited(message)
         elif "data" in message:
-            self._connection.deliveries += 1
+            self._session.deliveries += 1
             self._subscriptions.deliver(message)
 
+    def _transport_broken(self, error: TransportError) -> None:
+        self._session.transport_broken(error)
+
     def _session_began(self) -> None:
-        for envelope in self._outbox.unsettled():
-            if channels.is_meta(envelope.fields["channel"]):
-                self._outbox.settle(envelope)
-        again = [
-            subscribing(channel_subscription, self._subscriptions)
-            for channel_subscription in self._subscriptions.all()
-        ]
-        self._outbox.put_first(again)
+        self._subscriptions.subscribe_again()
 
-    def _refused(self, error: Exception) -> Callable[[], None]:
-        self._refusal = error
-        envelopes = [e for e in self._outbox.unsettled() if self._outbox.settle(e)]
-        subscriptions = self._subscriptions.take()
-        connecting = self._observers.take()
-        self._post.stop()
+    def _sendable(self) -> None:
+        self._outbox.pump()
 
-        def tell() -> None:
-            for envelope in envelopes:
-                envelope.then.abandoned(error)
-            for subscription in subscriptions:
-                subscription.closed(error)
-            for waiting in connecting:
-                if not waiting.called:
-                    waiting.errback(error)
-            self._troubled(error)
+    def _state_changed(self, new: State, old: State) -> None:
+        if new is State.REFUSED:
+            self._refused(new, old)
+            return
+        if new is State.CONNECTED:
+            for waiting in self._listeners.take_connecting():
+                waiting.callback(None)
+        elif new is State.DISCONNECTING:
+            for waiting in self._listeners.take_connecting():
+                waiting.errback(Closed(channels.CONNECT))
+        self._listeners.state_changed(new, old)
 
-        return tell
+    def _refused(self, new: State, old: State) -> None:
+        """Fail everything that waits.
 
-    def _troubled(self, error: Exception) -> None:
+        It is collected before the listeners are called: one may connect again at
+        once, and what is asked for from then on has nothing to do with this refusal.
+        """
+        error = self._session.refusal or Closed(channels.CONNECT)
+        envelopes = self._outbox.take_all()
+        subscriptions = self._subscriptions.take_all()
+        connecting = self._listeners.take_connecting()
+        self._outbox.stop()
+        self._listeners.state_changed(new, old)
+        for envelope in envelopes:
+            envelope.report(error)
+        for subscription in subscriptions:
+            subscription.closed(error)
+        for waiting in connecting:
+            if not waiting.called:
+                waiting.errback(error)
+        self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
         self._failure = error
         # Text, not objects: whoever keeps the log must not keep the client.
         _log.info("{client}: {error}", client=repr(self), error=str(error))
-        self._observers.failed(error)
+        self._listeners.failed(error)

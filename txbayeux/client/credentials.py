@@ -1,24 +1,23 @@
-"""Headers, cookies and ``ext`` for a handshake: given, or asked for each time."""
+"""Headers, cookies and ``ext`` for a handshake: fixed, or made anew each time."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 
-from txbayeux import channel as channels
-from txbayeux.message import Message, encode
+from txbayeux.message import encode
 
-__all__ = ["Credentials", "CredentialsProvider", "Fields", "handshake_with"]
+__all__ = ["Credentials", "CredentialsProvider", "Fields", "Source"]
 
 Fields: TypeAlias = Mapping[str, Any]
 
 Source: TypeAlias = Fields | Callable[[], Fields | Awaitable[Fields]] | None
-"""A mapping; or a callable, asked before each handshake, that gives one, or a
-Deferred or coroutine of one."""
+"""A mapping; or a callable, called before each handshake, that returns one, or an
+awaitable of one."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _VALUES: Final = {
@@ -39,27 +38,13 @@ class Credentials:
         return "Credentials(...)"
 
 
-def handshake_with(credentials: Credentials, types: Sequence[str]) -> Message:
-    """Make the handshake that offers these connection types."""
-    message: Message = {
-        "channel": channels.HANDSHAKE,
-        "version": "1.0",
-        "minimumVersion": "1.0",
-        "supportedConnectionTypes": list(types),
-    }
-    if credentials.ext:
-        message["ext"] = dict(credentials.ext)
-    return message
-
-
 class CredentialsProvider:
-    """Where the credentials come from."""
+    """Where the credentials come from.  Callables are not called yet.
+
+    :raises ValueError: for a mapping that could not be sent.
+    """
 
     def __init__(self, headers: Source, cookies: Source, ext: Source) -> None:
-        """Check what is given; callables are not asked yet.
-
-        :raises ValueError: for a mapping that could not be sent.
-        """
         self._sources = {"headers": headers, "cookies": cookies, "ext": ext}
         for kind, source in self._sources.items():
             if not callable(source):
@@ -68,10 +53,10 @@ class CredentialsProvider:
         self._refused: tuple[Credentials, Exception] | None = None
 
     @inlineCallbacks
-    def ask(self) -> Any:
-        """Give a Deferred of :class:`Credentials`.
+    def get(self) -> Any:
+        """Return a Deferred of :class:`Credentials` for the next handshake.
 
-        Fails as the callables fail, and with :exc:`ValueError` for a header or
+        It fails as the callables fail, and with :exc:`ValueError` for a header or
         cookie that could not be sent, or would be read as several.
         """
         found = {}
@@ -84,7 +69,10 @@ class CredentialsProvider:
         return self._last
 
     def refused(self, error: Exception) -> bool:
-        """Hear that the server refused the last ones; give whether to ask again."""
+        """Called when the server refused the last ones.
+
+        Return whether other ones may be had, since one of the sources is callable.
+        """
         fresh = any(callable(source) for source in self._sources.values())
         if not fresh or self._last is None:
             return False
@@ -92,21 +80,21 @@ class CredentialsProvider:
         return True
 
     def refusal_of(self, credentials: Credentials) -> Exception | None:
-        """Give why the server refused the same ones just before, if it did."""
+        """Return the error with which the server just refused the same credentials."""
         if self._refused is None or self._refused[0] != credentials:
             return None
         return self._refused[1]
 
     def forget_refusal(self) -> None:
-        """Hear that the last ones were accepted, or are to be tried all the same."""
+        """Allow the credentials that were refused last to be used again."""
         self._refused = None
 
 
 def _called(source: Callable[[], Any]) -> Any:
-    outcome = source()
-    if isinstance(outcome, Coroutine):
-        return Deferred.fromCoroutine(cast(Any, outcome))
-    return outcome
+    fields = source()
+    if isinstance(fields, Coroutine):
+        return Deferred.fromCoroutine(cast(Any, fields))
+    return fields
 
 
 def _checked(kind: str, source: object) -> dict[str, Any]:
@@ -117,7 +105,7 @@ def _checked(kind: str, source: object) -> dict[str, Any]:
         try:
             encode(dict(fields))
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"ext is no JSON: {error}") from None
+            raise ValueError(f"ext cannot be written as JSON: {error}") from None
         return dict(fields)
     for name, value in fields.items():
         _require(name, _TOKEN, f"name in {kind}: {name!r}")

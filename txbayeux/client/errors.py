@@ -1,4 +1,4 @@
-"""What a publish or subscription fails with when the server did not refuse it."""
+"""Errors of publishes and subscriptions that do not come from the server."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Closed(BayeuxError):
 
 
 class PublishTimeout(BayeuxError):
-    """The deadline or the number of attempts passed without an answer.
+    """There was no answer before the deadline, or to any of the allowed attempts.
 
     The server may have accepted the message all the same.  ``__cause__`` is the
-    last failure, where there was one.
+    last failure, if there was one.
     """
 
     def __init__(self, channel: str, why: str) -> None:
@@ -26,14 +26,16 @@ class PublishTimeout(BayeuxError):
 
 
 class OutboxFull(BayeuxError):
-    """More is waiting to be sent than the client may keep."""
+    """Too many messages are waiting for an answer."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(507, (channel,), "Too many messages are waiting")
 
 
 class BufferOverflow(BayeuxError):
-    """A subscription's iterator was not read as fast as messages came."""
+    """Messages arrived faster than a subscription's iterator was read."""
 
     def __init__(self, channel: str) -> None:
-        super().__init__(507, (channel,), "Messages were dropped, none read them")
+        super().__init__(
+            507, (channel,), "Messages were dropped because they were not read"
+        )

@@ -1,12 +1,14 @@
-"""The loop: handshake, connect, connect, ..., and the way back from any failure.
+"""The session: handshake, connect, connect, ..., and recovery from any failure.
 
-What happens is fed to the machine of :mod:`txbayeux.client.state`; this module
-does what the new state asks for.  There is one timer, and one handshake or connect.
+What happens is fed to the machine of :mod:`txbayeux.client.state`; this module does
+what the new state asks for.  There is one timer, and at most one handshake or connect
+in flight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,15 +16,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
+from txbayeux.client import messages
 from txbayeux.client.advice import HANDSHAKE, Advice
-from txbayeux.client.credentials import Credentials, CredentialsProvider, handshake_with
-from txbayeux.client.dispatcher import Dispatcher, Flight, PendingRequest
-from txbayeux.client.farewell import Farewell
-from txbayeux.client.reconnect import ConnectRequest, ReconnectPolicy
-from txbayeux.client.retry import Retry
-from txbayeux.client.session_listener import SessionListener
+from txbayeux.client.backoff import ReconnectPolicy
+from txbayeux.client.credentials import Credentials, CredentialsProvider
+from txbayeux.client.dispatcher import Dispatcher
+from txbayeux.client.envelope import Envelope
 from txbayeux.client.state import Input, Machine, State
-from txbayeux.client.transport_selector import TransportSelector
+from txbayeux.client.transports import TransportSelector
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 from txbayeux.transport.base import (
@@ -32,73 +33,108 @@ from txbayeux.transport.base import (
     Unreachable,
 )
 
-__all__ = ["Connection"]
+__all__ = ["Session"]
 
 _log: Final = Logger()
+
+DISCONNECT_SECONDS: Final = 5.0
+"""How long the server may take to answer a disconnect."""
 
 _AUTHENTICATION: Final = frozenset({401, 403})
 _GONE: Final = frozenset({404, 410})  # what belongs to the session is not there
 _LIVE: Final = (State.CONNECTING, State.CONNECTED)
 
 
-class Connection:
-    """One session after the other, for as long as the user wants."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Connect:
+    """The connect that was sent last."""
+
+    session_id: str
+    connection_type: str
+    sent_at: float
+    at_once: bool
+    """Whether it asks for an immediate answer."""
+    deliveries: int
+    """How many messages had arrived before it."""
+
+
+class Session:
+    """One session after the other, for as long as the user wants.
+
+    :param state_changed: is called with the new state and the old one.
+    :param began: is called when there is a new session, in which nothing is
+        subscribed yet.
+    :param sendable: is called when messages can be sent.
+    :param failed: is called with each failure that is being recovered from.
+    """
 
     def __init__(
         self,
         reactor: Any,
-        listener: SessionListener,
         *,
-        selector: TransportSelector,
         dispatcher: Dispatcher,
-        hooks: CredentialsProvider,
-        retry: Retry,
-        random: Callable[[], float],
-        changed: Callable[[State, State], None],
+        transports: TransportSelector,
+        credentials: CredentialsProvider,
+        policy: ReconnectPolicy,
+        state_changed: Callable[[State, State], None],
+        began: Callable[[], None],
+        sendable: Callable[[], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._reactor = reactor
-        self._selector = selector
         self._dispatcher = dispatcher
-        self._hooks = hooks
-        self._listener = listener
-        self._machine = Machine(changed)
-        self._policy = ReconnectPolicy(retry, random)
-        self.session: str | None = None
-        """The session's id; None while there is none."""
+        self._transports = transports
+        self._credentials = credentials
+        self._policy = policy
+        self._on_session = began
+        self._on_sendable = sendable
+        self._on_failure = failed
+        self._machine = Machine(state_changed)
+        self.id: str | None = None
+        """The ``clientId``; None while there is no session."""
         self.deliveries = 0
-        """How many messages have come; the listener counts."""
-        self._connect_in_flight: ConnectRequest | None = None
+        """How many messages have arrived; counted by the client."""
+        self.refusal: Exception | None = None
+        """Why the server refused for good; None unless it did."""
         self._is_known = False
-        self._opening = True
-        self._flight: Flight | None = None
+        """Whether the server is known to know the session."""
+        self._connected_once = False
+        """Whether a connect succeeded since the session began or broke."""
+        self._in_flight: Envelope | None = None
+        """The handshake, connect or disconnect whose outcome matters."""
+        self._sending: Deferred[None] | None = None
+        self._connect_sent: _Connect | None = None
         self._asking: Deferred[Any] | None = None
         self._timer: Any = None
-        self._farewell = Farewell(reactor, selector, dispatcher, self._stopped)
+        self._stopping: list[Deferred[None]] = []
 
     @property
     def state(self) -> State:
-        """Where the machine stands."""
+        """The state of the machine."""
         return self._machine.state
 
     @property
     def sendable(self) -> bool:
         """Whether other messages may be sent now.
 
-        After a failure, not before a connect shows that the session lives: servers
-        take publishes of sessions that they never saw, ahead of the subscriptions.
+        After a failure that is not before a connect shows that the session lives:
+        servers accept publishes of sessions that they do not know, which would then
+        come ahead of the subscriptions.
         """
-        return self._is_known and self.state in _LIVE
+        return self._is_known and self._machine.state in _LIVE
 
     @property
     def _ending(self) -> bool:
-        """Whether the user disconnected, perhaps on hearing of the last change."""
+        """Whether the user disconnected, perhaps in a listener just now."""
         return self.state in (State.DISCONNECTING, State.DISCONNECTED)
 
     def start(self) -> None:
-        """Ask for a session; changes nothing while there is one, or one is coming."""
-        before = self.state
+        """Begin a session; changes nothing if there is one, or one is coming."""
+        before = self._machine.state
+        if before is State.REFUSED:
+            self.refusal = None
         if self._machine.feed(Input.START) is not before and not self._ending:
-            self._hooks.forget_refusal()
+            self._credentials.forget_refusal()
             self._handshake()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
@@ -116,43 +152,87 @@ class Connection:
         if timer is not None:
             timer.cancel()
 
+    # Sending.
+
+    def _send(self, transport: Transport, message: Message, timeout: float) -> None:
+        envelope = self._in_flight = Envelope(message, self)
+        sending = self._dispatcher.send(transport, [envelope], timeout)
+        if self._in_flight is envelope:
+            self._sending = sending
+
+    def replied(self, envelope: Envelope, reply: Message) -> None:
+        """See :meth:`~txbayeux.client.envelope.Sender.replied`."""
+        if envelope is not self._in_flight:
+            return
+        self._in_flight = self._sending = None
+        if envelope.channel == channels.HANDSHAKE:
+            self._handshake_answered(reply)
+        elif envelope.channel == channels.CONNECT:
+            self._connect_answered(reply)
+        else:
+            self._close()
+
+    def failed(self, envelope: Envelope, error: Exception) -> None:
+        """See :meth:`~txbayeux.client.envelope.Sender.failed`."""
+        if envelope is not self._in_flight:
+            return
+        self._in_flight = self._sending = None
+        if envelope.channel == channels.HANDSHAKE:
+            self._handshake_failed(error)
+        elif envelope.channel == channels.CONNECT:
+            self._connect_failed(error)
+        else:
+            self._close()
+
+    def _abandon(self) -> Callable[[], None]:
+        """Ignore the outcome of what is in flight; return what cancels it.
+
+        To be called last: cancelling it may close a connection, and so break others.
+        """
+        envelope, self._in_flight = self._in_flight, None
+        sending, self._sending = self._sending, None
+        if envelope is not None:
+            envelope.settled = True
+
+        def cancel() -> None:
+            if sending is not None:
+                sending.cancel()
+
+        return cancel
+
     # Handshake.
 
     def _handshake(self) -> None:
-        asking = self._asking = self._hooks.ask()
+        asking = self._asking = self._credentials.get()
 
         def asked(result: Any) -> None:
             if self._asking is not asking:
                 return
             self._asking = None
             if isinstance(result, Failure):
-                _log.failure("Asking for credentials failed", result)
+                _log.failure("Getting credentials failed", result)
                 self._handshake_failed(cast(Exception, result.value))
             else:
-                self._shake(result)
+                self._send_handshake(result)
 
         asking.addBoth(asked)
 
-    def _shake(self, credentials: Credentials) -> None:
-        refusal = self._hooks.refusal_of(credentials)
+    def _send_handshake(self, credentials: Credentials) -> None:
+        refusal = self._credentials.refusal_of(credentials)
         if refusal is not None:
             self._refuse(refusal)
             return
-        selector = self._selector
-        selector.equip(credentials)
-        transport = selector.for_handshake(self._reactor.seconds())
-        message = handshake_with(credentials, selector.types)
-        request = PendingRequest(message, self._shaken, self._handshake_failed)
-        self._flight = self._dispatcher.send(
-            transport, [request], selector.network_delay
-        )
+        self._transports.use_credentials(credentials)
+        transport = self._transports.for_handshake(self._reactor.seconds())
+        types = self._transports.ranking.types
+        message = messages.handshake(types, credentials.ext)
+        self._send(transport, message, self._transports.network_delay)
 
-    def _shaken(self, reply: Message) -> None:
-        if self.state is not State.HANDSHAKING:
-            return
-        advice = Advice().updated(reply.get("advice"), self._selector.name)
+    def _handshake_answered(self, reply: Message) -> None:
+        advice = Advice().updated(reply.get("advice"), self._transports.name)
         self._policy.advice = advice
-        session, types = reply.get("clientId"), reply.get("supportedConnectionTypes")
+        session_id = reply.get("clientId")
+        types = reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
             error = BayeuxError.parse(reply.get("error"))
             if error.code in _AUTHENTICATION:
@@ -161,155 +241,174 @@ class Connection:
                 self._refuse(error)
             else:
                 self._handshake_failed(error, reply)
-        elif not isinstance(session, str) or not session:
-            error = BayeuxError(400, (), "A handshake without a session")
+        elif not isinstance(session_id, str) or not session_id:
+            error = BayeuxError(400, (), "The handshake reply has no clientId")
             self._handshake_failed(error, reply)
         elif advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
-        elif isinstance(types, list) and not self._selector.offered(types):
+        elif isinstance(types, list) and not self._transports.ranking.offered(types):
             error = BayeuxError(301, (), "No connection type in common")
             self._handshake_failed(error, reply)
         else:
-            self._hooks.forget_refusal()
-            self._flight = None
-            self.session = session
-            self._opening = True
-            self._listener.session_began()
+            self._credentials.forget_refusal()
+            self.id = session_id
+            self._connected_once = False
+            self._on_session()
             self._machine.feed(Input.HANDSHAKEN)
             if not self._ending:
-                # Not before: what is published on hearing of it follows the connect.
+                # Not before: what a listener publishes now follows the connect.
                 self._is_known = True
                 self._connect()
 
     def _handshake_failed(self, error: Exception, reply: Message | None = None) -> None:
-        if self.state is not State.HANDSHAKING:
-            return
         if self._refuses_us(error):
             status = int(getattr(error, "status", 0))
             refusal = BayeuxError(status, (), "Authentication failed")
             self._unauthenticated(refusal, reply)
-            return
-        self._flight = None
+        else:
+            self._retry_handshake(error, reply)
+
+    def _retry_handshake(self, error: Exception, reply: Message | None) -> None:
         if isinstance(error, TransportError):
-            self._selector.failed(error, self._reactor.seconds())
+            self._transports.failed(error, self._reactor.seconds())
         hosts = () if reply is None else self._policy.advice.hosts
-        if not self._selector.advised_hosts(hosts):
-            self._selector.next_host()
+        if not self._transports.advised_hosts(hosts):
+            self._transports.next_host()
         self._machine.feed(Input.HANDSHAKE_FAILED)
         self._recover(error, reply, self._handshake)
 
     def _refuses_us(self, error: Exception) -> bool:
-        """Tell whether we are refused, rather than a connection type of several."""
-        type_only = (
-            isinstance(error, TransportUnavailable) and len(self._selector.types) > 1
-        )
+        """Return whether an HTTP status refuses us, not just a connection type."""
+        types = self._transports.ranking.types
+        type_only = isinstance(error, TransportUnavailable) and len(types) > 1
         return getattr(error, "status", None) in _AUTHENTICATION and not type_only
 
     def _unauthenticated(self, error: BayeuxError, reply: Message | None) -> None:
-        """Handshake with other credentials, if there are any; give up if not."""
-        if self._hooks.refused(error):
-            self._handshake_failed(error, reply)
+        """Handshake with other credentials, if there may be any; give up otherwise."""
+        if self._credentials.refused(error):
+            self._retry_handshake(error, reply)
         else:
             self._refuse(error)
 
     # Connect.
 
     def _connect(self) -> None:
-        session = cast(str, self.session)  # the states that lead here have one
+        session_id = cast(str, self.id)  # the states that lead here have one
         now = self._reactor.seconds()
-        before = self._selector.name
-        transport = self._selector.for_connect(now)
-        opening = self._opening or self._selector.name != before
-        hold = 0.0 if opening else self._policy.hold
-        connect = self._connect_in_flight = ConnectRequest(
-            session, transport.connection_type, now, opening, self.deliveries
+        before = self._transports.name
+        transport = self._transports.for_connect(now)
+        kind = transport.connection_type
+        at_once = not self._connected_once or self._transports.name != before
+        self._connect_sent = _Connect(session_id, kind, now, at_once, self.deliveries)
+        hold = 0.0 if at_once else self._policy.hold
+        self._send(
+            transport,
+            messages.connect(session_id, kind, at_once=at_once),
+            hold + self._transports.network_delay,
         )
-        request = PendingRequest(
-            connect.message(),
-            lambda reply: self._connect_answered(connect, reply),
-            lambda error: self._connect_unanswered(connect, error),
-        )
-        delay = hold + self._selector.network_delay
-        self._flight = self._dispatcher.send(transport, [request], delay)
-        if self._connect_in_flight is connect:
-            self._listener.sendable()
+        if self._in_flight is not None:
+            self._on_sendable()
 
-    def _connect_answered(self, connect: ConnectRequest, reply: Message) -> None:
-        if connect is not self._connect_in_flight:
-            return
-        self._connect_in_flight = self._flight = None
+    def _connect_answered(self, reply: Message) -> None:
+        connect = cast(_Connect, self._connect_sent)
         if reply["successful"] is not True:
             self._connect_refused(BayeuxError.parse(reply.get("error")), reply)
             return
-        self._policy.advise(reply, self._selector.name)
+        self._policy.advise(reply, self._transports.name)
         if self._policy.advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
         elif self._policy.advice.reconnect == HANDSHAKE:
-            error = BayeuxError(402, (connect.session,), "Advised to handshake")
-            self._lose_session(error, reply)
+            error = BayeuxError(402, (connect.session_id,), "Advised to handshake")
+            self._lose(error, reply)
         else:
             self._policy.up(self._reactor.seconds())
-            self._is_known, self._opening = True, False
-            if not connect.opening:  # being answered at once is no proof
-                self._selector.worked(connect.connection_type)
+            self._is_known = self._connected_once = True
+            if not connect.at_once:  # an immediate answer proves nothing
+                self._transports.ranking.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
             if self.state is State.CONNECTED:
-                self._selector.attach(connect.session)
-                self._listener.sendable()
+                self._transports.attach(connect.session_id)
+                self._on_sendable()
                 # Behind the messages that came with the reply.
                 self._dispatcher.after(lambda: self._connect_again(connect))
 
-    def _connect_again(self, last: ConnectRequest) -> None:
-        idle = self._connect_in_flight is None and self._timer is None
-        if self.state is State.CONNECTED and self.session == last.session and idle:
-            now = self._reactor.seconds()
-            waiting = self._policy.after_success(last, now, self.deliveries)
-            self._wait(waiting, self._connect)
+    def _connect_again(self, last: _Connect) -> None:
+        idle = self._in_flight is None and self._timer is None
+        if idle and self.state is State.CONNECTED and self.id == last.session_id:
+            delay = self._policy.after_success(
+                at_once=last.at_once,
+                seconds=self._reactor.seconds() - last.sent_at,
+                delivered=self.deliveries != last.deliveries,
+            )
+            self._wait(delay, self._connect)
 
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
-        self._policy.advise_anew(reply, self._selector.name)
+        self._policy.advise_anew(reply, self._transports.name)
         if self._policy.advice.final:
-            if error.code in _AUTHENTICATION and self._hooks.refused(error):
-                self._lose_session(error, reply)
+            if error.code in _AUTHENTICATION and self._credentials.refused(error):
+                self._lose(error, reply)
             else:
                 self._refuse(error)
         elif self._policy.advice.reconnect == HANDSHAKE or error.code in (401, 402):
-            self._lose_session(error, reply)
+            self._lose(error, reply)
         else:
             self._break(error, reply)
 
-    def _connect_unanswered(self, connect: ConnectRequest, error: Exception) -> None:
-        if connect is not self._connect_in_flight:
-            return
-        self._connect_in_flight = self._flight = None
-        gone = self._selector.away and isinstance(error, Unreachable)
+    def _connect_failed(self, error: Exception) -> None:
+        gone = self._transports.away and isinstance(error, Unreachable)
         # The handshake will tell; or lead from an advised host back home.
         if gone or self._refuses_us(error):
-            self._lose_session(error, None)
+            self._lose(error, None)
         else:
             self._break(error, None)
 
-    def broken(self, transport: Transport, error: TransportError) -> None:
-        """Hear from a transport that nothing comes over it any more."""
-        if not self._selector.uses(transport) or self.state not in _LIVE:
+    # Failures.
+
+    def transport_broken(self, error: TransportError) -> None:
+        """Called when nothing comes over the transport in use any more."""
+        if self.state not in _LIVE:
             return
-        flight, self._flight = self._flight, None
-        self._connect_in_flight = None
+        cancel = self._abandon()
         if error.status in _GONE:
-            self._selector.failed(error, self._reactor.seconds())
-            self._lose_session(error, None)
+            self._transports.failed(error, self._reactor.seconds())
+            self._lose(error, None)
         else:
-            # Beside an event stream, connects but tell the server that we live: the
-            # interval between them says nothing of the stream.
-            self._break(error, None, keep_interval=transport.pipelined)
-        if flight is not None:
-            flight.give_up()
+            # Beside an event stream, connects only tell the server that we live: the
+            # interval between them says nothing about the stream.
+            pipelined = self._transports.current.pipelined
+            self._break(error, None, keep_interval=pipelined)
+        cancel()
 
     def doubt(self, transport: Transport, error: TransportError) -> None:
-        """Hear of other messages without an answer: maybe another server is there."""
-        idle = self.state is State.CONNECTED and self._connect_in_flight is None
-        if idle and self._selector.uses(transport):
+        """Called when messages over ``transport`` got no reply.
+
+        Perhaps another server is there now: connect at once to find out.
+        """
+        idle = self.state is State.CONNECTED and self._in_flight is None
+        if idle and self._transports.in_use(transport):
             self._break(error, None, keep_interval=False)
+
+    def lost(self, session_id: str, error: Exception, reply: Message) -> None:
+        """Called when a reply said that the server does not know the session."""
+        if session_id == self.id and self._machine.accepts(Input.SESSION_LOST):
+            self._policy.advise(reply, self._transports.name)
+            self._lose(error, reply)
+
+    def unsolicited(self, message: Message) -> None:
+        """Called with a message on a meta channel that answers no request.
+
+        CometD's server ends a session with a ``/meta/disconnect`` of its own.
+        """
+        mine = self.id is not None and message.get("clientId") == self.id
+        if not mine or not self._machine.accepts(Input.SESSION_LOST):
+            return
+        self._policy.advise_anew(message, self._transports.name)
+        ended = message["channel"] == channels.DISCONNECT
+        error = BayeuxError(402, (), "The server ended the session")
+        if ended and self._policy.advice.final:
+            self._refuse(error)
+        elif ended or self._policy.advice.reconnect == HANDSHAKE:
+            self._lose(error, message)
 
     def _break(
         self, error: Exception, reply: Message | None, *, keep_interval: bool = True
@@ -317,27 +416,19 @@ class Connection:
         """Keep the session; connect again later."""
         self._went_down()
         if isinstance(error, TransportError):
-            self._selector.failed(error, self._reactor.seconds())
+            self._transports.failed(error, self._reactor.seconds())
         self._machine.feed(Input.CONNECT_FAILED)
         self._recover(error, reply, self._connect, keep_interval=keep_interval)
 
-    def lose_session(self, session: str, error: Exception, reply: Message) -> None:
-        """Hear from a reply that the server does not know ``session`` any more."""
-        if session == self.session and self._machine.accepts(Input.SESSION_LOST):
-            self._policy.advise(reply, self._selector.name)
-            self._lose_session(error, reply)
-
-    def _lose_session(self, error: Exception, reply: Message | None) -> None:
-        """Handshake anew later."""
+    def _lose(self, error: Exception, reply: Message | None) -> None:
+        """Abandon the session; handshake again later."""
         self._went_down()
-        self.session = None
-        self._selector.advised_hosts(self._policy.advice.hosts)
-        flight, self._flight = self._flight, None
-        self._connect_in_flight = None
+        self.id = None
+        self._transports.advised_hosts(self._policy.advice.hosts)
+        cancel = self._abandon()
         self._machine.feed(Input.SESSION_LOST)
         self._recover(error, reply, self._handshake)
-        if flight is not None:
-            flight.give_up()
+        cancel()
 
     def _recover(
         self,
@@ -348,58 +439,72 @@ class Connection:
         keep_interval: bool = False,
     ) -> None:
         if not self._ending:
-            waiting = self._policy.after_failure(
-                reply, self._selector.name, keep_interval
+            delay = self._policy.after_failure(
+                reply, self._transports.name, keep_interval=keep_interval
             )
-            self._wait(waiting, then)
-            self._listener.troubled(error)
+            self._wait(delay, then)
+            self._on_failure(error)
 
     def _went_down(self) -> None:
-        self._is_known, self._opening = False, True
+        self._is_known = self._connected_once = False
         self._cancel_timer()
         self._policy.down(self._reactor.seconds())
 
-    def unsolicited(self, message: Message) -> None:
-        """Hear of a message on a meta channel that answers nothing.
-
-        CometD's server ends a session with a ``/meta/disconnect`` of its own.
-        """
-        mine = self.session is not None and message.get("clientId") == self.session
-        if not mine or not self._machine.accepts(Input.SESSION_LOST):
-            return
-        self._policy.advise_anew(message, self._selector.name)
-        ended = message["channel"] == channels.DISCONNECT
-        error = BayeuxError(402, (), "The server ended the session")
-        if ended and self._policy.advice.final:
-            self._refuse(error)
-        elif ended or self._policy.advice.reconnect == HANDSHAKE:
-            self._lose_session(error, message)
-
     def _refuse(self, error: Exception) -> None:
+        """Stop trying: the server wants no more of this client."""
         self._went_down()
-        self.session = None
-        self._flight = self._connect_in_flight = None
-        tell = self._listener.refused(error)
-        self._selector.leave()
+        self.id = None
+        self._abandon()
+        self.refusal = error
+        self._transports.leave()
         self._machine.feed(Input.REFUSE)
-        tell()
 
-    def _stopped(self) -> None:
-        self._machine.feed(Input.STOPPED)
+    # The end.
 
     def stop(self) -> Deferred[None]:
-        """Disconnect and close; fires when nothing is left in the reactor."""
+        """Disconnect and close; fires when nothing is left in the reactor.
+
+        The server has :data:`DISCONNECT_SECONDS` to answer the disconnect.
+        """
         before = self.state
         self._machine.feed(Input.STOP)
         if self.state is State.DISCONNECTED:
             return succeed(None)
-        stopped = self._farewell.wait()
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
         if before is not State.DISCONNECTING:
             self._cancel_timer()
             asking, self._asking = self._asking, None
             if asking is not None:
                 asking.cancel()
-            self._is_known, self._connect_in_flight = False, None
-            session, self.session = self.session, None
-            self._farewell.say(session, self._flight)
+            self._is_known = False
+            session_id, self.id = self.id, None
+            # A connect in flight ends with the transport: to cancel it now could
+            # close the socket that the disconnect is sent over.
+            self._abandon()
+            if session_id is None:
+                self._close()
+            else:
+                delay = min(DISCONNECT_SECONDS, self._transports.network_delay)
+                # Also for a reply that an extension does not let go.
+                self._timer = self._reactor.callLater(delay, self._timed_out)
+                message = messages.disconnect(session_id)
+                self._send(self._transports.current, message, delay)
         return stopped
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self._close()
+
+    def _close(self) -> None:
+        def closed(_: object) -> None:
+            self._dispatcher.stop()
+            self._machine.feed(Input.STOPPED)
+            stopping, self._stopping = self._stopping, []
+            for stopped in stopping:
+                stopped.callback(None)
+
+        self._cancel_timer()
+        cancel = self._abandon()
+        self._transports.close().addBoth(closed)
+        cancel()

@@ -2,9 +2,9 @@
 
 A connection to a Bayeux server is a loop: handshake, connect, connect, ...,
 with a wait before each step where the server advised an interval or where
-something failed.  Whatever happens is one :class:`Input`; what it leads to is
-one look into :data:`TRANSITIONS`; a pair that is not there is a bug of ours,
-and :class:`IllegalTransition` names both.
+something failed.  Whatever happens is one :class:`Input`, and what it leads to is
+one look-up in :data:`TRANSITIONS`.  A pair that is not in the table is a bug of the
+client; :class:`IllegalTransition` names it.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ __all__ = ["TRANSITIONS", "IllegalTransition", "Input", "Machine", "State"]
 
 
 class State(enum.Enum):
-    """Where the client stands."""
+    """The state of a client."""
 
     IDLE = "idle"
-    """Nothing was asked of it yet."""
+    """The client has not been used yet."""
     HANDSHAKING = "handshaking"
-    """A handshake is in flight: one, whatever else happens."""
+    """A handshake is in flight, never more than one."""
     WAITING = "waiting"
-    """There is no session; the next handshake comes when the timer fires."""
+    """There is no session; the next handshake is sent when the timer fires."""
     CONNECTING = "connecting"
-    """There is a session; whether its connects are answered is not known yet."""
+    """There is a session; its first connect has not been answered yet."""
     CONNECTED = "connected"
     """The last connect succeeded; the next is in flight or due."""
     BROKEN = "broken"
-    """A connect failed; the session may live, the next connect is due."""
+    """A connect failed; the session may still exist, and the next connect is due."""
     REFUSED = "refused"
-    """The server said that there is no use in trying: nothing more is sent."""
+    """The server refused for good: nothing more is sent."""
     DISCONNECTING = "disconnecting"
     """The session and the connections are being closed."""
     DISCONNECTED = "disconnected"
-    """Closed for good; nothing of the client is left in the reactor."""
+    """Final: nothing of the client is left in the reactor."""
 
 
 class Input(enum.Enum):
     """What happens to the client."""
 
     START = "start"
-    """Something was asked that needs a session."""
+    """Something needs a session."""
     HANDSHAKEN = "handshaken"
     """The server accepted a handshake."""
     HANDSHAKE_FAILED = "handshake failed"
-    """It did not, or nothing was heard from it, and trying again makes sense."""
+    """It did not, or there was no reply, and trying again makes sense."""
     CONNECTED = "connect answered"
     """A connect succeeded."""
     CONNECT_FAILED = "connect failed"
-    """A connect did not, or the connection that carries it is gone."""
+    """A connect failed, or the connection that carries it is gone."""
     SESSION_LOST = "session lost"
     """The server does not know the session, or advises a handshake."""
     TIMER = "timer"
@@ -109,10 +109,10 @@ class IllegalTransition(RuntimeError):
 
 
 class Machine:
-    """The current state, and who wants to hear of the next.
+    """The current state.
 
-    ``changed(new, old)`` is called after each change, not for a transition
-    that leads to the state it came from.
+    :param changed: is called with the new state and the old one after each change, but
+        not for a transition from a state to itself.
     """
 
     __slots__ = ("_changed", "state")
@@ -122,7 +122,7 @@ class Machine:
         self._changed = changed
 
     def feed(self, event: Input) -> State:
-        """Take one step; give the new state.
+        """Make the transition for ``event``; return the new state.
 
         :raises IllegalTransition: if the table has none for it.
         """
@@ -137,5 +137,5 @@ class Machine:
         return new
 
     def accepts(self, event: Input) -> bool:
-        """Tell whether ``event`` is legal now."""
+        """Return whether ``event`` is legal now."""
         return (self.state, event) in TRANSITIONS

@@ -1,18 +1,20 @@
-"""What the user listens to, apart from whether anybody is connected."""
+"""Subscriptions: kept by the client, and made again in each new session."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux import channel as channels
+from txbayeux.client import listeners, messages
+from txbayeux.client.envelope import Envelope
 from txbayeux.client.errors import BufferOverflow, Closed
-from txbayeux.client.listening import tell
-from txbayeux.client.outbox import Envelope
+from txbayeux.client.outbox import Outbox
+from txbayeux.client.session import Session
 from txbayeux.message import Message
 
 __all__ = ["BUFFER", "ChannelSubscription", "Listener", "Subscription", "Subscriptions"]
@@ -23,19 +25,22 @@ BUFFER: Final = 4096
 """Messages kept for an iterator that does not read; as many as our server queues."""
 
 Listener: TypeAlias = Callable[[Message], Any]
-"""Gets each message, which it must not change.  It may give a Deferred or a
-coroutine; what it raises is logged, and changes nothing for other listeners."""
+"""Called with each message, which it must not change; may return an awaitable.
+
+What it raises is logged, and changes nothing for other listeners."""
 
 
 class Subscription:
-    """One listener's channel_subscription in a channel or pattern.
+    """One listener's subscription to a channel or pattern.
 
     Without a listener it is an asynchronous iterator over its messages, for one
     reader: ``async for message in subscription``.  The iteration ends when the
-    subscription or the client is closed.  It raises
+    subscription is cancelled or the client is disconnected.  It raises
     :class:`~txbayeux.errors.BayeuxError` if the server refuses the subscription,
     and :class:`~txbayeux.client.BufferOverflow` once more than :data:`BUFFER` messages
     were not read in time.
+
+    Made by :meth:`Client.subscribe() <txbayeux.client.Client.subscribe>`.
     """
 
     def __init__(
@@ -57,11 +62,12 @@ class Subscription:
 
     @property
     def ready(self) -> Deferred[None]:
-        """A Deferred, a new one each time, that tells of the server's answer.
+        """A new Deferred, each time, for the server's answer.
 
-        Fires with None once the server has confirmed the subscription; fails with
-        :class:`~txbayeux.errors.BayeuxError` if it refused it, and with
-        :class:`~txbayeux.client.Closed` if it was cancelled before.
+        Fires with None once the server has confirmed the subscription.  Fails with
+        :class:`~txbayeux.errors.BayeuxError` if the server refused it, and with
+        :class:`~txbayeux.client.Closed` if it was cancelled, or the client was
+        disconnected, before there was an answer.
         """
         result: Deferred[None] = Deferred(self._waiting_cancelled)
         if self._state is None:
@@ -78,31 +84,33 @@ class Subscription:
 
     @property
     def active(self) -> bool:
-        """Whether messages may still come."""
+        """Whether messages may still arrive."""
         return self._active
 
     def cancel(self) -> None:
-        """Listen no more; the last one of a channel unsubscribes from it."""
+        """Remove the listener.  Calling it again changes nothing.
+
+        The last subscription of a channel unsubscribes from it.
+        """
         if self._active:
             self._cancel(self)
             self.closed(Closed(self.channel))
 
-    # What the client tells.
+    # Called by Subscriptions and Client.
 
     def confirmed(self) -> None:
-        """Hear that the server accepted the subscription."""
-        self._settle(True)
+        """Called when the server has accepted the subscription."""
+        if self._state is None:
+            self._settle(True)
 
     def closed(self, error: Exception) -> None:
-        """Hear that no message will come any more."""
+        """Called when no message will arrive any more."""
         self._active = False
         if self._state is None or not isinstance(error, Closed):
-            self._settle(error, again=True)
+            self._settle(error)
         self._wake()
 
-    def _settle(self, state: bool | Exception, *, again: bool = False) -> None:
-        if self._state is not None and not again:
-            return
+    def _settle(self, state: bool | Exception) -> None:
         self._state = state
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
@@ -112,13 +120,13 @@ class Subscription:
                 deferred.callback(None)
 
     def deliver(self, message: Message) -> None:
-        """Pass a message on; must not raise."""
+        """Called with a message for the subscription; does not raise."""
         if not self._active:
             return
         if self._listener is None:
             self._keep(message)
         else:
-            tell(self.channel, self._listener, message)
+            listeners.call(self.channel, self._listener, message)
 
     # The iterator.
 
@@ -127,7 +135,10 @@ class Subscription:
             return
         if len(self._buffer) >= BUFFER:
             self._overflown = True
-            _log.warn("Nobody reads {channel}: dropping", channel=self.channel)
+            _log.warn(
+                "Dropping messages of {channel}: the iterator is not read",
+                channel=self.channel,
+            )
             return
         self._buffer.append(message)
         self._wake()
@@ -154,7 +165,7 @@ class Subscription:
                     raise self._state
                 raise StopAsyncIteration
             if self._reader is not None:
-                raise RuntimeError("a subscription is iterated over by one reader")
+                raise RuntimeError("a subscription may have one reader only")
             self._reader = Deferred(self._reader_cancelled)
             await self._reader
         return self._buffer.popleft()
@@ -164,86 +175,99 @@ class Subscription:
 
 
 class ChannelSubscription:
-    """A channel that somebody listens to."""
+    """All subscriptions to one channel or pattern: one for the server."""
 
     __slots__ = ("channel", "confirmed", "envelope", "subscriptions")
 
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, subscription: Subscription) -> None:
         self.channel = channel
-        self.subscriptions: dict[Subscription, None] = {}
+        self.subscriptions = {subscription: None}
         self.confirmed = False
+        """Whether the server has accepted it in the current session."""
         self.envelope: Envelope | None = None
-        """What subscribes to it, in the current session."""
+        """The subscribe message, in the current session."""
 
 
 class Subscriptions:
-    """All subscriptions, by channel."""
+    """All subscriptions, by channel.
 
-    def __init__(self) -> None:
-        self._interests: dict[str, ChannelSubscription] = {}
+    :param failed: is called with the error of each subscription that the server
+        refuses, once for each channel.
+    """
 
-    def __len__(self) -> int:
-        return len(self._interests)
+    def __init__(
+        self,
+        session: Session,
+        outbox: Outbox,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._session = session
+        self._outbox = outbox
+        self._on_failure = failed
+        self._channels: dict[str, ChannelSubscription] = {}
 
-    def add(self, subscription: Subscription) -> ChannelSubscription | None:
-        """Give the new channel_subscription if the channel must be subscribed to."""
-        channel_subscription = self._interests.get(subscription.channel)
-        is_new = channel_subscription is None
-        if channel_subscription is None:
-            channel_subscription = self._interests[subscription.channel] = (
-                ChannelSubscription(subscription.channel)
-            )
-        channel_subscription.subscriptions[subscription] = None
-        if channel_subscription.confirmed:
+    def add(self, subscription: Subscription) -> None:
+        """Add a subscription; the first one of a channel subscribes to it."""
+        shared = self._channels.get(subscription.channel)
+        if shared is None:
+            shared = ChannelSubscription(subscription.channel, subscription)
+            self._channels[subscription.channel] = shared
+            self._outbox.put(self._subscribe(shared))
+            return
+        shared.subscriptions[subscription] = None
+        if shared.confirmed:
             subscription.confirmed()
-        return channel_subscription if is_new else None
 
-    def remove(self, subscription: Subscription) -> ChannelSubscription | None:
-        """Give the channel_subscription that this ends, if nobody else has it."""
-        channel_subscription = self._interests.get(subscription.channel)
-        if (
-            channel_subscription is None
-            or subscription not in channel_subscription.subscriptions
-        ):
-            return None
-        del channel_subscription.subscriptions[subscription]
-        if channel_subscription.subscriptions:
-            return None
-        del self._interests[subscription.channel]
-        return channel_subscription
+    def remove(self, subscription: Subscription) -> None:
+        """Remove a subscription; the last one of a channel unsubscribes from it."""
+        shared = self._channels.get(subscription.channel)
+        if shared is None or subscription not in shared.subscriptions:
+            return
+        del shared.subscriptions[subscription]
+        if shared.subscriptions:
+            return
+        del self._channels[subscription.channel]
+        envelope = cast(Envelope, shared.envelope)
+        self._outbox.drop(envelope)
+        if envelope.attempts and self._session.id is not None:
+            message = messages.unsubscribe(shared.channel)
+            self._outbox.put(Envelope(message, self._outbox))
 
-    def all(self) -> list[ChannelSubscription]:
-        """Give what to subscribe to in a new session, in the order it was asked for."""
-        return list(self._interests.values())
+    def subscribe_again(self) -> None:
+        """Subscribe to everything in a new session, ahead of all publishes."""
+        again = [self._subscribe(shared) for shared in self._channels.values()]
+        self._outbox.replace_meta(again)
 
-    def is_current(self, channel_subscription: ChannelSubscription) -> bool:
-        """Tell whether ``channel_subscription`` is still that in its channel."""
-        return self._interests.get(channel_subscription.channel) is channel_subscription
+    def take_all(self) -> list[Subscription]:
+        """Forget all subscriptions; return them, to be closed."""
+        taken, self._channels = self._channels, {}
+        return [s for shared in taken.values() for s in shared.subscriptions]
 
-    def confirmed(self, channel_subscription: ChannelSubscription) -> None:
-        """Hear that the server accepted a subscription."""
-        if self.is_current(channel_subscription):
-            channel_subscription.confirmed = True
-            for subscription in list(channel_subscription.subscriptions):
+    def _subscribe(self, shared: ChannelSubscription) -> Envelope:
+        outcome: Deferred[Message] = Deferred()
+        outcome.addCallbacks(
+            lambda _: self._confirmed(shared),
+            lambda failure: self._refused(shared, failure.value),
+        )
+        shared.confirmed = False
+        shared.envelope = Envelope(
+            messages.subscribe(shared.channel), self._outbox, outcome=outcome
+        )
+        return shared.envelope
+
+    def _confirmed(self, shared: ChannelSubscription) -> None:
+        if self._channels.get(shared.channel) is shared:
+            shared.confirmed = True
+            for subscription in list(shared.subscriptions):
                 subscription.confirmed()
 
-    def refused(
-        self, channel_subscription: ChannelSubscription, error: Exception
-    ) -> None:
-        """Hear that the server refused one: its listeners get nothing any more."""
-        if self.is_current(channel_subscription):
-            del self._interests[channel_subscription.channel]
-            for subscription in list(channel_subscription.subscriptions):
+    def _refused(self, shared: ChannelSubscription, error: Exception) -> None:
+        if self._channels.get(shared.channel) is shared:
+            del self._channels[shared.channel]
+            for subscription in list(shared.subscriptions):
                 subscription.closed(error)
-
-    def take(self) -> list[Subscription]:
-        """Forget all of them; give them, to be closed."""
-        interests, self._interests = self._interests, {}
-        return [
-            s
-            for channel_subscription in interests.values()
-            for s in channel_subscription.subscriptions
-        ]
+            # Always: nobody may ever ask for `ready`.
+            self._on_failure(error)
 
     def deliver(self, message: Message) -> None:
         """Pass a message to each subscription it matches, once each."""
@@ -252,8 +276,8 @@ class Subscriptions:
             return
         found: list[Subscription] = []
         for pattern in channels.expand(name):
-            channel_subscription = self._interests.get(pattern)
-            if channel_subscription is not None:
-                found.extend(channel_subscription.subscriptions)
+            shared = self._channels.get(pattern)
+            if shared is not None:
+                found.extend(shared.subscriptions)
         for subscription in found:
             subscription.deliver(message)

@@ -1,0 +1,177 @@
+"""How long to wait before the next handshake, connect or batch.
+
+Pure arithmetic: no clock, times are arguments in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Final
+
+from txbayeux.client.advice import RETRY, Advice
+from txbayeux.message import Message
+
+__all__ = ["Backoff", "ReconnectPolicy", "Retry"]
+
+DEFAULT_HOLD: Final = 60.0
+"""Seconds for which a server is expected to hold a connect before it has advised a
+timeout; precedent: Faye's ``CONNECTION_TIMEOUT``."""
+LONGEST_HOLD: Final = 600.0
+"""Upper bound, in seconds, on an advised timeout."""
+HELD: Final = 1.0
+"""A connect that was answered sooner than this, in seconds, and without messages,
+was not held.  A server that never holds one is polled at growing intervals, up to
+:data:`IDLE_MAXIMUM`."""
+IDLE_MAXIMUM: Final = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """The retry policy; all times in seconds.
+
+    The delay before the n-th attempt in a row is ``initial * factor ** (n - 1)``, at
+    most ``maximum``, with 50 to 100 % jitter ("equal jitter"), so that the clients of
+    a restarted server do not all return at once.  With the defaults there are at most
+    seven attempts in ten seconds.
+
+    :raises ValueError: on construction, for times that are not positive, a
+        ``factor`` below 1, or a ``maximum`` below ``initial``.
+    """
+
+    initial: float = 0.5
+    """Seconds before the first retry."""
+    factor: float = 2.0
+    """Precedent: AWS's and gRPC's back-off; Twisted's ClientService has 1.5."""
+    maximum: float = 30.0
+    """Precedent: Twisted's ClientService waits 60 s at most, Salesforce asks for 30."""
+    stable: float = 1.5
+    """Seconds for which a session must have been up to count as recovered.
+
+    It must also have been up for as long as the delay before it, so that a server
+    which accepts each handshake and forgets the session at once is not retried in a
+    tight loop.  For the same reason an interval shorter than this that a server
+    advises along with a failure is lengthened.
+    """
+
+    def __post_init__(self) -> None:
+        if self.initial <= 0 or self.stable <= 0:
+            raise ValueError("initial and stable must be positive")
+        if self.factor < 1 or self.maximum < self.initial:
+            raise ValueError("factor must be at least 1, maximum at least initial")
+
+
+class Backoff:
+    """Exponential back-off with jitter for one repeated operation.
+
+    :param random: returns a number from 0 up to, not including, 1.
+    """
+
+    __slots__ = ("_attempts", "_policy", "_random", "last")
+
+    def __init__(self, policy: Retry, random: Callable[[], float]) -> None:
+        self._policy = policy
+        self._random = random
+        self._attempts = 0
+        self.last = 0.0
+        """The delay returned last, in seconds; 0 after a reset."""
+
+    def next(self) -> float:
+        """Count a failure, and return the seconds to wait before the next attempt."""
+        policy = self._policy
+        # At the maximum the exponent no longer grows, so it cannot overflow.
+        delay = policy.initial * policy.factor**self._attempts
+        if delay < policy.maximum:
+            self._attempts += 1
+        self.last = min(delay, policy.maximum) * (0.5 + self._random() / 2)
+        return self.last
+
+    def succeeded(self, seconds: float) -> None:
+        """Reset if the operation was up for long enough.
+
+        :param seconds: how long it was up.
+        """
+        if seconds >= max(self._policy.stable, self.last):
+            self.reset()
+
+    def reset(self) -> None:
+        """Forget the failures."""
+        self._attempts = 0
+        self.last = 0.0
+
+
+class ReconnectPolicy:
+    """The delays of the session: the advice in force, and back-off after failures."""
+
+    def __init__(self, retry: Retry, random: Callable[[], float]) -> None:
+        self.advice = Advice()
+        """The advice in force."""
+        self._retry = retry
+        self._failures = Backoff(retry, random)
+        idle = dataclasses.replace(retry, maximum=max(IDLE_MAXIMUM, retry.initial))
+        self._idle = Backoff(idle, random)
+        self._up_since: float | None = None
+
+    def advise(self, reply: Message, connection_type: str) -> None:
+        """Apply the advice of a reply, if it has any."""
+        self.advice = self.advice.updated(reply.get("advice"), connection_type)
+
+    def advise_anew(self, reply: Message, connection_type: str) -> None:
+        """Apply the advice of a reply, with ``reconnect`` reset to ``retry`` first."""
+        self.advice = dataclasses.replace(self.advice, reconnect=RETRY)
+        self.advise(reply, connection_type)
+
+    @property
+    def hold(self) -> float:
+        """Seconds for which the server may hold a connect."""
+        advised = self.advice.timeout
+        return min(DEFAULT_HOLD if advised is None else advised, LONGEST_HOLD)
+
+    def up(self, now: float) -> None:
+        """Called when a connect succeeded, at time ``now``."""
+        if self._up_since is None:
+            self._up_since = now
+
+    def down(self, now: float) -> None:
+        """Called when the session or its connection was lost, at time ``now``."""
+        if self._up_since is not None:
+            self._failures.succeeded(now - self._up_since)
+            self._up_since = None
+
+    def after_failure(
+        self, reply: Message | None, connection_type: str, *, keep_interval: bool
+    ) -> float:
+        """Return the seconds to wait after a failure; never 0.
+
+        An interval that came with the failure is kept exactly, unless it is so short
+        that a server which always fails would be retried in a tight loop.
+
+        :param reply: the unsuccessful reply; None if there was none.
+        :param keep_interval: whether to wait at least for the interval advised
+            before the failure.  It applies to connects, not to handshakes.
+        """
+        delay = self._failures.next()
+        interval = self.advice.interval
+        advice = None if reply is None else reply.get("advice")
+        advised = Advice(interval=-1).updated(advice, connection_type).interval >= 0
+        if advised and interval >= self._retry.stable:
+            return interval
+        return max(interval, delay) if advised or keep_interval else delay
+
+    def after_success(self, *, at_once: bool, seconds: float, delivered: bool) -> float:
+        """Return the seconds to wait before the next connect.
+
+        This is the advised interval, exactly, unless there is none and the server
+        does not hold connects.
+
+        :param at_once: whether the connect asked for an immediate answer.
+        :param seconds: how long the answer took.
+        :param delivered: whether messages arrived in the meantime.
+        """
+        interval = self.advice.interval
+        if at_once or interval >= self._retry.initial:
+            return interval
+        if seconds >= HELD or delivered:
+            self._idle.reset()
+            return interval
+        return max(interval, self._idle.next())

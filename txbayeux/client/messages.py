@@ -1,0 +1,132 @@
+"""Every message that the client sends, with the fields the specification asks for.
+
+The tables cite the Bayeux specification.  ``id`` is not set here: the dispatcher
+adds it when the message is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from txbayeux import channel as channels
+from txbayeux.message import Message, encode
+
+__all__ = [
+    "VERSION",
+    "connect",
+    "disconnect",
+    "handshake",
+    "publish",
+    "subscribe",
+    "unsubscribe",
+]
+
+VERSION: Final = "1.0"
+
+
+def handshake(types: Sequence[str], ext: Mapping[str, Any]) -> Message:
+    """Return a handshake that offers the connection types ``types``.
+
+    ====================================  =====================================
+    MUST contain                          channel, version, supportedConnectionTypes
+    MAY contain                           minimumVersion, ext, id
+    ====================================  =====================================
+
+    Source: "Handshake Request".
+    """
+    message: Message = {
+        "channel": channels.HANDSHAKE,
+        "version": VERSION,
+        "minimumVersion": VERSION,
+        "supportedConnectionTypes": list(types),
+    }
+    if ext:
+        message["ext"] = dict(ext)
+    return message
+
+
+def connect(session_id: str, connection_type: str, *, at_once: bool) -> Message:
+    """Return a connect.
+
+    ====================================  =====================================
+    MUST contain                          channel, clientId, connectionType
+    MAY contain                           ext, id
+    ====================================  =====================================
+
+    Source: "Connect Request".  ``advice: {timeout: 0}``, which asks for an immediate
+    answer, is CometD's; Faye's server and ours know it too.
+    """
+    message: Message = {
+        "channel": channels.CONNECT,
+        "clientId": session_id,
+        "connectionType": connection_type,
+    }
+    if at_once:
+        message["advice"] = {"timeout": 0}
+    return message
+
+
+def disconnect(session_id: str) -> Message:
+    """Return a disconnect.
+
+    ====================================  =====================================
+    MUST contain                          channel, clientId
+    MAY contain                           ext, id
+    ====================================  =====================================
+
+    Source: "Disconnect Request".
+    """
+    return {"channel": channels.DISCONNECT, "clientId": session_id}
+
+
+# The outbox keeps what follows until the server has answered, through any number of
+# sessions: it adds the `clientId` of the session in which it sends the message.
+
+
+def subscribe(subscription: str) -> Message:
+    """Return a subscribe to one channel or pattern, without ``clientId``.
+
+    ====================================  =====================================
+    MUST contain                          channel, clientId, subscription
+    MAY contain                           ext, id
+    ====================================  =====================================
+
+    Source: "Subscribe Request".
+    """
+    return {"channel": channels.SUBSCRIBE, "subscription": subscription}
+
+
+def unsubscribe(subscription: str) -> Message:
+    """Return an unsubscribe from one channel or pattern, without ``clientId``.
+
+    ====================================  =====================================
+    MUST contain                          channel, clientId, subscription
+    MAY contain                           ext, id
+    ====================================  =====================================
+
+    Source: "Unsubscribe Request".
+    """
+    return {"channel": channels.UNSUBSCRIBE, "subscription": subscription}
+
+
+def publish(channel: str, ext: Mapping[str, Any] | None = None) -> Message:
+    """Return a publish, without ``clientId`` and ``data``.
+
+    ====================================  =====================================
+    MUST contain                          channel, data
+    MAY contain                           clientId, id, ext
+    ====================================  =====================================
+
+    Source: "Publish Request".  The :class:`~txbayeux.client.envelope.Envelope` has
+    ``data``, as JSON.
+
+    :param ext: copied, so that later changes have no effect.
+    :raises TypeError, ValueError: if ``ext`` cannot be written as JSON.
+    """
+    message: Message = {"channel": channel}
+    if ext is not None:
+        message["ext"] = msgspec.json.decode(encode(dict(ext)))
+    return message
