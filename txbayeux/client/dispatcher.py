@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -102,46 +102,39 @@ class Dispatcher:
     def _transmit(
         self, transport: Transport, envelopes: Sequence[Envelope], timeout: float
     ) -> Deferred[None]:
-        def give_up(finished: Deferred[None]) -> None:
-            sending.cancel()
-            if not finished.called:  # an extension still has a reply
-                finished.callback(None)
-
-        finished: Deferred[None] = Deferred(give_up)
-        sent: list[str] = []
-        messages: list[Message] = []
+        sent: dict[str, Message] = {}
         for envelope in envelopes:
             if envelope.settled:  # while an extension had it
                 envelope.sender.failed(envelope, NoReply("the request was given up"))
                 continue
             message_id = envelope.message["id"] = format(next(self._ids), "x")
             self._pending[message_id] = envelope
-            sent.append(message_id)
-            messages.append(envelope.message)
+            sent[message_id] = envelope.message
+        if not sent:
+            return succeed(None)
 
         def ended(result: object) -> None:
             error: Exception = NoReply("the reply was lost")
             if isinstance(result, Failure):
                 error = _transport_error(result)
             # Behind the replies, which may be waiting for an extension.
-            self.after(lambda: finish(error))
+            self.after(lambda: self._fail(sent, error))
+            self.after(lambda: _fire(finished))
 
-        def finish(error: Exception) -> None:
-            try:
-                for message_id in sent:
-                    envelope = self._pending.pop(message_id, None)
-                    if envelope is not None:
-                        envelope.sender.failed(envelope, error)
-            finally:
-                if not finished.called:  # given up
-                    finished.callback(None)
+        def give_up(_: Deferred[None]) -> None:
+            sending.cancel()
+            _fire(finished)  # also if an extension still has a reply
 
-        if messages:
-            sending = maybeDeferred(transport.send, messages, timeout)
-            sending.addBoth(ended)
-        else:
-            finished.callback(None)
+        finished: Deferred[None] = Deferred(give_up)
+        sending = maybeDeferred(transport.send, list(sent.values()), timeout)
+        sending.addBoth(ended)
         return finished
+
+    def _fail(self, message_ids: Iterable[str], error: Exception) -> None:
+        for message_id in message_ids:
+            envelope = self._pending.pop(message_id, None)
+            if envelope is not None:
+                envelope.sender.failed(envelope, error)
 
     # Incoming.
 
@@ -236,3 +229,8 @@ def _transport_error(failure: Failure) -> TransportError:
     if not isinstance(error, CancelledError):
         _log.failure("A transport failed", failure)
     return NoReply(f"the transport failed: {error!r}")
+
+
+def _fire(finished: Deferred[None]) -> None:
+    if not finished.called:
+        finished.callback(None)
