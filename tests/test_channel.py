@@ -90,7 +90,7 @@ def test_patterns(pattern: str) -> None:
         *(None, 7, b"/a", ["/a"], {"/a": 1}, True, object()),
     ],
 )
-def test_what_is_neither(text: object) -> None:
+def test_neither_a_name_nor_a_pattern(text: object) -> None:
     assert not is_name(text)
     assert not is_pattern(text)
 
@@ -147,7 +147,9 @@ def test_matching_agrees_with_a_plain_matcher(pattern: str, name: str) -> None:
 
 
 @given(NAME, st.data())
-def test_it_agrees_on_patterns_made_of_the_name(name: str, data: st.DataObject) -> None:
+def test_matching_agrees_on_patterns_made_of_the_name(
+    name: str, data: st.DataObject
+) -> None:
     parts = name.split("/")
     cut = data.draw(st.integers(1, len(parts)))
     wild = data.draw(st.sampled_from(["*", "**", ""]))
@@ -205,7 +207,7 @@ def test_a_subscriber_is_found_once() -> None:
     assert list(index.matching("/a/b")) == ["alice"]
 
 
-def test_nothing_is_kept_of_who_left() -> None:
+def test_the_index_keeps_nothing_of_removed_subscribers() -> None:
     index: SubscriptionIndex[str] = SubscriptionIndex()
     index.add("/a", "alice")
     index.add("/a", "bob")
@@ -224,7 +226,7 @@ def test_nothing_is_kept_of_who_left() -> None:
     ),
     NAME,
 )
-def test_the_index_agrees_with_a_walk(
+def test_the_index_agrees_with_a_plain_search(
     steps: list[tuple[bool, str, int]], name: str
 ) -> None:
     index: SubscriptionIndex[int] = SubscriptionIndex()
@@ -244,7 +246,7 @@ def test_the_index_agrees_with_a_walk(
     assert len(index) == len({pattern for pattern, _ in plain})
 
 
-def test_long_names_are_not_kept() -> None:
+def test_long_names_are_not_cached() -> None:
     names = ["/" + character * (MAX_LENGTH - 1) for character in "ab"]
     first = [expand(name) for name in names]
     again = [expand(name) for name in names]

@@ -1,4 +1,4 @@
-"""The conformance table names tests that exist, or a reason."""
+"""Each row of the conformance table names tests that exist, or a reason."""
 
 import re
 from importlib import import_module
@@ -17,7 +17,7 @@ TESTS = sorted(set(re.findall(r"`([\w/]+\.py::[\w:]+)`", TABLE.read_text())))
 
 
 @pytest.mark.parametrize("test", TESTS)
-def test_every_test_that_it_names_exists(test: str) -> None:
+def test_every_test_named_in_the_table_exists(test: str) -> None:
     path, *names = test.split("::")
     found: Any = import_module(f"tests.{path.removesuffix('.py').replace('/', '.')}")
     for name in names:
@@ -26,7 +26,7 @@ def test_every_test_that_it_names_exists(test: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}"[:60])
-def test_every_row_is_shown_or_gives_its_reason(row: list[str]) -> None:
+def test_every_row_names_a_test_or_a_reason(row: list[str]) -> None:
     assert len(row) in {3, 4}
     shown = "`" in row[3] if len(row) == 4 else False
     assert shown or row[2].startswith(("Concerns", "**No**", "Of its time"))

@@ -1,4 +1,4 @@
-"""Errors as the wire has them; specification, "error"."""
+"""The wire form of errors; specification, "error"."""
 
 import re
 from collections.abc import Callable
@@ -31,7 +31,7 @@ ALL: list[BayeuxError] = [
 
 
 @pytest.mark.parametrize("error", ALL, ids=str)
-def test_every_error_is_written_by_the_grammar_and_read_back(
+def test_every_error_follows_the_grammar_and_parses_back(
     error: BayeuxError,
 ) -> None:
     text = str(error)
@@ -49,7 +49,7 @@ def test_every_error_is_written_by_the_grammar_and_read_back(
         ("500::a:b\nc", 500, (), "a:b\nc"),
     ],
 )
-def test_the_specifications_examples_are_read(
+def test_the_specifications_examples_are_parsed(
     text: str, code: int, arguments: tuple[str, ...], why: str | None
 ) -> None:
     error = BayeuxError.parse(text)
@@ -60,13 +60,13 @@ def test_the_specifications_examples_are_read(
 @pytest.mark.parametrize(
     "text", ["", "No", "40:x:y", "4030::x", "\u0664\u0660\u0663::x", "403:x", " 403::x"]
 )
-def test_what_is_no_error_is_the_text_of_one(text: str) -> None:
+def test_an_invalid_error_becomes_the_text_of_one(text: str) -> None:
     error = BayeuxError.parse(text)
     assert (error.code, error.arguments, error.text) == (500, (), text)
 
 
 @pytest.mark.parametrize("value", [None, 403, [], {}, True, b"403::x"])
-def test_what_is_no_text_is_an_unknown_error(value: object) -> None:
+def test_an_error_that_is_no_string_is_unknown(value: object) -> None:
     assert str(BayeuxError.parse(value)) == "500::Unknown error"
 
 
@@ -83,7 +83,7 @@ MAKERS: list[Callable[[str], BayeuxError]] = [
     st.sampled_from(MAKERS),
     st.one_of(st.text(), st.sampled_from(["a:b", "a,b", "a\n", "x" * 5000])),
 )
-def test_whatever_was_refused_the_error_keeps_to_the_grammar(
+def test_errors_follow_the_grammar_whatever_was_refused(
     make: Callable[[str], BayeuxError], text: str
 ) -> None:
     written = str(make(text))
@@ -91,7 +91,7 @@ def test_whatever_was_refused_the_error_keeps_to_the_grammar(
     assert len(written) < 500
 
 
-def test_many_connection_types_make_no_long_error() -> None:
+def test_many_connection_types_make_a_bounded_error() -> None:
     many = tuple("x" * 128 for _ in range(1000))
     assert len(str(errors.connection_types_mismatch(many))) < 1200
 
@@ -101,6 +101,6 @@ def test_a_plain_argument_is_shown(argument: str) -> None:
     assert str(errors.channel_invalid(argument)) == f"405:{argument}:Invalid channel"
 
 
-def test_why_a_session_is_gone_can_be_said() -> None:
+def test_an_unknown_session_may_have_a_reason() -> None:
     error = errors.UnknownSession("abc", "Moved away")
     assert str(error) == "402:abc:Moved away"

@@ -1,4 +1,4 @@
-"""JSON in and out: strict, and what is accepted can be written."""
+"""Decoding is strict, and what is decoded can be encoded."""
 
 import json
 import math
@@ -37,7 +37,7 @@ OBJECT = st.dictionaries(st.text(max_size=4), VALUE, max_size=4)
 
 
 def nested(depth: int, kind: str = "[") -> bytes:
-    """A request whose deepest array or object is ``depth`` levels down."""
+    """Return a request with arrays or objects nested ``depth`` levels deep."""
     if kind == "[":
         return b"[" * depth + b"]" * depth
     # The list that a single message stands for is a level too.
@@ -57,7 +57,7 @@ def test_the_items_may_be_anything() -> None:
 
 
 @pytest.mark.parametrize("text", [b"1", b"null", b"true", b'"[]"', b"1.5"])
-def test_what_is_neither_is_refused(text: bytes) -> None:
+def test_neither_an_object_nor_a_list_is_refused(text: bytes) -> None:
     with pytest.raises(Malformed, match="a JSON object or a list"):
         decode(text)
 
@@ -82,7 +82,7 @@ def test_what_is_neither_is_refused(text: bytes) -> None:
         *(b'["\n"]', b'["\t"]', b'["\0"]', b'["', b"// c\n[]", b"[]/**/", b"undefined"),
     ],
 )
-def test_what_is_no_json_is_refused(text: bytes) -> None:
+def test_invalid_json_is_refused(text: bytes) -> None:
     with pytest.raises(Malformed):
         decode(text)
     with pytest.raises(Malformed):
@@ -141,7 +141,7 @@ def test_paired_surrogates_are_one_character() -> None:
     "octets",
     [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\x80"],
 )
-def test_what_is_not_utf_8_is_refused_wherever_it_stands(octets: bytes) -> None:
+def test_invalid_utf_8_is_refused_anywhere(octets: bytes) -> None:
     for text in (b'["%s"]', b'{"%s":1}', b'{"data":{"a":["%s"]}}', b"%s[]", b"[]%s"):
         with pytest.raises(Malformed):
             decode(text % octets)
@@ -165,14 +165,14 @@ def test_of_two_fields_of_one_name_the_last_counts() -> None:
 
 @pytest.mark.parametrize("kind", "[{")
 @pytest.mark.parametrize("depth", [2, MAX_DEPTH - 1, MAX_DEPTH])
-def test_depth_up_to_the_limit_is_read_and_written(kind: str, depth: int) -> None:
+def test_depth_up_to_the_limit_is_accepted(kind: str, depth: int) -> None:
     items = decode(nested(depth, kind))
     assert decode(join([encode(item) for item in items])) == items
 
 
 @pytest.mark.parametrize("kind", "[{")
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 900, 1100, 5000, 100_000])
-def test_depth_beyond_it_is_refused(kind: str, depth: int) -> None:
+def test_depth_above_the_limit_is_refused(kind: str, depth: int) -> None:
     with pytest.raises(Malformed, match="too deep"):
         decode(nested(depth, kind))
     with pytest.raises(Malformed, match="too deep"):
@@ -187,7 +187,7 @@ def test_depth_counts_levels_not_brackets() -> None:
         decode(late)
 
 
-def test_why_is_a_sentence_of_one_line() -> None:
+def test_the_reason_is_one_line() -> None:
     for text in (b"[", b'["\xff"]', nested(5000), b"7", b'["\\ud800"]', b"[1e999]"):
         with pytest.raises(Malformed) as caught:
             decode(text)
@@ -196,21 +196,21 @@ def test_why_is_a_sentence_of_one_line() -> None:
 
 
 @given(st.lists(OBJECT, max_size=4))
-def test_what_the_standard_library_writes_is_read(messages: list[Any]) -> None:
+def test_what_the_standard_library_writes_is_decoded(messages: list[Any]) -> None:
     text = json.dumps(messages)
     assert decode(text.encode()) == messages
     assert decode(json.dumps(messages, ensure_ascii=False)) == messages
 
 
 @given(st.lists(OBJECT, max_size=4))
-def test_what_is_written_is_read_by_the_standard_library(messages: list[Any]) -> None:
+def test_what_is_encoded_is_read_by_the_standard_library(messages: list[Any]) -> None:
     text = encode_list(messages)
     assert json.loads(text) == messages
     assert decode(text) == messages
 
 
 @given(st.one_of(st.binary(max_size=40), st.text(max_size=40)))
-def test_whatever_is_read_can_be_written(text: bytes | str) -> None:
+def test_whatever_is_decoded_can_be_encoded(text: bytes | str) -> None:
     try:
         items = decode(text)
     except Malformed:
@@ -224,7 +224,7 @@ JSON_LIKE = st.text(
 
 
 @given(JSON_LIKE, st.sampled_from(["[%s]", '{"a":%s}', '["%s"]', "%s"]))
-def test_whatever_resembles_json_is_read_and_written_or_refused(
+def test_input_like_json_is_decoded_and_encoded_or_refused(
     inner: str, frame: str
 ) -> None:
     text = frame.replace("%s", inner)
@@ -238,13 +238,13 @@ def test_whatever_resembles_json_is_read_and_written_or_refused(
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_floats_survive(number: float) -> None:
+def test_floats_are_encoded_exactly(number: float) -> None:
     [message] = decode(encode_list([{"data": number}]))
     assert message["data"] == number
     assert math.copysign(1, message["data"]) == math.copysign(1, number)
 
 
-def test_an_entry_gives_copies_and_is_written_as_it_is() -> None:
+def test_an_entry_decodes_into_copies_and_keeps_its_bytes() -> None:
     entry = Entry(7, "/a", b'{ "channel": "/a",  "data": [1] }')
     entry.message()["data"].append(2)
     assert entry.message() == {"channel": "/a", "data": [1]}
@@ -253,6 +253,6 @@ def test_an_entry_gives_copies_and_is_written_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("value", [object(), float, {1, object()}, 1j])
-def test_what_json_has_no_form_for_raises(value: object) -> None:
+def test_what_json_cannot_represent_raises(value: object) -> None:
     with pytest.raises(TypeError):
         encode({"data": value})

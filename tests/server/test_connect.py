@@ -11,17 +11,25 @@ from txbayeux.message import Message
 from txbayeux.server.options import CONNECTION_TYPES
 from txbayeux.testing import RecordingStream
 
-from .actors import SESSION_TIMEOUT, TIMEOUT, Actor, Poll, World, now, plain
 from .extensions import incoming
+from .harness import (
+    SESSION_TIMEOUT,
+    TIMEOUT,
+    Client,
+    Harness,
+    Poll,
+    messages_of,
+    result_of,
+)
 
 ADVICE = {"reconnect": "retry", "interval": 0, "timeout": 45000}
 
 
-def test_a_connect_is_held_until_its_time_is_up(world: World, alice: Actor) -> None:
+def test_a_connect_is_held_until_its_timeout(harness: Harness, alice: Client) -> None:
     poll = alice.connect(id="c1")
-    world.advance(TIMEOUT - 1)
+    harness.advance(TIMEOUT - 1)
     assert poll.held
-    world.advance(1)
+    harness.advance(1)
     assert poll.items == [
         {
             "channel": "/meta/connect",
@@ -33,27 +41,29 @@ def test_a_connect_is_held_until_its_time_is_up(world: World, alice: Actor) -> N
     ]
 
 
-def test_a_message_answers_it(world: World, alice: Actor, bob: Actor) -> None:
+def test_a_message_answers_a_held_connect(
+    harness: Harness, alice: Client, bob: Client
+) -> None:
     alice.subscribe("/a")
     poll = alice.connect()
     bob.publish("/a", 1)
-    world.settle()
+    harness.settle()
     assert poll.data == [1]
     assert poll.items[-1] == poll.reply
 
 
 def test_messages_of_one_reactor_turn_come_in_one_answer(
-    world: World, alice: Actor, bob: Actor
+    harness: Harness, alice: Client, bob: Client
 ) -> None:
     alice.subscribe("/a")
     poll = alice.connect()
     for n in range(5):
         bob.publish("/a", n)
-    world.settle()
+    harness.settle()
     assert poll.data == [0, 1, 2, 3, 4]
 
 
-def test_what_waits_answers_it(alice: Actor, bob: Actor) -> None:
+def test_a_queued_message_answers_a_connect_at_once(alice: Client, bob: Client) -> None:
     alice.subscribe("/a")
     bob.publish("/a", 1)
     assert alice.connect().data == [1]
@@ -61,11 +71,11 @@ def test_what_waits_answers_it(alice: Actor, bob: Actor) -> None:
 
 @pytest.mark.parametrize(("timeout", "seconds"), [(0, 0), (1500, 1.5), (10.5, 0.0105)])
 def test_the_clients_timeout_is_honoured(
-    world: World, alice: Actor, timeout: float, seconds: float
+    harness: Harness, alice: Client, timeout: float, seconds: float
 ) -> None:
     poll = alice.connect(advice={"timeout": timeout})
     assert poll.held == (seconds > 0)
-    world.advance(seconds)
+    harness.advance(seconds)
     assert poll.reply["successful"]
 
 
@@ -80,17 +90,17 @@ def test_the_clients_timeout_is_honoured(
         *(0, "x", [], None, {}),
     ],
 )
-def test_a_timeout_beyond_ours_or_out_of_its_mind_is_ours(
-    world: World, alice: Actor, advice: Any
+def test_an_invalid_or_longer_timeout_is_replaced_by_the_servers(
+    harness: Harness, alice: Client, advice: Any
 ) -> None:
     poll = alice.connect(advice=advice)
-    world.advance(TIMEOUT - 1)
+    harness.advance(TIMEOUT - 1)
     assert poll.held
-    world.advance(1)
+    harness.advance(1)
     assert poll.reply["successful"]
 
 
-def test_a_second_connect_releases_the_first(world: World, alice: Actor) -> None:
+def test_a_second_connect_releases_the_first(harness: Harness, alice: Client) -> None:
     alice.subscribe("/a")
     first, second = alice.connect(id="1"), alice.connect(id="2")
     assert (first.reply["id"], first.reply["successful"]) == ("1", True)
@@ -98,12 +108,12 @@ def test_a_second_connect_releases_the_first(world: World, alice: Actor) -> None
     assert first.reply["advice"] == {**ADVICE, "interval": 1000}
     assert second.held
     alice.publish("/a", 1)
-    world.settle()
+    harness.settle()
     assert (first.data, second.data) == ([], [1])
 
 
 @pytest.mark.parametrize("kind", CONNECTION_TYPES)
-def test_every_connection_type_is_accepted(alice: Actor, kind: str) -> None:
+def test_every_connection_type_is_accepted(alice: Client, kind: str) -> None:
     poll = alice.connect(connectionType=kind, advice={"timeout": 0})
     assert poll.reply["successful"]
 
@@ -118,29 +128,35 @@ def test_every_connection_type_is_accepted(alice: Actor, kind: str) -> None:
         ("", "301::Connection types not supported"),
     ],
 )
-def test_others_are_refused(alice: Actor, kind: Any, error: str) -> None:
+def test_other_connection_types_are_refused(
+    alice: Client, kind: Any, error: str
+) -> None:
     reply = alice.connect(connectionType=kind).reply
     assert (reply["successful"], reply["error"]) == (False, error)
     assert reply["advice"] == {"reconnect": "none"}
 
 
 @pytest.mark.parametrize("session", ["gone", "x" * 5000, "\0", "a\n", "é"])
-def test_an_unknown_session_is_told_to_handshake(world: World, session: str) -> None:
-    reply = world.actor(handshake=False).connect(clientId=session).reply
+def test_an_unknown_session_is_told_to_handshake(
+    harness: Harness, session: str
+) -> None:
+    reply = harness.client(handshake=False).connect(clientId=session).reply
     assert reply["successful"] is False
     assert reply["error"].startswith("402:")
     assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
 
 
 @pytest.mark.parametrize("session", [None, ""])
-def test_no_session_at_all_is_refused(alice: Actor, session: str | None) -> None:
+def test_a_connect_without_session_is_refused(
+    alice: Client, session: str | None
+) -> None:
     reply = alice.connect(clientId=session).reply
     assert (reply["successful"], reply["error"]) == (False, "401::No client ID")
 
 
 @pytest.mark.parametrize("session", [None, "", 7, ["x"]])
 def test_a_client_that_lost_its_session_id_is_told_to_handshake(
-    alice: Actor, session: Any
+    alice: Client, session: Any
 ) -> None:
     reply = alice.connect(clientId=session).reply
     assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
@@ -148,16 +164,16 @@ def test_a_client_that_lost_its_session_id_is_told_to_handshake(
     assert alice.connect(advice={"timeout": 0}).reply["successful"]
 
 
-def test_a_connection_that_went_loses_nothing(world: World, alice: Actor) -> None:
+def test_a_lost_connection_loses_no_message(harness: Harness, alice: Client) -> None:
     alice.subscribe("/a")
-    response = now(alice.begin(alice.connect_message()))
+    response = result_of(alice.process(alice.connect_message()))
     response.held.cancel()
     alice.publish("/a", 1)
     assert alice.poll() == [1]
 
 
-def test_an_answer_that_could_not_be_written_comes_again(
-    world: World, alice: Actor
+def test_an_answer_that_was_not_written_is_sent_again(
+    harness: Harness, alice: Client
 ) -> None:
     alice.subscribe("/a")
     alice.publish("/a", 1)
@@ -167,62 +183,64 @@ def test_an_answer_that_could_not_be_written_comes_again(
     assert alice.poll() == [1, 2]
 
 
-def test_a_connect_over_a_stream_leads_messages_there(
-    world: World, alice: Actor
+def test_a_connect_with_a_stream_sends_messages_there(
+    harness: Harness, alice: Client
 ) -> None:
     alice.subscribe("/a")
     stream = RecordingStream()
     poll = alice.connect(stream, connectionType="websocket")
     alice.publish("/a", 1)
-    world.settle()
+    harness.settle()
     assert stream.data == [1]
     assert poll.held
-    world.advance(TIMEOUT)
+    harness.advance(TIMEOUT)
     assert poll.data == []
 
 
-def test_a_poll_takes_the_session_from_a_stream(world: World, alice: Actor) -> None:
+def test_a_poll_takes_the_session_from_a_stream(
+    harness: Harness, alice: Client
+) -> None:
     alice.subscribe("/a")
     stream = RecordingStream()
     alice.connect(stream, connectionType="websocket")
     poll = alice.connect()
     alice.publish("/a", 1)
-    world.settle()
+    harness.settle()
     assert (poll.data, stream.data, stream.replacements) == ([1], [], 1)
 
 
 def test_a_connect_of_type_eventsource_is_answered_at_once(
-    world: World, alice: Actor
+    harness: Harness, alice: Client
 ) -> None:
     reply = alice.connect(connectionType="eventsource").reply
     assert reply["advice"] == {"reconnect": "retry", "interval": 45000, "timeout": 0}
 
 
 def test_a_session_ends_when_it_does_not_connect_in_time(
-    world: World, alice: Actor
+    harness: Harness, alice: Client
 ) -> None:
     poll = alice.connect()
-    world.advance(TIMEOUT)
+    harness.advance(TIMEOUT)
     assert poll.reply["successful"]
-    world.advance(SESSION_TIMEOUT - 1)
+    harness.advance(SESSION_TIMEOUT - 1)
     assert alice.connect(advice={"timeout": 0}).reply["successful"]
-    world.advance(SESSION_TIMEOUT + 1)
+    harness.advance(SESSION_TIMEOUT + 1)
     assert alice.connect().reply["error"] == f"402:{alice.id}:Unknown client"
 
 
 def test_a_kicked_session_is_told_why_and_to_handshake(
-    world: World, alice: Actor
+    harness: Harness, alice: Client
 ) -> None:
     poll = alice.connect()
-    now(world.server.kick(alice.id, "Please pay"))
+    result_of(harness.server.kick(alice.id, "Please pay"))
     for reply in (poll.reply, alice.connect().reply):
         assert reply["error"] == f"402:{alice.id}:Please pay"
         assert reply["advice"]["reconnect"] == "handshake"
 
 
-def test_a_session_that_let_too_much_wait_is_told_why() -> None:
-    world = World(limits=Limits(queue_messages=2))
-    alice = world.actor("/a")
+def test_a_session_with_too_many_queued_messages_is_told_why() -> None:
+    harness = Harness(limits=Limits(queue_messages=2))
+    alice = harness.client("/a")
     for n in range(3):
         assert alice.publish("/a", n)["successful"]
     reply = alice.connect().reply
@@ -231,19 +249,19 @@ def test_a_session_that_let_too_much_wait_is_told_why() -> None:
     assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
 
 
-def test_a_stop_answers_held_connects(world: World, alice: Actor) -> None:
+def test_a_stop_answers_held_connects(harness: Harness, alice: Client) -> None:
     poll = alice.connect()
     stream = RecordingStream()
-    world.actor().connect(stream)
-    now(world.server.stop())
+    harness.client().connect(stream)
+    result_of(harness.server.stop())
     assert poll.reply["successful"]
     assert poll.reply["advice"]["reconnect"] == "retry"
     assert stream.closed == [Reason.SHUTDOWN]
-    assert world.clock.getDelayedCalls() == []
+    assert harness.clock.getDelayedCalls() == []
 
 
-def test_acknowledgement_travels_in_ext(world: World) -> None:
-    alice = world.actor("/a", ack=True)
+def test_acknowledgements_are_in_ext(harness: Harness) -> None:
+    alice = harness.client("/a", ack=True)
     first = alice.connect(ext={"ack": -1}, advice={"timeout": 0}).reply["ext"]["ack"]
     alice.publish("/a", 1)
     answers = []
@@ -256,47 +274,47 @@ def test_acknowledgement_travels_in_ext(world: World) -> None:
 
 
 @pytest.mark.parametrize("ack", ["1", 1.0, 1e300, True, None, [], {}, -1, -(10**30)])
-def test_an_acknowledgement_that_is_none_forgets_nothing(
-    world: World, ack: Any
+def test_an_invalid_acknowledgement_acknowledges_nothing(
+    harness: Harness, ack: Any
 ) -> None:
-    alice = world.actor("/a", ack=True)
+    alice = harness.client("/a", ack=True)
     alice.publish("/a", 1)
     alice.connect(ext={"ack": 0})
     assert alice.connect(ext={"ack": ack}).data == [1]
 
 
-def test_a_session_without_acknowledgement_hears_of_no_position(alice: Actor) -> None:
+def test_a_session_without_acknowledgement_gets_no_position(alice: Client) -> None:
     assert "ext" not in alice.connect(ext={"ack": 7}, advice={"timeout": 0}).reply
 
 
-def test_replies_hold_together_when_the_engine_is_late(world: World) -> None:
-    alice = world.actor()
+def test_replies_of_a_batch_wait_for_the_engine_together(harness: Harness) -> None:
+    alice = harness.client()
     late: Deferred[list[str]] = Deferred()
-    world.engine.subscribe = lambda *_: late  # type: ignore[method-assign,assignment]
-    response = now(
-        alice.begin(
+    harness.engine.subscribe = lambda *_: late  # type: ignore[method-assign,assignment]
+    response = result_of(
+        alice.process(
             alice.message("/meta/subscribe", subscription="/a", id="1"),
             alice.message("/b", data=1, id="2"),
         )
     )
     assert response.items == ()
     late.callback(["/a"])
-    answer = now(response.held)
-    assert [item["id"] for item in plain(answer.items)] == ["1", "2"]
+    answer = result_of(response.held)
+    assert [item["id"] for item in messages_of(answer.items)] == ["1", "2"]
 
 
-def test_a_connect_that_an_extension_thinks_about_is_held_like_others() -> None:
+def test_a_connect_delayed_by_an_extension_is_held_like_others() -> None:
     gates: list[Deferred[Message]] = []
 
     def think(message: Message, _: Any) -> Deferred[Message]:
         gates.append(Deferred())
         return gates[-1].addCallback(lambda _: message)
 
-    world = World(incoming(think, "/meta/connect"))
-    alice = world.actor("/a")
-    began = alice.begin(alice.connect_message())
+    harness = Harness(incoming(think, "/meta/connect"))
+    alice = harness.client("/a")
+    began = alice.process(alice.connect_message())
     gates[0].callback({})
-    poll = Poll(began, world.settle)
+    poll = Poll(began, harness.settle)
     assert poll.held
     alice.publish("/a", 1)
     assert poll.data == [1]

@@ -1,4 +1,4 @@
-"""The service's events: who hears what, when, and why a session ended."""
+"""Events of the server: which are emitted, when, and the reason of a session's end."""
 
 from typing import Any
 
@@ -17,27 +17,27 @@ from txbayeux.events import (
 )
 from txbayeux.limits import Limits
 
-from .actors import Actor, World, now
+from .harness import Client, Harness, result_of
 
 KINDS = [Handshaken, Connected, Subscribed, Unsubscribed, Published, Disconnected]
 
 
-def listen(world: World, *kinds: type[Any]) -> list[Any]:
-    heard: list[Any] = []
+def listen(harness: Harness, *kinds: type[Any]) -> list[Any]:
+    received: list[Any] = []
     for kind in kinds or KINDS:
-        world.server.events.listen(kind, heard.append)
-    return heard
+        harness.server.events.listen(kind, received.append)
+    return received
 
 
-def test_a_sessions_life(world: World) -> None:
-    heard = listen(world)
-    alice = world.actor()
+def test_the_events_of_a_session(harness: Harness) -> None:
+    received = listen(harness)
+    alice = harness.client()
     alice.subscribe("/a", "/b/*")
     alice.connect(advice={"timeout": 0})
     alice.publish("/c", {"x": 1})
-    alice.ask("/meta/unsubscribe", subscription="/a")
-    alice.ask("/meta/disconnect")
-    assert heard == [
+    alice.send("/meta/unsubscribe", subscription="/a")
+    alice.send("/meta/disconnect")
+    assert received == [
         Handshaken(alice.id, alice.request),
         Subscribed(alice.id, "/a"),
         Subscribed(alice.id, "/b/*"),
@@ -48,76 +48,78 @@ def test_a_sessions_life(world: World) -> None:
     ]
 
 
-def test_a_connect_is_told_when_it_is_accepted_not_when_it_is_answered(
-    world: World, alice: Actor
+def test_connected_is_emitted_when_the_connect_is_accepted(
+    harness: Harness, alice: Client
 ) -> None:
-    heard = listen(world, Connected)
+    received = listen(harness, Connected)
     poll = alice.connect()
     assert poll.held
-    assert heard == [Connected(alice.id, alice.request)]
-    world.advance(100)
-    assert len(heard) == 1
+    assert received == [Connected(alice.id, alice.request)]
+    harness.advance(100)
+    assert len(received) == 1
 
 
-def test_a_held_connect_can_be_withdrawn_while_somebody_listens(
-    world: World, alice: Actor
+def test_a_held_connect_can_be_cancelled_while_there_are_listeners(
+    harness: Harness, alice: Client
 ) -> None:
-    listen(world, Connected)
-    response = now(alice.begin(alice.connect_message()))
+    listen(harness, Connected)
+    response = result_of(alice.process(alice.connect_message()))
     response.held.cancel()
-    assert world.server.statistics()["held"] == 0
+    assert harness.server.statistics()["held"] == 0
 
 
-def test_nothing_is_told_of_what_was_refused(world: World, alice: Actor) -> None:
-    heard = listen(world)
-    world.send({"channel": "/meta/handshake", "version": "7"})
+def test_refused_messages_emit_no_event(harness: Harness, alice: Client) -> None:
+    received = listen(harness)
+    harness.send({"channel": "/meta/handshake", "version": "7"})
     alice.connect(clientId="nobody")
     alice.connect(connectionType="iframe")
     alice.subscribe("/meta/x")
-    alice.ask("/meta/subscribe", subscription="/a", clientId="nobody")
+    alice.send("/meta/subscribe", subscription="/a", clientId="nobody")
     alice.publish("/*", 1)
-    alice.ask("/a")
-    alice.ask("/meta/disconnect", clientId="nobody")
-    assert heard == []
+    alice.send("/a")
+    alice.send("/meta/disconnect", clientId="nobody")
+    assert received == []
 
 
-def test_nothing_is_told_of_what_changed_nothing(world: World, alice: Actor) -> None:
+def test_what_changes_nothing_emits_no_event(harness: Harness, alice: Client) -> None:
     alice.subscribe("/a")
-    heard = listen(world, Subscribed, Unsubscribed)
+    received = listen(harness, Subscribed, Unsubscribed)
     alice.subscribe("/a", "/a")
     alice.subscribe("/service/a")
-    alice.ask("/meta/unsubscribe", subscription="/b")
-    assert heard == []
+    alice.send("/meta/unsubscribe", subscription="/b")
+    assert received == []
 
 
 @pytest.mark.parametrize("session", [None, "", "nobody\n", ...])
-def test_a_message_without_a_session_has_none(world: World, session: Any) -> None:
-    heard = listen(world, Published)
+def test_a_publish_without_session_has_no_session_id(
+    harness: Harness, session: Any
+) -> None:
+    received = listen(harness, Published)
     message = {"channel": "/a", "data": 1, "clientId": session}
     if session is ...:
         del message["clientId"]
-    world.send(message)
-    now(world.server.client().publish("/b", 2))
-    assert heard == [Published(None, "/a", 1), Published(None, "/b", 2)]
+    harness.send(message)
+    result_of(harness.server.client().publish("/b", 2))
+    assert received == [Published(None, "/a", 1), Published(None, "/b", 2)]
 
 
-def test_why_a_session_ended(world: World) -> None:
-    small = World(limits=Limits(queue_messages=1))
-    bob = small.actor("/a")
+def test_the_reason_of_a_sessions_end(harness: Harness) -> None:
+    small = Harness(limits=Limits(queue_messages=1))
+    bob = small.client("/a")
     overflown = listen(small, Disconnected)
     bob.publish("/a", 1)
     bob.publish("/a", 2)
     assert overflown == [Disconnected(bob.id, Reason.KICKED)]
 
-    heard = listen(world, Disconnected)
-    alice = [world.actor() for _ in range(4)]
-    alice[0].ask("/meta/disconnect")
-    now(world.server.kick(alice[1].id))
-    world.advance(30)
+    received = listen(harness, Disconnected)
+    alice = [harness.client() for _ in range(4)]
+    alice[0].send("/meta/disconnect")
+    result_of(harness.server.kick(alice[1].id))
+    harness.advance(30)
     alice[2].connect(advice={"timeout": 0})
-    world.advance(40)
-    now(world.server.stop())
-    assert heard == [
+    harness.advance(40)
+    result_of(harness.server.stop())
+    assert received == [
         Disconnected(alice[0].id, Reason.CLIENT),
         Disconnected(alice[1].id, Reason.KICKED),
         Disconnected(alice[3].id, Reason.TIMEOUT),
@@ -125,18 +127,18 @@ def test_why_a_session_ended(world: World) -> None:
     ]
 
 
-def test_a_listener_that_raises_harms_nobody(world: World) -> None:
+def test_an_exception_in_a_listener_affects_nobody_else(harness: Harness) -> None:
     def fail(event: Event) -> None:
-        raise RuntimeError("a listener's own fault")
+        raise RuntimeError("from a listener")
 
     for kind in KINDS:
-        world.server.events.listen(kind, fail)
-    heard = listen(world)
-    alice = world.actor("/a")
+        harness.server.events.listen(kind, fail)
+    received = listen(harness)
+    alice = harness.client("/a")
     assert alice.publish("/a", 1)["successful"]
     assert alice.poll() == [1]
-    assert alice.ask("/meta/disconnect")["successful"]
-    assert [type(event) for event in heard] == [
+    assert alice.send("/meta/disconnect")["successful"]
+    assert [type(event) for event in received] == [
         Handshaken,
         Subscribed,
         Published,
@@ -145,12 +147,12 @@ def test_a_listener_that_raises_harms_nobody(world: World) -> None:
     ]
 
 
-def test_a_listener_may_end_the_session_it_hears_of(world: World) -> None:
+def test_a_listener_may_end_the_session_of_its_event(harness: Harness) -> None:
     def kick(event: Event) -> None:
-        world.server.kick(event.session_id, "Not here")
+        harness.server.kick(event.session_id, "Not here")
 
-    world.server.events.listen(Connected, kick)
-    alice = world.actor()
+    harness.server.events.listen(Connected, kick)
+    alice = harness.client()
     assert alice.connect().reply["error"] == f"402:{alice.id}:Not here"
 
 

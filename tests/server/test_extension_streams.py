@@ -1,4 +1,4 @@
-"""Streams behind outgoing extensions: order, pace, and nothing lost."""
+"""Streams behind outgoing extensions keep the order, wait, and lose nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from txbayeux.interfaces import Stream
 from txbayeux.message import Entry, Message
 from txbayeux.testing import FakeRequest, RecordingStream
 
-from .actors import Actor, World, now
 from .extensions import outgoing
+from .harness import Client, Harness, result_of
 
 
 class Gate(Extension):
-    """An extension that lets a message pass when the test says so."""
+    """Hold messages until the test calls open()."""
 
     channels = ("/a",)
 
@@ -35,202 +35,204 @@ class Gate(Extension):
         deferred.callback({**message, "data": f"{message['data']}!"})
 
 
-class Scene:
-    """Alice on a stream, whose messages pass a gate."""
+class Setup:
+    """A client with a stream whose messages pass an extension."""
 
     def __init__(self, *extensions: Any) -> None:
         self.gate = Gate()
-        self.world = World(*(extensions or (self.gate,)))
-        self.server = self.world.server
-        self.alice = self.world.actor("/a")
+        self.harness = Harness(*(extensions or (self.gate,)))
+        self.server = self.harness.server
+        self.alice = self.harness.client("/a")
         self.stream = RecordingStream()
-        self.outlet = self.connect(self.stream)
+        self.wrapped = self.connect(self.stream)
 
     def connect(self, stream: Stream) -> Stream:
-        outlet = self.server.wrap_stream(stream, FakeRequest(transport="websocket"))
-        self.alice.connect(outlet, advice={"timeout": 0})
-        return outlet
+        wrapped = self.server.wrap_stream(stream, FakeRequest(transport="websocket"))
+        self.alice.connect(wrapped, advice={"timeout": 0})
+        return wrapped
 
     def publish(self, *data: object) -> None:
         for item in data:
-            now(self.server.client().publish("/a", item))
-        self.world.settle()
+            result_of(self.server.client().publish("/a", item))
+        self.harness.settle()
 
     def open(self, count: int = 1) -> None:
         for _ in range(count):
             self.gate.open()
-            self.world.settle()
+            self.harness.settle()
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def setup() -> Setup:
+    return Setup()
 
 
-def test_messages_keep_their_order_however_late_they_pass(scene: Scene) -> None:
-    scene.publish(1, 2)
-    scene.publish(3)
-    assert (scene.stream.data, len(scene.gate.waiting)) == ([], 1)
-    scene.open()
-    assert scene.stream.data == ["1!"]
-    scene.open(2)
-    assert scene.stream.data == ["1!", "2!", "3!"]
+def test_messages_keep_their_order_behind_a_slow_extension(setup: Setup) -> None:
+    setup.publish(1, 2)
+    setup.publish(3)
+    assert (setup.stream.data, len(setup.gate.waiting)) == ([], 1)
+    setup.open()
+    assert setup.stream.data == ["1!"]
+    setup.open(2)
+    assert setup.stream.data == ["1!", "2!", "3!"]
 
 
-def test_what_passes_at_once_is_written_at_once_and_together() -> None:
-    scene = Scene(outgoing(lambda m, _: m, "/a"))
-    scene.publish(*range(3))
+def test_messages_that_pass_at_once_are_written_together() -> None:
+    setup = Setup(outgoing(lambda m, _: m, "/a"))
+    setup.publish(*range(3))
     for n in range(3, 6):
-        now(scene.server.client().publish("/a", n))
-    scene.world.settle()
-    assert scene.stream.data == [0, 1, 2, 3, 4, 5]
-    assert len(scene.stream.batches[-1]) == 3
+        result_of(setup.server.client().publish("/a", n))
+    setup.harness.settle()
+    assert setup.stream.data == [0, 1, 2, 3, 4, 5]
+    assert len(setup.stream.batches[-1]) == 3
 
 
 def test_dropped_messages_leave_no_empty_write() -> None:
-    scene = Scene(outgoing(lambda m, _: None if m.get("data") else m, "/a"))
-    scene.publish(1, 2, 0)
-    scene.publish(3)
-    assert scene.stream.batches == [scene.stream.entries]
-    assert scene.stream.data == [0]
+    setup = Setup(outgoing(lambda m, _: None if m.get("data") else m, "/a"))
+    setup.publish(1, 2, 0)
+    setup.publish(3)
+    assert setup.stream.batches == [setup.stream.entries]
+    assert setup.stream.data == [0]
 
 
-def test_what_had_not_passed_when_the_connection_went_is_not_lost(
-    scene: Scene,
+def test_messages_in_the_extension_survive_a_lost_connection(
+    setup: Setup,
 ) -> None:
-    scene.publish(1, 2, 3)
-    scene.open()
-    scene.publish(4)
-    scene.server.detach(scene.outlet)
+    setup.publish(1, 2, 3)
+    setup.open()
+    setup.publish(4)
+    setup.server.detach(setup.wrapped)
     again = RecordingStream()
-    scene.connect(again)
-    scene.world.settle()
-    late, *_ = scene.gate.waiting
-    scene.gate.waiting.remove(late)
+    setup.connect(again)
+    setup.harness.settle()
+    late, *_ = setup.gate.waiting
+    setup.gate.waiting.remove(late)
     late[1].callback(late[0])
-    scene.open(3)
-    assert scene.stream.data == ["1!"]
+    setup.open(3)
+    assert setup.stream.data == ["1!"]
     assert again.data == ["2!", "3!", "4!"]
 
 
-def test_what_had_passed_and_was_not_written_comes_again_piped_once(
-    scene: Scene,
+def test_unwritten_messages_are_sent_again_transformed_once(
+    setup: Setup,
 ) -> None:
-    scene.publish(1, 2)
-    scene.open(2)
-    scene.server.detach(scene.outlet, scene.stream.entries[1:])
+    setup.publish(1, 2)
+    setup.open(2)
+    setup.server.detach(setup.wrapped, setup.stream.entries[1:])
     again = RecordingStream()
-    scene.connect(again)
-    scene.world.settle()
-    scene.open()
+    setup.connect(again)
+    setup.harness.settle()
+    setup.open()
     assert again.data == ["2!"]
 
 
-def test_a_slow_peer_is_waited_for_and_nothing_is_lost(scene: Scene) -> None:
-    scene.publish(1, 2)
-    scene.stream.writable = False
-    scene.open(2)
-    assert scene.stream.data == []
-    scene.publish(3)
-    scene.stream.writable = True
-    scene.server.resume(scene.outlet)
-    assert scene.stream.data == ["1!", "2!"]
-    scene.world.settle()
-    scene.open()
-    assert scene.stream.data == ["1!", "2!", "3!"]
+def test_messages_wait_for_a_slow_peer(setup: Setup) -> None:
+    setup.publish(1, 2)
+    setup.stream.writable = False
+    setup.open(2)
+    assert setup.stream.data == []
+    setup.publish(3)
+    setup.stream.writable = True
+    setup.server.resume(setup.wrapped)
+    assert setup.stream.data == ["1!", "2!"]
+    setup.harness.settle()
+    setup.open()
+    assert setup.stream.data == ["1!", "2!", "3!"]
 
 
-def test_a_slow_peer_that_goes_loses_nothing(scene: Scene) -> None:
-    scene.publish(1, 2)
-    scene.stream.writable = False
-    scene.open(1)
-    scene.server.detach(scene.outlet)
+def test_a_slow_peer_that_disconnects_loses_nothing(setup: Setup) -> None:
+    setup.publish(1, 2)
+    setup.stream.writable = False
+    setup.open(1)
+    setup.server.detach(setup.wrapped)
     again = RecordingStream()
-    scene.connect(again)
-    scene.world.settle()
-    scene.gate.waiting.pop(0)
-    scene.open(2)
-    assert (scene.stream.data, again.data) == ([], ["1!", "2!"])
+    setup.connect(again)
+    setup.harness.settle()
+    setup.gate.waiting.pop(0)
+    setup.open(2)
+    assert (setup.stream.data, again.data) == ([], ["1!", "2!"])
 
 
-def test_a_peer_that_resumes_with_nothing_to_write_gets_what_comes() -> None:
-    scene = Scene(outgoing(lambda m, _: m, "/a"))
-    scene.stream.writable = False
-    scene.publish(1)
-    assert scene.stream.data == []
-    scene.stream.writable = True
-    scene.server.resume(scene.outlet)
-    scene.world.settle()
-    assert scene.stream.data == [1]
+def test_a_peer_that_resumes_with_nothing_to_write_gets_later_messages() -> None:
+    setup = Setup(outgoing(lambda m, _: m, "/a"))
+    setup.stream.writable = False
+    setup.publish(1)
+    assert setup.stream.data == []
+    setup.stream.writable = True
+    setup.server.resume(setup.wrapped)
+    setup.harness.settle()
+    assert setup.stream.data == [1]
 
 
-def test_a_poll_that_takes_over_loses_nothing(scene: Scene) -> None:
-    scene.publish(1, 2)
-    poll = scene.alice.connect()
-    assert scene.stream.replacements == 1
-    scene.server.detach(scene.outlet)
-    scene.world.settle()
-    scene.gate.waiting.pop(0)
-    scene.open(2)
-    assert (poll.data, scene.stream.data) == (["1!", "2!"], [])
+def test_a_poll_that_takes_over_loses_nothing(setup: Setup) -> None:
+    setup.publish(1, 2)
+    poll = setup.alice.connect()
+    assert setup.stream.replacements == 1
+    setup.server.detach(setup.wrapped)
+    setup.harness.settle()
+    setup.gate.waiting.pop(0)
+    setup.open(2)
+    assert (poll.data, setup.stream.data) == (["1!", "2!"], [])
 
 
-def test_a_stream_that_raises_is_let_go_and_nothing_is_lost() -> None:
+def test_a_stream_that_raises_is_detached_and_nothing_is_lost() -> None:
     class Broken(RecordingStream):
         def send(self, entries: Sequence[Entry]) -> None:
-            raise RuntimeError("a stream's own fault")
+            raise RuntimeError("from a stream")
 
-    scene = Scene()
-    scene.connect(Broken())
-    scene.publish(1, 2)
-    scene.open()
-    scene.gate.waiting.pop(0)
+    setup = Setup()
+    setup.connect(Broken())
+    setup.publish(1, 2)
+    setup.open()
+    setup.gate.waiting.pop(0)
     again = RecordingStream()
-    scene.connect(again)
-    scene.world.settle()
-    scene.open(2)
+    setup.connect(again)
+    setup.harness.settle()
+    setup.open(2)
     assert again.data == ["1!", "2!"]
 
 
-def test_an_ended_session_closes_the_stream_and_writes_no_more(scene: Scene) -> None:
-    scene.publish(1)
-    now(scene.server.kick(scene.alice.id))
-    scene.open()
-    assert (scene.stream.closed, scene.stream.data) == ([Reason.KICKED], [])
+def test_an_ended_session_closes_the_stream_and_writes_no_more(setup: Setup) -> None:
+    setup.publish(1)
+    result_of(setup.server.kick(setup.alice.id))
+    setup.open()
+    assert (setup.stream.closed, setup.stream.data) == ([Reason.KICKED], [])
 
 
 def test_an_event_source_keeps_its_messages_behind_extensions() -> None:
     gate = Gate()
-    world = World(gate)
-    alice, stream = world.actor("/a"), RecordingStream(preempted_by_poll=False)
-    outlet = world.server.wrap_stream(stream, FakeRequest(transport="eventsource"))
-    now(world.server.attach(alice.id, outlet))
+    harness = Harness(gate)
+    alice, stream = harness.client("/a"), RecordingStream(preempted_by_poll=False)
+    wrapped = harness.server.wrap_stream(stream, FakeRequest(transport="eventsource"))
+    result_of(harness.server.attach(alice.id, wrapped))
     poll = alice.connect()
-    now(world.server.client().publish("/a", 1))
-    world.settle()
+    result_of(harness.server.client().publish("/a", 1))
+    harness.settle()
     gate.open()
     assert (stream.data, poll.held) == (["1!"], True)
 
 
 @pytest.mark.parametrize("extensions", [(), (outgoing(lambda m, _: m, "/meta/**"),)])
-def test_without_extensions_for_messages_a_stream_is_its_own_outlet(
+def test_without_extensions_for_messages_a_stream_is_not_wrapped(
     extensions: Any,
 ) -> None:
     stream = RecordingStream()
-    assert World(*extensions).server.wrap_stream(stream, FakeRequest()) is stream
+    assert Harness(*extensions).server.wrap_stream(stream, FakeRequest()) is stream
 
 
 def test_each_connection_has_its_own_request() -> None:
     def to(message: Message, request: Any) -> Message:
         return {**message, "to": request.peer} if "data" in message else message
 
-    world = World(outgoing(to, "/a"))
+    harness = Harness(outgoing(to, "/a"))
     streams: dict[str, RecordingStream] = {}
     for name in ("alice", "bob"):
         streams[name] = RecordingStream()
-        actor: Actor = world.actor("/a")
-        actor.connect(world.server.wrap_stream(streams[name], FakeRequest(peer=name)))
-    now(world.server.client().publish("/a", 1))
-    world.settle()
+        client: Client = harness.client("/a")
+        client.connect(
+            harness.server.wrap_stream(streams[name], FakeRequest(peer=name))
+        )
+    result_of(harness.server.client().publish("/a", 1))
+    harness.settle()
     for name, stream in streams.items():
         assert stream.entries[0].message() == {"channel": "/a", "data": 1, "to": name}

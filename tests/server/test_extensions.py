@@ -1,4 +1,4 @@
-"""Extensions on the way in, and what subscribers get of what they do."""
+"""Incoming extensions, and what subscribers get of what they add."""
 
 from copy import deepcopy
 from typing import Any
@@ -12,11 +12,11 @@ from txbayeux.extension import Extension, Pipeline
 from txbayeux.message import Message
 from txbayeux.testing import FakeRequest
 
-from .actors import Actor, World, now
 from .extensions import Step, incoming, outgoing, put
+from .harness import Client, Harness, result_of
 
 
-def test_they_run_in_their_order_both_ways() -> None:
+def test_extensions_run_in_order_in_both_directions() -> None:
     class Named(Extension):
         def __init__(self, name: str) -> None:
             self.name = name
@@ -30,38 +30,38 @@ def test_they_run_in_their_order_both_ways() -> None:
             return message
 
     seen: list[str] = []
-    World(Named("a"), Named("b")).send({"channel": "/a", "data": 1})
+    Harness(Named("a"), Named("b")).send({"channel": "/a", "data": 1})
     assert seen == ["in a", "in b", "out a", "out b"]
 
 
 def test_a_message_can_be_changed(answer: Any) -> None:
-    world = World(
-        incoming(lambda m, _: answer(world, {**m, "data": [m["data"]]})),
-        incoming(lambda m, _: answer(world, {**m, "data": [m["data"]]}), "/a"),
+    harness = Harness(
+        incoming(lambda m, _: answer(harness, {**m, "data": [m["data"]]})),
+        incoming(lambda m, _: answer(harness, {**m, "data": [m["data"]]}), "/a"),
     )
     local: list[Message] = []
-    world.server.client().subscribe("/*", local.append)
-    assert world.ask({"channel": "/a", "data": 1})[0]["successful"]
-    assert world.ask({"channel": "/b", "data": 2})[0]["successful"]
-    world.settle()
+    harness.server.client().subscribe("/*", local.append)
+    assert harness.send_and_wait({"channel": "/a", "data": 1})[0]["successful"]
+    assert harness.send_and_wait({"channel": "/b", "data": 2})[0]["successful"]
+    harness.settle()
     assert [message["data"] for message in local] == [[[1]], [2]]
 
 
 def test_a_message_can_be_dropped(answer: Any) -> None:
     later: list[Message] = []
-    world = World(
-        incoming(lambda m, _: answer(world, None)),
+    harness = Harness(
+        incoming(lambda m, _: answer(harness, None)),
         incoming(lambda m, _: later.append(m) or m),
     )
-    assert world.ask({"channel": "/a", "data": 1}, {"channel": "/b"}) == []
+    assert harness.send_and_wait({"channel": "/a", "data": 1}, {"channel": "/b"}) == []
     assert later == []
 
 
 def test_a_message_can_be_refused(answer: Any) -> None:
-    world = World(
-        incoming(lambda m, _: answer(world, {**m, "error": "403:/a:Not you"}))
+    harness = Harness(
+        incoming(lambda m, _: answer(harness, {**m, "error": "403:/a:Not you"}))
     )
-    [reply] = world.ask({"channel": "/a", "data": 1, "id": "1"})
+    [reply] = harness.send_and_wait({"channel": "/a", "data": 1, "id": "1"})
     assert reply == {
         "channel": "/a",
         "successful": False,
@@ -75,25 +75,25 @@ def test_the_following_extensions_see_a_refused_message() -> None:
         message.pop("error", None)
         return message
 
-    world = World(incoming(put("error", "403::No")), incoming(forgive))
-    assert world.send({"channel": "/a", "data": 1})[0]["successful"]
+    harness = Harness(incoming(put("error", "403::No")), incoming(forgive))
+    assert harness.send({"channel": "/a", "data": 1})[0]["successful"]
 
 
-def test_one_that_gives_its_answer_a_time_refuses_when_it_is_up() -> None:
-    world: World = World(
-        incoming(lambda m, _: Deferred().addTimeout(5, world.clock), "/slow"),
+def test_an_extension_with_a_timeout_refuses_when_it_is_over() -> None:
+    harness: Harness = Harness(
+        incoming(lambda m, _: Deferred().addTimeout(5, harness.clock), "/slow"),
     )
-    refused, passed = world.ask(
+    refused, passed = harness.send_and_wait(
         {"channel": "/slow", "data": 1}, {"channel": "/a", "data": 1}
     )
     assert refused["error"].startswith("500:")
     assert passed["successful"]
 
 
-def test_one_may_be_written_with_async() -> None:
+def test_a_hook_may_be_a_coroutine() -> None:
     class Asking(Extension):
         async def incoming(self, message: Message, request: Any) -> Message | None:
-            await deferLater(world.clock, 1)
+            await deferLater(harness.clock, 1)
             if message["data"] == "raise":
                 raise RuntimeError
             return {**message, "data": [message["data"]]} if message["data"] else None
@@ -101,10 +101,12 @@ def test_one_may_be_written_with_async() -> None:
         async def outgoing(self, message: Message, request: Any) -> Message:
             return {**message, "ext": {"seen": True}}
 
-    world = World(Asking())
+    harness = Harness(Asking())
     local: list[Message] = []
-    world.server.client().subscribe("/a", local.append)
-    replies = world.ask(*({"channel": "/a", "data": data} for data in (1, 0, "raise")))
+    harness.server.client().subscribe("/a", local.append)
+    replies = harness.send_and_wait(
+        *({"channel": "/a", "data": data} for data in (1, 0, "raise"))
+    )
     assert [reply["successful"] for reply in replies] == [True, False]
     assert all(reply["ext"] == {"seen": True} for reply in replies)
     assert [message["data"] for message in local] == [[1]]
@@ -113,23 +115,23 @@ def test_one_may_be_written_with_async() -> None:
 @pytest.mark.parametrize(
     "outcome", [1, "text", [], [{"channel": "/a"}], True, object(), succeed(7)]
 )
-def test_what_is_no_message_fails_its_message_alone(outcome: Any) -> None:
-    world = World(incoming(lambda m, _: outcome, "/bad"), outgoing(lambda m, _: m))
-    replies = world.send({"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1})
+def test_a_hook_that_returns_no_message_fails_its_message_alone(outcome: Any) -> None:
+    harness = Harness(incoming(lambda m, _: outcome, "/bad"), outgoing(lambda m, _: m))
+    replies = harness.send({"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1})
     assert replies[0]["error"] == "500::Internal server error"
     assert replies[1]["successful"]
 
 
 @pytest.mark.parametrize("how", ["raise", "fail"])
-def test_one_that_raises_fails_its_message_alone(how: str) -> None:
+def test_a_hook_that_raises_fails_its_message_alone(how: str) -> None:
     def bad(message: Message, _: Any) -> Any:
         if how == "raise":
             raise RuntimeError("secret")
         return fail(RuntimeError("secret"))
 
-    world = World(incoming(bad, "/bad"))
+    harness = Harness(incoming(bad, "/bad"))
     with capturedLogs() as log:
-        replies = world.send(
+        replies = harness.send(
             {"channel": "/bad", "data": 1}, {"channel": "/a", "data": 1}
         )
     assert replies[0]["error"] == "500::Internal server error"
@@ -151,10 +153,10 @@ def test_messages_of_a_request_wait_for_one_another() -> None:
             return gates[0]
         return message
 
-    world = World(incoming(slow, "/a"))
-    alice = world.actor("/a")
+    harness = Harness(incoming(slow, "/a"))
+    alice = harness.client("/a")
     answers: list[Any] = []
-    alice.begin(*[alice.message("/a", data=n) for n in range(3)]).addCallback(
+    alice.process(*[alice.message("/a", data=n) for n in range(3)]).addCallback(
         answers.append
     )
     assert (seen, answers) == ([0, 1], [])
@@ -167,42 +169,42 @@ def test_a_meta_message_can_become_another() -> None:
     def turn(message: Message, _: Any) -> Message:
         return {**message, "subscription": "/b"}
 
-    world = World(incoming(turn, "/meta/subscribe"))
-    alice = world.actor("/a")
+    harness = Harness(incoming(turn, "/meta/subscribe"))
+    alice = harness.client("/a")
     alice.publish("/a", 1)
     alice.publish("/b", 2)
     assert alice.poll() == [2]
 
 
-def test_a_clients_own_error_is_none() -> None:
+def test_a_clients_own_error_is_ignored() -> None:
     seen: list[Message] = []
-    world = World(incoming(lambda m, _: seen.append(dict(m)) or m))
-    [reply] = world.send({"channel": "/a", "data": 1, "error": "403::Mine"})
+    harness = Harness(incoming(lambda m, _: seen.append(dict(m)) or m))
+    [reply] = harness.send({"channel": "/a", "data": 1, "error": "403::Mine"})
     assert reply["successful"]
     assert "error" not in seen[0]
 
 
 @pytest.mark.parametrize("channels", [(), ("/meta/**",)])
 def test_every_meta_message_can_be_refused(channels: tuple[str, ...]) -> None:
-    world = World(incoming(put("error", "401::Token expired"), *channels))
-    alice = Actor(world)
+    harness = Harness(incoming(put("error", "401::Token expired"), *channels))
+    alice = Client(harness)
     alice.id = "x"
     for channel in ("handshake", "connect", "subscribe", "unsubscribe", "disconnect"):
-        reply = alice.ask(f"/meta/{channel}", subscription="/a", id="1")
+        reply = alice.send(f"/meta/{channel}", subscription="/a", id="1")
         assert reply["error"] == "401::Token expired"
         assert (reply["successful"], reply["id"]) == (False, "1")
-    assert world.server.statistics()["sessions"] == 0
+    assert harness.server.statistics()["sessions"] == 0
 
 
 @pytest.mark.parametrize(
     "error", ["403::No", "401::No", "No", "Authentication failed", "a:b:c"]
 )
 def test_a_refused_handshake_or_connect_is_not_tried_again(error: str) -> None:
-    world = World(incoming(put("error", error)))
-    alice = Actor(world)
-    # CometD's clients send advice of their own, which is no answer to them.
+    harness = Harness(incoming(put("error", error)))
+    alice = Client(harness)
+    # CometD's clients send advice of their own, which is not the extension's.
     for channel in ("/meta/handshake", "/meta/connect"):
-        reply = alice.ask(channel, advice={"timeout": 0, "interval": 0})
+        reply = alice.send(channel, advice={"timeout": 0, "interval": 0})
         assert (reply["error"], reply["advice"]) == (error, {"reconnect": "none"})
 
 
@@ -212,22 +214,22 @@ def test_an_extension_may_advise_otherwise() -> None:
         message.setdefault("advice", {})["reconnect"] = "handshake"
         return message
 
-    world = World(incoming(again, "/meta/**"))
+    harness = Harness(incoming(again, "/meta/**"))
     for given in ({}, {"advice": {"timeout": 0}}):
-        reply = Actor(world).ask("/meta/handshake", **given)
+        reply = Client(harness).send("/meta/handshake", **given)
         assert reply["advice"] == {"reconnect": "handshake"}
 
 
 def test_a_402_of_an_extension_asks_for_a_handshake() -> None:
-    world = World(incoming(put("error", "402::Session moved"), "/meta/connect"))
-    reply = world.actor().connect().reply
+    harness = Harness(incoming(put("error", "402::Session moved"), "/meta/connect"))
+    reply = harness.client().connect().reply
     assert reply["advice"] == {"reconnect": "handshake", "interval": 0}
 
 
-# What it may see
+# What a hook gets
 
 
-def test_the_request_is_at_hand_both_ways(world: World) -> None:
+def test_hooks_get_the_request_in_both_directions(harness: Harness) -> None:
     seen: list[Any] = []
 
     class Look(Extension):
@@ -237,11 +239,11 @@ def test_the_request_is_at_hand_both_ways(world: World) -> None:
 
         outgoing = incoming
 
-    world = World(Look())
+    harness = Harness(Look())
     request = FakeRequest(transport="websocket", headers={"cookie": "a=b"})
-    world.send({"channel": "/a", "data": 1}, request=request)
+    harness.send({"channel": "/a", "data": 1}, request=request)
     assert seen == [request, request]
-    now(world.server.client().publish("/a", 1))
+    result_of(harness.server.client().publish("/a", 1))
     assert seen[2:] == [None, None]
 
 
@@ -259,25 +261,25 @@ def test_channels_restrict_an_extension(
     patterns: tuple[str, ...], expected: list[Any]
 ) -> None:
     seen: list[Any] = []
-    world = World(incoming(lambda m, _: seen.append(m["channel"]) or m, *patterns))
-    alice = Actor(world)
+    harness = Harness(incoming(lambda m, _: seen.append(m["channel"]) or m, *patterns))
+    alice = Client(harness)
     alice.id = "x"
     for channel in ("/meta/subscribe", "/meta/unsubscribe"):
-        alice.ask(channel, subscription="/a")
-    world.send(*({"channel": c, "data": 1} for c in ["/a/x", "/b", "/c", "/*"]))
+        alice.send(channel, subscription="/a")
+    harness.send(*({"channel": c, "data": 1} for c in ["/a/x", "/b", "/c", "/*"]))
     assert seen == expected
 
 
-def test_its_message_is_its_own_to_change() -> None:
+def test_a_hook_may_change_its_message() -> None:
     def spoil(message: Message, _: Any) -> Message:
         message.clear()
         message["channel"] = "/b"
         message["data"] = 2
         return message
 
-    world = World(incoming(spoil))
+    harness = Harness(incoming(spoil))
     original = {"channel": "/a", "data": 1, "ext": {"a": 1}}
-    world.send(original)
+    harness.send(original)
     assert original == {"channel": "/a", "data": 1, "ext": {"a": 1}}
 
 
@@ -285,10 +287,10 @@ def test_its_message_is_its_own_to_change() -> None:
 
 
 def broadcast(step: Step, **fields: Any) -> Message:
-    """Publish through an extension; what a subscriber gets."""
-    world = World(incoming(step, "/a"))
-    alice = world.actor("/a")
-    world.actor().publish("/a", 1, **fields)
+    """Publish through an extension; return what a subscriber gets."""
+    harness = Harness(incoming(step, "/a"))
+    alice = harness.client("/a")
+    harness.client().publish("/a", 1, **fields)
     [message] = alice.connect().messages
     return message
 
@@ -301,13 +303,13 @@ def test_fields_that_an_extension_adds_reach_subscribers() -> None:
 
 
 @pytest.mark.parametrize("step", [lambda m, _: m, lambda m, _: deepcopy(m)])
-def test_fields_of_the_publisher_do_not(step: Step) -> None:
+def test_fields_of_the_publisher_do_not_reach_subscribers(step: Step) -> None:
     fields = {name: {"token": "secret"} for name in ("ext", "advice", "note")}
     assert broadcast(step, **fields) == {"channel": "/a", "data": 1}
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-def test_of_the_publishers_ext_only_what_was_added_does(in_place: bool) -> None:
+def test_of_ext_only_what_an_extension_adds_reaches_subscribers(in_place: bool) -> None:
     def take_token(message: Message, _: Any) -> Message:
         if not in_place:
             message["ext"] = dict(message["ext"])
@@ -319,7 +321,7 @@ def test_of_the_publishers_ext_only_what_was_added_does(in_place: bool) -> None:
     assert message["ext"] == {"user": "bob"}
 
 
-def test_ext_that_was_only_reduced_stays_the_publishers() -> None:
+def test_ext_that_an_extension_only_reduced_does_not_reach_subscribers() -> None:
     message = broadcast(put("ext", {"private": 1}), ext={"token": 1, "private": 1})
     assert message == {"channel": "/a", "data": 1}
 
@@ -333,20 +335,20 @@ def test_no_extension_makes_a_delivery_look_like_a_reply(field: str) -> None:
 @pytest.mark.parametrize(
     "wrong", [1, None, [], {}, {"data": 1}, {"channel": None}, {"channel": ["/a"]}]
 )
-def test_extensions_need_not_expect_a_message_without_a_channel(wrong: Any) -> None:
+def test_extensions_get_no_message_without_a_channel(wrong: Any) -> None:
     seen: list[Message] = []
-    world = World(
+    harness = Harness(
         incoming(lambda m, _: seen.append(m) or m),
         outgoing(lambda m, _: seen.append(m) or m),
     )
-    [reply] = world.send(wrong)
+    [reply] = harness.send(wrong)
     assert reply["error"].startswith("400:")
     assert seen == []
 
 
 class Misspelled(Extension):
     def incomming(self, message: Message, request: Any) -> None:
-        """Would refuse everything."""
+        """Is never called."""
 
 
 class Unrelated:
@@ -379,9 +381,11 @@ REFUSE_ALL = put("error", "403::No")
         ),
     ],
 )
-def test_what_would_never_be_called_is_refused(extension: Any, reason: str) -> None:
+def test_an_extension_that_would_never_be_called_is_refused(
+    extension: Any, reason: str
+) -> None:
     with pytest.raises(TypeError, match=reason):
-        World(extension)
+        Harness(extension)
     with pytest.raises(TypeError, match=reason):
         Pipeline("outgoing", [extension])
 
@@ -390,5 +394,5 @@ def test_a_hook_may_be_set_on_the_object() -> None:
     extension = incoming(REFUSE_ALL)
     plain_object = Extension()
     plain_object.incoming = extension.incoming  # type: ignore[method-assign]
-    [reply] = World(plain_object).send({"channel": "/a", "data": 1})
+    [reply] = Harness(plain_object).send({"channel": "/a", "data": 1})
     assert reply["error"] == "403::No"

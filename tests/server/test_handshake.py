@@ -9,7 +9,7 @@ from txbayeux.errors import unavailable
 from txbayeux.limits import Limits
 from txbayeux.server.options import CONNECTION_TYPES
 
-from .actors import Actor, World, now, plain
+from .harness import Client, Harness, messages_of, result_of
 
 GOOD = {
     "channel": "/meta/handshake",
@@ -18,14 +18,14 @@ GOOD = {
 }
 
 
-def handshake(world: World, **fields: Any) -> dict[str, Any]:
+def handshake(harness: Harness, **fields: Any) -> dict[str, Any]:
     message = {name: v for name, v in {**GOOD, **fields}.items() if v is not ...}
-    [reply] = world.send(message)
+    [reply] = harness.send(message)
     return reply
 
 
-def test_a_handshake_is_answered_with_a_session(world: World) -> None:
-    reply = handshake(world, id="h1")
+def test_a_handshake_is_answered_with_a_session(harness: Harness) -> None:
+    reply = handshake(harness, id="h1")
     session = reply.pop("clientId")
     assert session.isalnum()
     assert reply == {
@@ -37,31 +37,31 @@ def test_a_handshake_is_answered_with_a_session(world: World) -> None:
         "supportedConnectionTypes": list(CONNECTION_TYPES),
         "advice": {"reconnect": "retry", "interval": 0, "timeout": 45000},
     }
-    assert world.server.statistics()["sessions"] == 1
+    assert harness.server.statistics()["sessions"] == 1
 
 
 def test_the_interval_is_advised_in_milliseconds() -> None:
-    reply = handshake(World(interval=1.5))
+    reply = handshake(Harness(interval=1.5))
     assert reply["advice"]["interval"] == 1500
 
 
-def test_each_handshake_makes_another_session(world: World) -> None:
-    ids = {handshake(world)["clientId"] for _ in range(100)}
+def test_each_handshake_makes_another_session(harness: Harness) -> None:
+    ids = {handshake(harness)["clientId"] for _ in range(100)}
     assert len(ids) == 100
     # 128 random bits as hexadecimal digits.
     assert all(len(session) == 32 for session in ids)
 
 
-def test_a_session_that_the_client_names_is_ignored(world: World) -> None:
-    alice = world.actor("/a")
-    reply = handshake(world, clientId=alice.id)
+def test_a_session_that_the_client_names_is_ignored(harness: Harness) -> None:
+    alice = harness.client("/a")
+    reply = handshake(harness, clientId=alice.id)
     assert reply["clientId"] != alice.id
     alice.publish("/a", 1)
     assert alice.poll() == [1]
 
 
-def test_a_request_without_an_id_gets_a_reply_without_one(world: World) -> None:
-    assert "id" not in handshake(world)
+def test_a_request_without_an_id_gets_a_reply_without_one(harness: Harness) -> None:
+    assert "id" not in handshake(harness)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_a_request_without_an_id_gets_a_reply_without_one(world: World) -> None:
     ],
 )
 def test_versions_that_include_1_are_accepted(
-    world: World, version: str, minimum: Any
+    harness: Harness, version: str, minimum: Any
 ) -> None:
-    reply = handshake(world, version=version, minimumVersion=minimum)
+    reply = handshake(harness, version=version, minimumVersion=minimum)
     assert (reply["successful"], reply["version"]) == (True, "1.0")
 
 
@@ -88,11 +88,11 @@ def test_versions_that_include_1_are_accepted(
     [("0.9", ...), ("2.0", ...), ("2.0", "2.0"), ("3", "2.1"), ("0.1", "0.1")],
 )
 def test_versions_that_do_not_are_refused(
-    world: World, version: str, minimum: Any
+    harness: Harness, version: str, minimum: Any
 ) -> None:
-    reply = handshake(world, version=version, minimumVersion=minimum)
+    reply = handshake(harness, version=version, minimumVersion=minimum)
     assert reply["error"] == f"300:{version}:Version mismatch"
-    refused(world, reply)
+    refused(harness, reply)
 
 
 @pytest.mark.parametrize(
@@ -100,23 +100,25 @@ def test_versions_that_do_not_are_refused(
     ["", ".", "1.", ".1", "v1", "1.0\n", "1..0", "1.-", "1.é", "\u0661", "1" * 11, 1.0],
 )
 @pytest.mark.parametrize("field", ["version", "minimumVersion"])
-def test_what_is_no_version_is_refused(world: World, field: str, version: Any) -> None:
-    reply = handshake(world, **{field: version})
+def test_an_invalid_version_is_refused(
+    harness: Harness, field: str, version: Any
+) -> None:
+    reply = handshake(harness, **{field: version})
     assert reply["error"] == f"400:{field}:Invalid parameter"
-    refused(world, reply)
+    refused(harness, reply)
 
 
 @pytest.mark.parametrize("field", ["version", "supportedConnectionTypes"])
 @pytest.mark.parametrize("value", [..., None])
-def test_a_missing_field_is_refused(world: World, field: str, value: Any) -> None:
-    reply = handshake(world, **{field: value})
+def test_a_missing_field_is_refused(harness: Harness, field: str, value: Any) -> None:
+    reply = handshake(harness, **{field: value})
     assert reply["error"] == f"400:{field}:Missing required parameter"
-    refused(world, reply)
+    refused(harness, reply)
 
 
 @pytest.mark.parametrize("kind", CONNECTION_TYPES)
-def test_one_connection_type_in_common_is_enough(world: World, kind: str) -> None:
-    reply = handshake(world, supportedConnectionTypes=["iframe", "flash", kind])
+def test_one_connection_type_in_common_is_enough(harness: Harness, kind: str) -> None:
+    reply = handshake(harness, supportedConnectionTypes=["iframe", "flash", kind])
     assert reply["successful"]
     assert kind in reply["supportedConnectionTypes"]
 
@@ -125,61 +127,63 @@ def test_one_connection_type_in_common_is_enough(world: World, kind: str) -> Non
     "kinds", [[], ["iframe"], ["iframe", "flash"], ["LONG-POLLING"]]
 )
 def test_no_connection_type_in_common_is_refused(
-    world: World, kinds: list[str]
+    harness: Harness, kinds: list[str]
 ) -> None:
-    reply = handshake(world, supportedConnectionTypes=kinds)
+    reply = handshake(harness, supportedConnectionTypes=kinds)
     joined = ",".join(kinds)
     assert reply["error"] == f"301:{joined}:Connection types not supported"
-    refused(world, reply)
+    refused(harness, reply)
 
 
 @pytest.mark.parametrize("kinds", ["long-polling", {"long-polling": 1}, [1], [[]], 7])
-def test_connection_types_of_a_wrong_type_are_refused(world: World, kinds: Any) -> None:
-    reply = handshake(world, supportedConnectionTypes=kinds)
+def test_connection_types_of_a_wrong_type_are_refused(
+    harness: Harness, kinds: Any
+) -> None:
+    reply = handshake(harness, supportedConnectionTypes=kinds)
     assert reply["error"] == "400:supportedConnectionTypes:Invalid parameter"
-    refused(world, reply)
+    refused(harness, reply)
 
 
-def refused(world: World, reply: dict[str, Any]) -> None:
+def refused(harness: Harness, reply: dict[str, Any]) -> None:
     assert reply["channel"] == "/meta/handshake"
     assert reply["successful"] is False
     assert (reply["version"], reply["minimumVersion"]) == ("1.0", "1.0")
     assert reply["supportedConnectionTypes"] == list(CONNECTION_TYPES)
     assert reply["advice"] == {"reconnect": "none"}
     assert "clientId" not in reply
-    assert world.server.statistics()["sessions"] == 0
+    assert harness.server.statistics()["sessions"] == 0
 
 
-def test_acknowledgement_is_agreed_on(world: World) -> None:
-    assert handshake(world, ext={"ack": True})["ext"] == {"ack": True}
+def test_acknowledgement_is_agreed_on(harness: Harness) -> None:
+    assert handshake(harness, ext={"ack": True})["ext"] == {"ack": True}
     for ext in ({"ack": False}, {"ack": 1}, {"ack": "true"}, {}, {"other": True}, []):
-        assert "ext" not in handshake(world, ext=ext)
+        assert "ext" not in handshake(harness, ext=ext)
 
 
 def test_acknowledgement_can_be_switched_off() -> None:
-    assert "ext" not in handshake(World(acknowledge=False), ext={"ack": True})
+    assert "ext" not in handshake(Harness(acknowledge=False), ext={"ack": True})
 
 
-def test_a_session_that_does_not_connect_ends(world: World, alice: Actor) -> None:
-    world.advance(61)
+def test_a_session_that_does_not_connect_ends(harness: Harness, alice: Client) -> None:
+    harness.advance(61)
     reply = alice.subscribe("/a")
     assert reply["error"] == f"402:{alice.id}:Unknown client"
 
 
-def test_an_engine_out_of_reach_asks_to_come_back_later(world: World) -> None:
-    world.engine.create_session = lambda **_: fail(unavailable())  # type: ignore[method-assign]
-    response = now(world.server.process([GOOD], None))
-    [reply] = plain(response.items)
+def test_an_unreachable_engine_makes_clients_retry_later(harness: Harness) -> None:
+    harness.engine.create_session = lambda **_: fail(unavailable())  # type: ignore[method-assign]
+    response = result_of(harness.server.process([GOOD], None))
+    [reply] = messages_of(response.items)
     assert reply["error"].startswith("503:")
     assert reply["advice"] == {"reconnect": "handshake", "interval": 5000}
 
 
-def test_past_the_limit_of_sessions_clients_are_asked_to_come_back_later() -> None:
-    world = World(limits=Limits(sessions=1))
-    alice = world.actor()
-    [reply] = world.send(GOOD)
+def test_above_the_limit_of_sessions_clients_retry_later() -> None:
+    harness = Harness(limits=Limits(sessions=1))
+    alice = harness.client()
+    [reply] = harness.send(GOOD)
     assert reply["error"] == "503::Too many sessions"
     assert "clientId" not in reply
     assert reply["advice"] == {"reconnect": "handshake", "interval": 5000}
-    alice.ask("/meta/disconnect")
-    assert world.send(GOOD)[0]["successful"]
+    alice.send("/meta/disconnect")
+    assert harness.send(GOOD)[0]["successful"]

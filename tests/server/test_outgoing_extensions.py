@@ -1,24 +1,24 @@
-"""Extensions on the way out: replies, and messages that connects fetch."""
+"""Outgoing extensions: replies, and messages in the replies to connects."""
 
 from typing import Any
 
 from txbayeux.message import Message
 from txbayeux.testing import FakeRequest
 
-from .actors import Actor, World, now, plain
 from .extensions import outgoing, put
+from .harness import Client, Harness, messages_of, result_of
 
 
 def test_a_reply_can_be_changed_dropped_and_refused(answer: Any) -> None:
     def step(message: Message, _: Any) -> Any:
         if message["id"] == "drop":
-            return answer(world, None)
+            return answer(harness, None)
         if message["id"] == "refuse":
-            return answer(world, {**message, "error": "403::No"})
-        return answer(world, {**message, "ext": {"seen": True}})
+            return answer(harness, {**message, "error": "403::No"})
+        return answer(harness, {**message, "ext": {"seen": True}})
 
-    world = World(outgoing(step))
-    replies = world.ask(
+    harness = Harness(outgoing(step))
+    replies = harness.send_and_wait(
         *({"channel": "/a", "data": 1, "id": name} for name in ("x", "drop", "refuse")),
     )
     assert replies == [
@@ -27,36 +27,36 @@ def test_a_reply_can_be_changed_dropped_and_refused(answer: Any) -> None:
     ]
 
 
-def test_a_handshake_refused_on_its_way_out_leaves_no_session() -> None:
-    world = World(outgoing(put("error", "403::No"), "/meta/**"))
-    reply = Actor(world).handshake()
+def test_a_handshake_refused_by_an_outgoing_extension_leaves_no_session() -> None:
+    harness = Harness(outgoing(put("error", "403::No"), "/meta/**"))
+    reply = Client(harness).handshake()
     assert (reply["successful"], reply["error"]) == (False, "403::No")
     assert reply["advice"] == {"reconnect": "none"}
     assert "clientId" not in reply
-    assert world.server.statistics()["sessions"] == 0
+    assert harness.server.statistics()["sessions"] == 0
 
 
 def test_messages_can_be_changed_and_dropped_for_each_client(answer: Any) -> None:
     def step(message: Message, request: Any) -> Any:
         if message["data"] == request.headers.get("hide"):
-            return answer(world, None)
-        return answer(world, {**message, "to": request.peer})
+            return answer(harness, None)
+        return answer(harness, {**message, "to": request.peer})
 
-    world = World(outgoing(step, "/a"))
-    alice, bob = world.actor("/a"), world.actor("/a")
+    harness = Harness(outgoing(step, "/a"))
+    alice, bob = harness.client("/a"), harness.client("/a")
     alice.request = FakeRequest(peer="alice", headers={"hide": 1})  # type: ignore[dict-item]
     bob.request = FakeRequest(peer="bob")
     for data in (1, 2):
-        world.ask({"channel": "/a", "data": data})
+        harness.send_and_wait({"channel": "/a", "data": data})
     fetched: dict[str, list[Message]] = {}
-    for actor in (alice, bob):
+    for client in (alice, bob):
         answers: list[Any] = []
-        message = actor.connect_message(advice={"timeout": 0})
-        actor.begin(message).addCallback(answers.append)
+        message = client.connect_message(advice={"timeout": 0})
+        client.process(message).addCallback(answers.append)
         for _ in range(5):
-            world.advance(1)
-        items = plain(answers[0].items)
-        fetched[actor.request.peer] = [item for item in items if "data" in item]
+            harness.advance(1)
+        items = messages_of(answers[0].items)
+        fetched[client.request.peer] = [item for item in items if "data" in item]
     assert fetched == {
         "alice": [{"channel": "/a", "data": 2, "to": "alice"}],
         "bob": [
@@ -69,23 +69,23 @@ def test_messages_can_be_changed_and_dropped_for_each_client(answer: Any) -> Non
 def test_a_message_whose_extension_fails_is_dropped_the_rest_is_not() -> None:
     def bad(message: Message, _: Any) -> Any:
         if message["data"] == "raise":
-            raise RuntimeError("an extension's own fault")
+            raise RuntimeError("from an extension")
         if message["data"] == "wrong":
             return 7
         if message["data"] == "unwritable":
             return {**message, "data": object()}
         return {**message, "error": "no"} if message["data"] == "error" else message
 
-    world = World(outgoing(lambda m, r: bad(m, r) if "data" in m else m, "/a"))
-    alice = world.actor("/a")
+    harness = Harness(outgoing(lambda m, r: bad(m, r) if "data" in m else m, "/a"))
+    alice = harness.client("/a")
     for data in (1, "raise", "wrong", "unwritable", "error", 2):
         alice.publish("/a", data)
     assert alice.poll() == [1, 2]
 
 
-def test_a_reply_that_cannot_be_written_is_refused() -> None:
-    world = World(outgoing(put("ext", object()), "/a"))
-    replies = world.send({"channel": "/a", "data": 1, "id": "1"}, {"channel": "/b"})
+def test_a_reply_that_cannot_be_encoded_is_refused() -> None:
+    harness = Harness(outgoing(put("ext", object()), "/a"))
+    replies = harness.send({"channel": "/a", "data": 1, "id": "1"}, {"channel": "/b"})
     assert replies[0] == {
         "channel": "/a",
         "successful": False,
@@ -95,9 +95,9 @@ def test_a_reply_that_cannot_be_written_is_refused() -> None:
     assert replies[1]["error"].startswith("400:")
 
 
-def test_what_an_extension_changed_is_changed_anew_when_it_comes_again() -> None:
-    world = World(outgoing(lambda m, _: {**m, "n": m.get("n", 0) + 1}, "/a"))
-    alice = world.actor("/a")
-    now(world.server.client().publish("/a", 1))
+def test_a_message_sent_again_is_transformed_from_the_original() -> None:
+    harness = Harness(outgoing(lambda m, _: {**m, "n": m.get("n", 0) + 1}, "/a"))
+    alice = harness.client("/a")
+    result_of(harness.server.client().publish("/a", 1))
     alice.connect().answer.give_back()
     assert alice.connect().messages == [{"channel": "/a", "data": 1, "n": 1}]

@@ -1,4 +1,4 @@
-"""Alice, Bob and Carol: clients of a server in memory."""
+"""A server on the memory engine and its clients, called without a network."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,8 +19,8 @@ TIMEOUT = 45.0
 SESSION_TIMEOUT = 60.0
 
 
-class World:
-    """A server, its engine and its time."""
+class Harness:
+    """A server, its engine and its clock."""
 
     def __init__(
         self,
@@ -37,29 +37,29 @@ class World:
             options=ServerOptions(timeout=TIMEOUT, **options),
             extensions=extensions,
         )
-        now(self.server.start())
+        result_of(self.server.start())
 
-    def actor(self, *channels: str, handshake: bool = True, **ext: Any) -> "Actor":
-        actor = Actor(self)
+    def client(self, *channels: str, handshake: bool = True, **ext: Any) -> "Client":
+        client = Client(self)
         if handshake:
-            actor.handshake(**ext)
+            client.handshake(**ext)
         if channels:
-            assert actor.subscribe(*channels)["successful"]
-        return actor
+            assert client.subscribe(*channels)["successful"]
+        return client
 
     def send(self, *messages: Any, request: Request | None = None) -> list[Message]:
-        """Send one request; what it is answered with at once, replies only."""
-        response = now(self.server.process(messages, request or FakeRequest()))
+        """Send one request; return the replies, which come at once."""
+        response = result_of(self.server.process(messages, request or FakeRequest()))
         assert response.held is None
-        return [item for item in plain(response.items) if "data" not in item]
+        return [item for item in messages_of(response.items) if "data" not in item]
 
-    def ask(self, *messages: Any) -> list[Message]:
-        """Send one request, and let time pass until it is answered."""
+    def send_and_wait(self, *messages: Any) -> list[Message]:
+        """Send one request; return the replies after some seconds."""
         answers: list[Response] = []
         self.server.process(messages, FakeRequest()).addCallback(answers.append)
         for _ in range(10):
             self.advance(1)
-        return plain(answers[0].items)
+        return messages_of(answers[0].items)
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(0)
@@ -70,16 +70,16 @@ class World:
         self.advance(0)
 
 
-class Actor:
-    """One client: what it sends, and what it is answered with."""
+class Client:
+    """A remote client with a session."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.id = ""
         self.request = FakeRequest()
 
     def handshake(self, **ext: Any) -> Message:
-        reply = self.ask(
+        reply = self.send(
             "/meta/handshake",
             version="1.0",
             supportedConnectionTypes=["long-polling"],
@@ -93,24 +93,26 @@ class Actor:
             fields["clientId"] = self.id
         return {"channel": channel, **fields}
 
-    def begin(self, *messages: Any, stream: Stream | None = None) -> Deferred[Response]:
-        return self.world.server.process(messages, self.request, stream)
+    def process(
+        self, *messages: Any, stream: Stream | None = None
+    ) -> Deferred[Response]:
+        return self.harness.server.process(messages, self.request, stream)
 
-    def ask(self, channel: str, **fields: Any) -> Message:
-        """Send one message; its reply, which comes at once."""
-        response = now(self.begin(self.message(channel, **fields)))
+    def send(self, channel: str, **fields: Any) -> Message:
+        """Send one message; return its reply, which comes at once."""
+        response = result_of(self.process(self.message(channel, **fields)))
         assert response.held is None
-        [reply] = plain(response.items)
+        [reply] = messages_of(response.items)
         return reply
 
     def subscribe(self, *channels: str) -> Message:
-        return self.ask(
+        return self.send(
             "/meta/subscribe",
             subscription=channels[0] if len(channels) == 1 else list(channels),
         )
 
     def publish(self, channel: str, data: object, **fields: Any) -> Message:
-        return self.ask(channel, data=data, **fields)
+        return self.send(channel, data=data, **fields)
 
     def connect_message(self, **fields: Any) -> Message:
         return self.message(
@@ -119,22 +121,22 @@ class Actor:
 
     def connect(self, stream: Stream | None = None, **fields: Any) -> "Poll":
         message = self.connect_message(**fields)
-        return Poll(self.begin(message, stream=stream), self.world.settle)
+        return Poll(self.process(message, stream=stream), self.harness.settle)
 
     def poll(self) -> list[Any]:
-        """Fetch the data of what waits."""
-        self.world.settle()
+        """Return the data of the queued messages."""
+        self.harness.settle()
         return self.connect(advice={"timeout": 0}).data
 
 
 class Poll:
-    """A connect, held or answered at the latest when things have settled."""
+    """A connect: held, or answered by the end of the reactor turn."""
 
     def __init__(
         self, answer: Deferred[Response], settle: Callable[[], object]
     ) -> None:
         self._settle = settle
-        self.response = now(answer)
+        self.response = result_of(answer)
         assert self.response.held is None or not self.response.items
         self._answers: list[Response] = []
         if self.response.held is None:
@@ -155,7 +157,7 @@ class Poll:
 
     @property
     def items(self) -> list[Message]:
-        return plain(self.answer.items)
+        return messages_of(self.answer.items)
 
     @property
     def messages(self) -> list[Message]:
@@ -171,13 +173,13 @@ class Poll:
         return reply
 
 
-def now(deferred: Deferred[Any]) -> Any:
-    """Give the result of a Deferred that must have fired."""
+def result_of(deferred: Deferred[Any]) -> Any:
+    """Return the result of a Deferred that must have fired."""
     results: list[Any] = []
     deferred.addCallback(results.append)
     assert results, "it has not fired"
     return results[0]
 
 
-def plain(items: Sequence[Message | Entry]) -> list[Message]:
+def messages_of(items: Sequence[Message | Entry]) -> list[Message]:
     return [item.message() if isinstance(item, Entry) else item for item in items]
