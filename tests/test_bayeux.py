@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from twisted.web.static import Data
 
 from tests.web import HANDSHAKE, UPGRADE, Browser, Connection, get, post
 from txbayeux import (
@@ -199,6 +200,25 @@ def test_an_extension_may_refuse_what_this_process_publishes(
 def test_the_browser_client_is_served(reactor: MemoryReactorClock) -> None:
     _, browser = started(reactor)
     assert b" 200 OK" in browser.ask(get("/bayeux/client.js"))
+
+
+@pytest.mark.parametrize("path", ["/", "/bayeux", "/a/b"])
+def test_a_site_serves_it_at_a_path(reactor: MemoryReactorClock, path: str) -> None:
+    bayeux = Bayeux(reactor)
+    bayeux.start()
+    site = Browser(bayeux.site(path=path))
+    assert b" 200 OK" in site.ask(post(HANDSHAKE, path))
+
+
+def test_a_site_serves_other_pages_beside_it(reactor: MemoryReactorClock) -> None:
+    root = Resource()
+    root.putChild(b"", Data(b"my page", "text/html"))
+    bayeux = Bayeux(reactor, limits=Limits(request_bytes=100))
+    bayeux.start()
+    browser = Browser(bayeux.site(root))
+    assert browser.ask(get("/")).endswith(b"my page")
+    assert b" 413 " in browser.ask(post("x" * 100, "/"))
+    assert browser.handshake()
 
 
 # Start and stop

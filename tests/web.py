@@ -66,10 +66,14 @@ class Browser:
         connection.send(request)
         return connection.received()
 
-    def post(self, message: Any) -> list[Any]:
+    def send(self, message: Any) -> Connection:
+        """Send a message that may not be answered at once."""
         connection = Connection(self.site)
         connection.send(post(message))
-        return connection.replies()
+        return connection
+
+    def post(self, message: Any) -> list[Any]:
+        return self.send(message).replies()
 
     def handshake(self) -> str:
         """Return the id of a new session."""
@@ -86,9 +90,7 @@ class Browser:
 
     def connect(self, session_id: str) -> Connection:
         """Send a connect, which may be held."""
-        connection = Connection(self.site)
-        connection.send(post(connect(session_id)))
-        return connection
+        return self.send(connect(session_id))
 
     def poll(self, session_id: str) -> list[Any]:
         """Return the data of the messages that wait for a session."""

@@ -8,10 +8,12 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
+from twisted.web.resource import Resource
 
 from txbayeux.adapter.client_script import faye_client
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.resource import BayeuxResource
+from txbayeux.adapter.site import BayeuxSite
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.errors import unavailable
@@ -41,15 +43,17 @@ class EngineFactory(Protocol):
 
 
 class Bayeux:
-    """A Bayeux server, to be put into a ``twisted.web`` site.
+    """A Bayeux server, to be started and stopped by the program that it is part of.
 
-    Put :attr:`resource` into a site, call :meth:`start` before anybody connects,
-    and :meth:`stop` before the reactor stops::
+    ::
 
         bayeux = Bayeux(reactor)
-        root.putChild(b"bayeux", bayeux.resource)
         await bayeux.start()
         reactor.addSystemEventTrigger("before", "shutdown", bayeux.stop)
+        await endpoint.listen(bayeux.site(root))
+
+    :meth:`site` serves it at a path beside other pages; :attr:`resource` goes into any
+    ``twisted.web`` tree.
 
     Before :meth:`start` and after :meth:`stop`, whatever clients or this process
     publish is refused with 503; listeners may be installed at any time, and are
@@ -152,6 +156,19 @@ class Bayeux:
         finally:
             await self.resource.close()
         await deferLater(self._reactor, FLUSH_TIME)
+
+    def site(
+        self, root: Resource | None = None, *, path: str = "/bayeux"
+    ) -> BayeuxSite:
+        """Return a factory to listen with, which serves Bayeux at ``path``.
+
+        :param root: serves all other paths, and gets :attr:`resource` as a child; by
+            default they are not found.
+        :raises ValueError: for a path that :class:`~txbayeux.BayeuxSite` refuses.
+        """
+        if root is None and path.strip("/"):
+            root = Resource()
+        return BayeuxSite(root, self.resource, self._reactor, path=path)
 
     def publish(self, channel: str, data: Any) -> Deferred[None]:
         """Publish ``data``, anything that JSON can hold, on ``channel``.
