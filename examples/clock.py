@@ -3,15 +3,16 @@
 Open http://localhost:8000/ and watch.
 """
 
-from twisted.internet import reactor
-from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.task import LoopingCall
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall, react
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 from twisted.web.static import Data
 
-from txbayeux import BayeuxResource, MemoryEngine, Server
-from txbayeux.adapter.client_script import faye_client
+from txbayeux import Bayeux
 
 PAGE = b"""<!doctype html>
 <title>Clock</title>
@@ -26,26 +27,31 @@ PAGE = b"""<!doctype html>
 """
 
 
-def site(clock) -> Site:
-    """Build the site, and publish the time on /clock once a second."""
-    server = Server(MemoryEngine(clock))
-    server.start()
-    client = server.client()
-    start = clock.seconds()
-
-    def tick() -> None:
-        client.publish("/clock", {"seconds": round(clock.seconds() - start)})
-
-    ticking = LoopingCall(tick)
-    ticking.clock = clock
-    ticking.start(1, now=False)
+async def main(reactor, port="8000"):
+    bayeux = Bayeux(reactor)
     root = Resource()
     root.putChild(b"", Data(PAGE, "text/html"))
-    bayeux = BayeuxResource(server, clock, client_script=faye_client())
-    root.putChild(b"bayeux", bayeux)
-    return Site(root, reactor=clock)
+    await bayeux.start()
+    reactor.addSystemEventTrigger("before", "shutdown", bayeux.stop)
+
+    endpoint = serverFromString(reactor, f"tcp:{port}:interface=127.0.0.1")
+    try:
+        await endpoint.listen(bayeux.site(root))
+    except CannotListenError as error:
+        sys.exit(str(error))
+    print(f"Open http://localhost:{port}/ (Ctrl-C stops the server)")
+
+    start = reactor.seconds()
+
+    def tick() -> Deferred:
+        seconds = round(reactor.seconds() - start)
+        return bayeux.publish("/clock", {"seconds": seconds})
+
+    ticking = LoopingCall(tick)
+    ticking.clock = reactor
+    reactor.addSystemEventTrigger("before", "shutdown", ticking.stop)
+    await ticking.start(1, now=False)
 
 
 if __name__ == "__main__":
-    TCP4ServerEndpoint(reactor, 8000, backlog=4096).listen(site(reactor))
-    reactor.run()
+    react(main, sys.argv[1:])

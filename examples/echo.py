@@ -1,7 +1,7 @@
 """Answer each client alone: twistd -n bayeux --port 8000 --extension examples.echo:Echo
 
-What a client publishes to /service/echo reaches this process only, and the answer
-reaches that client only: its listener on /service/echo gets it.
+Messages on channels below /service are for the server only.  The answer is delivered
+to the client that sent the message, on the same channel.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from txbayeux.server import Server
 
 
 class Echo(Extension):
-    """Sends back what it is sent."""
+    """Send each message back."""
 
     def installed(self, server: Server) -> None:
-        """Listen, once the server is there."""
+        """Subscribe; called with the server before the first message."""
         self._client = server.client()
         self._client.subscribe("/service/echo", self._answer)
 
@@ -23,5 +23,5 @@ class Echo(Extension):
         session_id = message.get("clientId")
         if isinstance(session_id, str):
             answer = self._client.deliver(session_id, "/service/echo", message["data"])
-            # The session may have ended meanwhile: then there is nobody to answer.
+            # Fails if the session has ended meanwhile.
             answer.addErrback(lambda failure: None)

@@ -1,4 +1,4 @@
-"""Test an engine of your own (here the memory engine stands in for it):
+"""Test your own engine (here it is the memory engine):
 
 pytest examples/engine_test.py
 """
@@ -11,7 +11,7 @@ from txbayeux.testing import EngineContract, contract
 
 
 class TestMyEngine(EngineContract):
-    """All that is promised of engines, and what you promise of yours."""
+    """The contract of all engines, and a test of this engine's own."""
 
     def make_engine(self, *, limits: Limits, session_timeout: float) -> MemoryEngine:
         return MemoryEngine(self.clock, limits=limits, session_timeout=session_timeout)

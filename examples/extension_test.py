@@ -1,4 +1,4 @@
-"""Test an extension on a server in memory, without a network or a reactor:
+"""Test an extension on a server in memory, without a network:
 
 pytest examples/extension_test.py
 """

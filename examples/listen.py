@@ -1,31 +1,32 @@
-"""Listens to a channel and answers: python examples/listen.py http://localhost:8000/bayeux
+"""Answer questions: python examples/listen.py http://localhost:8000/bayeux
 
 Then: txbayeux publish http://localhost:8000/bayeux /questions '"how are you?"'
 """
 
 import sys
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from txbayeux import Client
+from txbayeux import BayeuxError, Client
 
 
 async def answer(client: Client) -> None:
-    """Publish an answer to each question, for as long as the client is not closed."""
-    questions = client.subscribe("/questions")
-    await questions.ready  # fails if the server refuses
-    async for message in questions:
+    """Publish an answer to each question until the client is disconnected."""
+    async for message in client.subscribe("/questions"):
         print(message["data"])
         await client.publish("/answers", {"to": message["data"], "answer": "fine"})
 
 
-def main(reactor, url: str) -> Deferred:
+async def main(reactor, url="http://localhost:8000/bayeux"):
     client = Client(url, reactor=reactor)
     client.on_up(lambda: print("connected"))
-    client.on_down(lambda: print("not connected; that will pass"))
+    client.on_down(lambda: print("disconnected"))
+    client.on_failure(lambda error: print(f"trying again: {error}", file=sys.stderr))
     reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
-    return Deferred.fromCoroutine(answer(client))
+    try:
+        await answer(client)
+    except BayeuxError as error:
+        sys.exit(f"refused: {error}")
 
 
 if __name__ == "__main__":

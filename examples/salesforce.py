@@ -1,46 +1,50 @@
-"""All events of a Salesforce organization: python examples/salesforce.py CHANNEL
+"""Print the events of a Salesforce channel: python examples/salesforce.py CHANNEL
 
-It takes INSTANCE_URL and ACCESS_TOKEN from the environment, and keeps the last
-replay ids in a file.
+INSTANCE_URL and ACCESS_TOKEN are environment variables.  The last replay id of each
+channel is kept in the file replay-ids: the next run continues where this one ended.
 """
 
 import os
 import shelve
 import sys
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from txbayeux import Client
+from txbayeux import BayeuxError, Client
 from txbayeux.extensions import Replay
 
 API = "58.0"
 
 
 def token() -> dict[str, str]:
-    """Asked before each handshake: a place to refresh the token; may be a coroutine."""
+    """Called before each handshake: refresh the token here; may be a coroutine."""
     return {"Authorization": f"Bearer {os.environ['ACCESS_TOKEN']}"}
 
 
-def events(url: str, channel: str, store, reactor) -> Client:
-    """Make a client that prints the events of a channel."""
-    client = Client(
-        f"{url}/cometd/{API}/",
-        reactor=reactor,
-        transports=["long-polling"],  # all that Salesforce offers
-        headers=token,
-        extensions=[Replay(store)],
-    )
-    client.subscribe(channel, lambda message: print(message["data"]))
-    return client
+async def print_events(client: Client, channel: str) -> None:
+    """Print events until the client is disconnected, or exit if it is refused."""
+    try:
+        async for message in client.subscribe(channel):
+            print(message["data"])
+    except BayeuxError as error:
+        sys.exit(f"Salesforce refused: {error}")
+    finally:
+        await client.disconnect()
 
 
-def main(reactor, channel: str) -> Deferred:
-    store = shelve.open("replay-ids")  # noqa: SIM115 (closed at the end, below)
-    client = events(os.environ["INSTANCE_URL"], channel, store, reactor)
-    reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
-    reactor.addSystemEventTrigger("after", "shutdown", store.close)
-    return Deferred()
+async def main(reactor, channel):
+    if missing := {"INSTANCE_URL", "ACCESS_TOKEN"} - set(os.environ):
+        sys.exit(f"set {' and '.join(sorted(missing))} in the environment")
+    with shelve.open("replay-ids") as store:
+        client = Client(
+            f"{os.environ['INSTANCE_URL']}/cometd/{API}/",
+            reactor=reactor,
+            transports=["long-polling"],  # the only one that Salesforce offers
+            headers=token,
+            extensions=[Replay(store)],
+        )
+        reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
+        await print_events(client, channel)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,33 @@
-"""One of several front-ends of one service: python examples/shared.py 8001
+"""One of several processes that are one service: python examples/shared.py 8001
 
-Start as many as you like, each on a port of its own; a Redis is on this machine.
+Start as many as you like, each on a port of its own, beside a Redis on this machine.
 """
 
 import sys
 
-from twisted.internet import reactor
-from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import react
 
-from txbayeux import BayeuxResource, Server
-from txbayeux.engine.redis import RedisEngine, RedisOptions
-from txbayeux.engine.redis.location import parse
+from txbayeux import Bayeux
 
 
-def site(clock, url: str = "redis://localhost") -> Site:
-    """Build the site on an engine that all front-ends share."""
-    options = RedisOptions(namespace="chat")
-    server = Server(RedisEngine(clock, parse(url), options=options))
-    server.start()
-    root = Resource()
-    root.putChild(b"bayeux", BayeuxResource(server, clock))
-    return Site(root, reactor=clock)
+async def main(reactor, port="8001", redis="redis://localhost"):
+    try:
+        bayeux = Bayeux(reactor, redis=redis)
+    except (ImportError, ValueError) as error:
+        sys.exit(str(error))
+    await bayeux.start()
+    reactor.addSystemEventTrigger("before", "shutdown", bayeux.stop)
+    endpoint = serverFromString(reactor, f"tcp:{port}:interface=127.0.0.1")
+    try:
+        await endpoint.listen(bayeux.site())
+    except CannotListenError as error:
+        sys.exit(str(error))
+    print(f"Serving http://localhost:{port}/bayeux (Ctrl-C stops the server)")
+    await Deferred()
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1])
-    TCP4ServerEndpoint(reactor, port, backlog=4096).listen(site(reactor))
-    reactor.run()
+    react(main, sys.argv[1:])

@@ -1,119 +1,219 @@
-"""The examples run, and do what their first lines say."""
+"""The examples do what their first lines say, and the documentation shows them."""
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
 
-from examples import clock, nested, shared
-from tests.test_service import HANDSHAKE, Running, post
+from examples import chat, clock, shared
+from examples.auth import Auth
+from examples.echo import Echo
+from tests.web import HANDSHAKE, Browser, connect, get
+from txbayeux import Bayeux, Extension
+
+ROOT = Path(__file__).parent.parent
 
 
-def subscribed(running: Running, channel: str) -> str:
-    (reply,) = running.post(HANDSHAKE)
-    message = {"clientId": reply["clientId"], "subscription": channel}
-    (answer,) = running.post({"channel": "/meta/subscribe", **message})
-    assert answer["successful"], answer
-    session_id: str = reply["clientId"]
+def running(
+    main: Callable[..., Coroutine[Any, Any, Any]],
+) -> tuple[MemoryReactorClock, Browser]:
+    """Run an example's main function in memory; return a browser of its site."""
+    reactor = MemoryReactorClock()
+    Deferred.fromCoroutine(main(reactor))
+    return reactor, Browser(reactor.tcpServers[0][1])
+
+
+def with_extension(extension: Extension) -> Browser:
+    reactor = MemoryReactorClock()
+    bayeux = Bayeux(reactor, extensions=[extension])
+    bayeux.start()
+    return Browser(bayeux.site())
+
+
+def subscribed(browser: Browser, channel: str) -> str:
+    session_id = browser.handshake()
+    assert browser.subscribe(session_id, channel)["successful"]
     return session_id
 
 
-def messages(running: Running, session_id: str) -> list[Any]:
-    connect = {"clientId": session_id, "connectionType": "long-polling"}
-    advice = {"advice": {"timeout": 0}}
-    replies = running.post({"channel": "/meta/connect", **connect, **advice})
-    return [reply["data"] for reply in replies if "data" in reply]
+def test_chat_serves_its_page_and_what_is_said() -> None:
+    _, browser = running(chat.main)
+    assert b"<title>Chat</title>" in browser.ask(get("/"))
+    assert b" 200 OK" in browser.ask(get("/bayeux/client.js"))
+    alice = subscribed(browser, "/chat")
+    browser.post({"channel": "/chat", "data": "hello"})
+    assert browser.poll(alice) == ["hello"]
 
 
-def test_nested_serves_a_page_and_bayeux() -> None:
-    reactor = MemoryReactorClock()
-    site = nested.site(reactor)
-    for request, expected in [
-        (b"GET / HTTP/1.0\r\n\r\n", b"<h1>My site</h1>"),
-        (post({"channel": "/clock", "data": 1}), b'"successful":true'),
-    ]:
-        transport = StringTransport()
-        protocol: Any = site.buildProtocol(None)
-        transport.protocol = protocol  # type: ignore[attr-defined]
-        protocol.makeConnection(transport)
-        protocol.dataReceived(request)
-        assert expected in transport.value()
-
-
-def test_clock_ticks_for_those_who_listen() -> None:
-    reactor = MemoryReactorClock()
-    site = clock.site(reactor)
-
-    def ask(message: Any) -> Any:
-        transport = StringTransport()
-        protocol: Any = site.buildProtocol(None)
-        protocol.makeConnection(transport)
-        protocol.dataReceived(post(message))
-        return json.loads(transport.value().partition(b"\r\n\r\n")[2])
-
-    (reply,) = ask(HANDSHAKE)
-    mine = {"clientId": reply["clientId"]}
-    ask({"channel": "/meta/subscribe", "subscription": "/clock", **mine})
+def test_clock_publishes_every_second() -> None:
+    reactor, browser = running(clock.main)
+    assert b"<title>Clock</title>" in browser.ask(get("/"))
+    session_id = subscribed(browser, "/clock")
     reactor.pump([1, 1])
-    now = {"connectionType": "long-polling", "advice": {"timeout": 0}}
-    replies = ask({"channel": "/meta/connect", **mine, **now})
-    seconds = [reply["data"]["seconds"] for reply in replies if "data" in reply]
-    assert seconds == [1, 2]
+    data = browser.poll(session_id)
+    assert [item["seconds"] for item in data] == [1, 2]
 
 
-def test_shared_says_so_while_redis_is_away() -> None:
+def test_shared_answers_503_while_redis_is_away() -> None:
     reactor = MemoryReactorClock()
-    transport = StringTransport()
-    protocol: Any = shared.site(reactor).buildProtocol(None)
-    protocol.makeConnection(transport)
-    protocol.dataReceived(post({"channel": "/a", "data": 1}))
+    Deferred.fromCoroutine(shared.main(reactor))
+    browser = Browser(reactor.tcpServers[0][1])
+    connection = browser.send({"channel": "/a", "data": 1})
     reactor.advance(60)
-    (reply,) = json.loads(transport.value().partition(b"\r\n\r\n")[2])
+    (reply,) = connection.replies()
     assert reply["error"].startswith("503:")
 
 
-def test_auth_lets_users_write_their_own_channels() -> None:
-    running = Running("--port", "8000", "--extension", "examples.auth:Auth")
-    session_id = subscribed(running, "/news")
-    alice = {"channel": "/users/alice/status", "data": "hi", "ext": {"token": "s3cret"}}
-    for message, allowed in [
-        (alice, True),
-        (alice | {"ext": {"token": "pa55"}}, False),
-        (alice | {"ext": {"token": ["s3cret"]}}, False),
-        (alice | {"ext": 5}, False),
-    ]:
-        (reply,) = running.post(message)
-        assert reply["successful"] is allowed
+@pytest.mark.parametrize(
+    ("channel", "ext", "allowed"),
+    [
+        ("/users/alice/status", {"token": "s3cret"}, True),
+        ("/users/alice/status", {"token": "pa55"}, False),
+        ("/users/alice/status", {"token": ["s3cret"]}, False),
+        ("/users/alice/status", 5, False),
+        ("/users/None/status", None, False),
+        ("/users/None/status", {"token": "unknown"}, False),
+        ("/news", {"token": "s3cret"}, False),
+    ],
+)
+def test_auth_lets_users_publish_on_their_own_channels(
+    channel: str, ext: Any, allowed: bool
+) -> None:
+    browser = with_extension(Auth())
+    (reply,) = browser.post({"channel": channel, "data": "hi", "ext": ext})
+    assert reply["successful"] is allowed
+
+
+def test_auth_lets_everybody_read_the_news_and_users_the_rest() -> None:
+    browser = with_extension(Auth())
+    session_id = subscribed(browser, "/news")
     spying = {"clientId": session_id, "subscription": ["/news", "/users/**"]}
-    (reply,) = running.post({"channel": "/meta/subscribe", **spying})
+    (reply,) = browser.post({"channel": "/meta/subscribe", **spying})
     assert reply["error"] == "403::Not yours"
-
-
-def test_echo_answers_the_one_who_asked() -> None:
-    running = Running("--port", "8000", "--extension", "examples.echo:Echo")
-    alice, bob = (subscribed(running, "/service/echo") for _ in range(2))
-    asked = {"channel": "/service/echo", "data": {"n": 1}, "clientId": alice}
-    running.post(asked)
-    assert messages(running, alice) == [{"n": 1}]
-    assert messages(running, bob) == []
-    (reply,) = running.post({**asked, "clientId": "gone"})
+    spying["ext"] = {"token": "s3cret"}
+    (reply,) = browser.post({"channel": "/meta/subscribe", **spying})
     assert reply["successful"]
 
 
-DOCS = sorted((Path(__file__).parent.parent / "docs").rglob("*.md"))
+def test_echo_answers_the_client_that_asked() -> None:
+    browser = with_extension(Echo())
+    alice, bob = (subscribed(browser, "/service/echo") for _ in range(2))
+    request = {"channel": "/service/echo", "data": {"n": 1}, "clientId": alice}
+    browser.post(request)
+    assert browser.poll(alice) == [{"n": 1}]
+    assert browser.poll(bob) == []
+    (reply,) = browser.post({**request, "clientId": "gone"})
+    assert reply["successful"]
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+# Processes
+
+WARNINGS = [
+    *("-W", "error"),
+    # Twisted's own, whenever twisted.web.static is imported.
+    *("-W", "ignore:twisted.web.resource._Unsafe:DeprecationWarning"),
+]
+
+
+@contextmanager
+def process(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    started = subprocess.Popen(
+        [sys.executable, *WARNINGS, f"examples/{name}.py", *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def post(connection: http.client.HTTPConnection, message: Any) -> None:
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/bayeux", json.dumps(message), headers)
+
+
+def answer(connection: http.client.HTTPConnection) -> Any:
+    return json.loads(connection.getresponse().read())[0]
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_answers_held_connects_and_ends_when_told_to(
+    end: signal.Signals,
+) -> None:
+    port = free_port()
+    with process("chat", str(port)) as server:
+        assert server.stdout is not None
+        assert f"http://localhost:{port}/" in server.stdout.readline()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        post(connection, HANDSHAKE)
+        post_connect = connect(answer(connection)["clientId"])
+        post(connection, post_connect | {"advice": {"timeout": 0}})
+        assert answer(connection)["successful"]
+        post(connection, post_connect)
+        other = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        post(other, {"channel": "/x", "data": 1})
+        assert answer(other)["successful"]  # so the connect has been read, too
+        other.close()
+        server.send_signal(end)
+        assert answer(connection)["successful"]
+        connection.close()
+        _, errors = server.communicate(timeout=60)
+        assert (server.returncode, errors) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["chat", "clock", "shared"])
+def test_a_port_that_is_taken_is_said_in_one_line(name: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        process(name, str(other.getsockname()[1])) as server,
+    ):
+        _, errors = server.communicate(timeout=60)
+        assert server.returncode == 1
+        assert re.fullmatch(r".*Address already in use.*\n", errors)
+
+
+def test_a_url_of_redis_that_is_none_is_said_in_one_line() -> None:
+    with process("shared", "8001", "http://localhost") as server:
+        _, errors = server.communicate(timeout=60)
+        assert (server.returncode, errors) == (1, "not a URL of Redis: http:\n")
+
+
+# Documentation
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_the_documentation_shows_is_what_runs(page: Path) -> None:
-    root = Path(__file__).parent.parent
     shown = re.findall(
         r"<!-- (examples/\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL
     )
     assert page.read_text().count("```python") == len(shown)
     for name, text in shown:
-        assert text == (root / name).read_text(), name
+        assert text == (ROOT / name).read_text(), name
