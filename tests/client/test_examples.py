@@ -113,6 +113,7 @@ def test_listen_answers_questions(monkeypatch: Patch, capsys: Capture) -> None:
 def test_salesforce_prints_events(monkeypatch: Patch, capsys: Capture) -> None:
     running = Running(monkeypatch, salesforce.main, "/event/A")
     running.publish("/event/A", {"n": 1})
+    running.interrupt()  # closes its file
     assert capsys.readouterr().out == "{'n': 1}\n"
     ((url, options),) = running.clients
     assert url == f"https://example.com/cometd/{salesforce.API}/"
