@@ -1,4 +1,4 @@
-"""Headers, cookies and ext, asked for before each handshake; and their refusal."""
+"""Show when headers, cookies and ext are read and sent, and what a refusal leads to."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from txbayeux.client import State
 from txbayeux.transport.base import NoReply, TransportUnavailable
 from txbayeux.transport.cookies import cookie_header
 
-from .stage import Request, Stage, outcome
+from .harness import Harness, Request, outcome
 
 
-def refusing(stage: Stage, *tokens: str, **fields: Any) -> Any:
+def refusing(harness: Harness, *tokens: str, **fields: Any) -> Any:
     """Refuse handshakes that carry one of these tokens."""
 
     def serve(request: Request) -> None:
         message = request.messages[0]
         if message.get("ext", {}).get("token") in tokens:
             error = {"error": "401::Authentication invalid"} | fields
-            request.answer(stage.reply(message, **error))
+            request.answer(harness.reply(message, **error))
         else:
-            stage.serve(request)
+            harness.reply_to_all(request)
 
     return serve
 
 
-def lose_session(stage: Stage) -> None:
-    held = stage.held
-    held.answer(stage.reply(held.messages[0], error="402::Unknown client"))
+def lose_session(harness: Harness) -> None:
+    held = harness.held_connect
+    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
 
 
-def test_mappings_are_used_as_they_are() -> None:
-    stage = Stage(headers={"X-A": "1"}, cookies={"c": "2"}, ext={"token": "3"})
-    stage.connect()
-    [handshake] = stage.sent("/meta/handshake")
+def test_mappings_are_sent_unchanged() -> None:
+    harness = Harness(headers={"X-A": "1"}, cookies={"c": "2"}, ext={"token": "3"})
+    harness.connect()
+    [handshake] = harness.sent("/meta/handshake")
     assert handshake["ext"] == {"token": "3"}
-    context = stage.wires[0].context
+    context = harness.transports[0].context
     assert context.headers == {"X-A": "1"}
     assert cookie_header(context.jar, context.endpoint) == "c=2"
 
 
 @pytest.mark.parametrize("kind", ["plain", "deferred", "coroutine"])
-def test_callables_are_asked_before_each_handshake(kind: str) -> None:
+def test_callables_are_called_before_each_handshake(kind: str) -> None:
     numbers = itertools.count(1)
 
     def plain() -> Any:
@@ -55,55 +55,55 @@ def test_callables_are_asked_before_each_handshake(kind: str) -> None:
     async def coroutine() -> Any:
         return plain()
 
-    stage = Stage(ext=coroutine if kind == "coroutine" else plain)
-    stage.connect()
-    lose_session(stage)
-    stage.pass_time(1)
-    tokens = [message["ext"]["token"] for message in stage.sent("/meta/handshake")]
+    harness = Harness(ext=coroutine if kind == "coroutine" else plain)
+    harness.connect()
+    lose_session(harness)
+    harness.pass_time(1)
+    tokens = [message["ext"]["token"] for message in harness.sent("/meta/handshake")]
     assert tokens == ["1", "2"]
 
 
-def test_a_token_that_takes_its_time_is_waited_for_once() -> None:
-    asked: list[Deferred[dict[str, Any]]] = []
+def test_an_asynchronous_token_is_awaited_once() -> None:
+    calls: list[Deferred[dict[str, Any]]] = []
 
     def ask() -> Deferred[dict[str, Any]]:
-        asked.append(Deferred())
-        return asked[-1]
+        calls.append(Deferred())
+        return calls[-1]
 
-    stage = Stage(ext=ask)
-    stage.client.connect()
-    stage.client.publish("/a", 1)
-    stage.pass_time(100, step=1)
-    assert len(asked) == 1
-    assert stage.requests == []
-    asked[0].callback({"token": "x"})
-    assert stage.count("/meta/handshake") == 1
+    harness = Harness(ext=ask)
+    harness.client.connect()
+    harness.client.publish("/a", 1)
+    harness.pass_time(100, step=1)
+    assert len(calls) == 1
+    assert harness.requests == []
+    calls[0].callback({"token": "x"})
+    assert harness.count("/meta/handshake") == 1
 
 
-def test_disconnecting_gives_up_the_token() -> None:
+def test_disconnecting_cancels_the_request_for_a_token() -> None:
     cancelled: list[object] = []
-    stage = Stage(ext=lambda: Deferred(cancelled.append))
-    stage.client.connect().addErrback(lambda _: None)
-    assert outcome(stage.client.disconnect()) == [None]
+    harness = Harness(ext=lambda: Deferred(cancelled.append))
+    harness.client.connect().addErrback(lambda _: None)
+    assert outcome(harness.client.disconnect()) == [None]
     assert len(cancelled) == 1
-    assert stage.requests == []
-    assert stage.clock.getDelayedCalls() == []
+    assert harness.requests == []
+    assert harness.clock.getDelayedCalls() == []
 
 
-def test_a_hook_that_fails_is_asked_again_later() -> None:
-    asked: list[float] = []
+def test_a_callable_that_fails_is_retried() -> None:
+    calls: list[float] = []
 
     def fail_first() -> dict[str, Any]:
-        asked.append(stage.clock.seconds())
-        if len(asked) < 3:
+        calls.append(harness.clock.seconds())
+        if len(calls) < 3:
             raise OSError("the token server is away")
         return {"token": "x"}
 
-    stage = Stage(ext=fail_first)
-    stage.client.connect()
-    stage.pass_time(5)
-    assert stage.client.state is State.CONNECTED
-    assert asked == pytest.approx([0, 0.4, 1.15], abs=0.1)
+    harness = Harness(ext=fail_first)
+    harness.client.connect()
+    harness.pass_time(5)
+    assert harness.client.state is State.CONNECTED
+    assert calls == pytest.approx([0, 0.4, 1.15], abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -120,117 +120,120 @@ def test_a_hook_that_fails_is_asked_again_later() -> None:
         {"ext": {"token": object()}},
     ],
 )
-def test_credentials_that_cannot_be_sent_are_not(fields: dict[str, Any]) -> None:
+def test_invalid_credentials_are_not_sent(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"headers|cookies|ext"):
-        Stage(**fields)
+        Harness(**fields)
     # What a function gives may be better the next time.
     [(kind, value)] = fields.items()
-    stage = Stage(**{kind: lambda: value})
-    stage.client.connect()
-    stage.pass_time(5)
-    assert stage.requests == []
-    assert stage.client.state is State.WAITING
-    assert isinstance(stage.client.last_failure, ValueError)
+    harness = Harness(**{kind: lambda: value})
+    harness.client.connect()
+    harness.pass_time(5)
+    assert harness.requests == []
+    assert harness.client.state is State.WAITING
+    assert isinstance(harness.client.last_failure, ValueError)
 
 
 @pytest.mark.parametrize(
     "advice", [None, {"reconnect": "none"}, {"reconnect": "handshake"}]
 )
 def test_an_authentication_failure_is_final(advice: Any) -> None:
-    stage = Stage(ext={"token": "bad"})
-    stage.server = refusing(stage, "bad", advice=advice)
-    result = outcome(stage.client.publish("/a", 1))
-    stage.pass_time(60)
-    assert stage.client.state is State.REFUSED
+    harness = Harness(ext={"token": "bad"})
+    harness.respond = refusing(harness, "bad", advice=advice)
+    result = outcome(harness.client.publish("/a", 1))
+    harness.pass_time(60)
+    assert harness.client.state is State.REFUSED
     assert result[0].code == 401
-    assert stage.count("/meta/handshake") == 1
+    assert harness.count("/meta/handshake") == 1
 
 
 def test_fresh_credentials_are_tried() -> None:
     tokens = iter(["bad", "worse", "good"])
-    stage = Stage(ext=lambda: {"token": next(tokens)})
-    stage.server = refusing(stage, "bad", "worse", advice={"reconnect": "none"})
-    result = outcome(stage.client.publish("/a", 1))
-    stage.pass_time(10)
+    harness = Harness(ext=lambda: {"token": next(tokens)})
+    harness.respond = refusing(harness, "bad", "worse", advice={"reconnect": "none"})
+    result = outcome(harness.client.publish("/a", 1))
+    harness.pass_time(10)
     assert result[0]["successful"] is True
-    assert stage.count("/meta/handshake") == 3
+    assert harness.count("/meta/handshake") == 3
 
 
 def test_the_same_credentials_are_not_tried_twice() -> None:
-    stage = Stage(ext=lambda: {"token": "bad"})
-    stage.server = refusing(stage, "bad")
-    stage.client.connect().addErrback(lambda _: None)
-    stage.pass_time(60)
-    assert stage.client.state is State.REFUSED
-    assert stage.count("/meta/handshake") == 1
+    harness = Harness(ext=lambda: {"token": "bad"})
+    harness.respond = refusing(harness, "bad")
+    harness.client.connect().addErrback(lambda _: None)
+    harness.pass_time(60)
+    assert harness.client.state is State.REFUSED
+    assert harness.count("/meta/handshake") == 1
 
 
-def test_endless_fresh_credentials_are_tried_ever_more_slowly() -> None:
+def test_ever_new_credentials_are_tried_with_backoff() -> None:
     numbers = itertools.count()
-    stage = Stage(ext=lambda: {"token": "bad", "n": next(numbers)})
-    stage.server = refusing(stage, "bad")
-    stage.client.connect()
-    stage.pass_time(10)
-    assert 1 < stage.count("/meta/handshake") < 10
+    harness = Harness(ext=lambda: {"token": "bad", "n": next(numbers)})
+    harness.respond = refusing(harness, "bad")
+    harness.client.connect()
+    harness.pass_time(10)
+    assert 1 < harness.count("/meta/handshake") < 10
 
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_a_token_that_expires_during_the_session(fresh: bool) -> None:
     numbers = itertools.count(1)
-    stage = Stage(ext=lambda: {"token": str(next(numbers)) if fresh else "1"})
-    stage.connect()
-    held = stage.held
+    harness = Harness(ext=lambda: {"token": str(next(numbers)) if fresh else "1"})
+    harness.connect()
+    held = harness.held_connect
     advice = {"reconnect": "none", "interval": 0}
-    held.answer(stage.reply(held.messages[0], error="401::Expired", advice=advice))
-    stage.pass_time(5)
+    held.answer(harness.reply(held.messages[0], error="401::Expired", advice=advice))
+    harness.pass_time(5)
     expected = State.CONNECTED if fresh else State.REFUSED
-    assert stage.client.state is expected
+    assert harness.client.state is expected
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_http_s_way_to_say_so(status: int) -> None:
-    stage = Stage(types=["long-polling"])
-    stage.server = lambda request: request.fail(NoReply("no", status))
-    [error] = outcome(stage.client.connect())
+def test_an_http_status_of_401_or_403_is_final(status: int) -> None:
+    harness = Harness(types=["long-polling"])
+    harness.respond = lambda request: request.fail(NoReply("no", status))
+    [error] = outcome(harness.client.connect())
     assert error.code == status
-    assert stage.client.state is State.REFUSED
+    assert harness.client.state is State.REFUSED
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_socket_s_refusal_is_final_where_there_is_nothing_else(status: int) -> None:
-    stage = Stage(types=["websocket"])
-    stage.server = lambda request: request.fail(TransportUnavailable("no", status))
-    [error] = outcome(stage.client.connect())
+def test_a_refused_websocket_is_final_without_other_transports(status: int) -> None:
+    harness = Harness(types=["websocket"])
+    harness.respond = lambda request: request.fail(TransportUnavailable("no", status))
+    [error] = outcome(harness.client.connect())
     assert error.code == status
-    assert stage.client.state is State.REFUSED
+    assert harness.client.state is State.REFUSED
 
 
-def test_a_socket_s_refusal_says_nothing_of_polling() -> None:
-    stage = Stage()
-    stage.server = lambda request: (
+def test_a_refused_websocket_does_not_rule_out_polling() -> None:
+    harness = Harness()
+    harness.respond = lambda request: (
         request.fail(TransportUnavailable("no", 403))
         if request.transport.connection_type == "websocket"
-        else stage.serve(request)
+        else harness.reply_to_all(request)
     )
-    stage.client.connect()
-    stage.pass_time(1)
-    assert stage.client.state is State.CONNECTED
+    harness.client.connect()
+    harness.pass_time(1)
+    assert harness.client.state is State.CONNECTED
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 502, 503])
 def test_other_statuses_are_not_final(status: int) -> None:
-    stage = Stage(types=["long-polling"])
-    stage.server = lambda request: request.fail(NoReply("no", status))
-    stage.client.connect()
-    stage.pass_time(60)
-    stage.server = stage.serve
-    stage.pass_time(40)
-    assert stage.client.state is State.CONNECTED
+    harness = Harness(types=["long-polling"])
+    harness.respond = lambda request: request.fail(NoReply("no", status))
+    harness.client.connect()
+    harness.pass_time(60)
+    harness.respond = harness.reply_to_all
+    harness.pass_time(40)
+    assert harness.client.state is State.CONNECTED
 
 
-def test_credentials_are_not_shown() -> None:
-    stage = Stage(url="http://alice:secret@example.com/", ext={"token": "secret"})
-    stage.connect()
-    assert "secret" not in repr(stage.client)
-    assert stage.client.url == "http://example.com/"
-    assert stage.wires[0].context.headers["Authorization"] == "Basic YWxpY2U6c2VjcmV0"
+def test_credentials_are_not_in_the_repr() -> None:
+    harness = Harness(url="http://alice:secret@example.com/", ext={"token": "secret"})
+    harness.connect()
+    assert "secret" not in repr(harness.client)
+    assert harness.client.url == "http://example.com/"
+    assert (
+        harness.transports[0].context.headers["Authorization"]
+        == "Basic YWxpY2U6c2VjcmV0"
+    )

@@ -1,4 +1,4 @@
-"""Extensions in general, and those that are shipped."""
+"""Show how extensions run on the client, and what the shipped ones do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from txbayeux.extension import Extension
 from txbayeux.extensions import ALL, NEW, Ack, Replay, TimeSync
 from txbayeux.message import Message
 
-from .stage import Request, Stage, outcome
+from .harness import Harness, Request, outcome
 
 
 class Changing(Extension):
@@ -33,20 +33,20 @@ class Changing(Extension):
 
 @pytest.mark.parametrize("kind", ["plain", "deferred"])
 def test_every_message_passes_both_ways(kind: str) -> None:
-    stage = Stage(extensions=[Changing(kind)])
+    harness = Harness(extensions=[Changing(kind)])
     got: list[Message] = []
-    stage.client.subscribe("/a", got.append)
+    harness.client.subscribe("/a", got.append)
     data = {"n": 1}
-    [reply] = outcome(stage.client.publish("/a", data, ext={"mine": 1}))
+    [reply] = outcome(harness.client.publish("/a", data, ext={"mine": 1}))
     assert reply["came"] is True
-    assert all(m["ext"]["seen"] for r in stage.requests for m in r.messages)
-    assert stage.sent("/a")[0]["ext"] == {"mine": 1, "seen": True}
-    stage.clock.advance(0)
-    stage.deliver("/a", 2)
+    assert all(m["ext"]["seen"] for r in harness.requests for m in r.messages)
+    assert harness.sent("/a")[0]["ext"] == {"mine": 1, "seen": True}
+    harness.clock.advance(0)
+    harness.deliver("/a", 2)
     assert got[0]["came"] is True
 
 
-def test_what_an_extension_changes_is_the_message_s_own() -> None:
+def test_changes_by_an_extension_do_not_accumulate_over_attempts() -> None:
     class Adding(Extension):
         channels = ("/a",)
 
@@ -54,28 +54,28 @@ def test_what_an_extension_changes_is_the_message_s_own() -> None:
             message["data"]["n"] += 1
             return message
 
-    stage = Stage(extensions=[Adding()], types=["long-polling"])
-    stage.connect()
-    stage.server = lambda request: request.fail()
+    harness = Harness(extensions=[Adding()], types=["long-polling"])
+    harness.connect()
+    harness.respond = lambda request: request.fail()
     data = {"n": 1}
-    stage.client.publish("/a", data)
-    stage.server = stage.serve
-    stage.pass_time(1)
+    harness.client.publish("/a", data)
+    harness.respond = harness.reply_to_all
+    harness.pass_time(1)
     # Once for each attempt, not once more for each.
-    assert [m["data"] for m in stage.sent("/a")] == [{"n": 2}, {"n": 2}]
+    assert [m["data"] for m in harness.sent("/a")] == [{"n": 2}, {"n": 2}]
     assert data == {"n": 1}
 
 
-def test_extensions_may_come_later() -> None:
-    stage = Stage()
-    stage.connect()
-    stage.client.add_extension(Changing("plain"))
-    stage.client.publish("/a", 1)
-    assert stage.sent("/a")[0]["ext"] == {"seen": True}
+def test_extensions_can_be_added_later() -> None:
+    harness = Harness()
+    harness.connect()
+    harness.client.add_extension(Changing("plain"))
+    harness.client.publish("/a", 1)
+    assert harness.sent("/a")[0]["ext"] == {"seen": True}
 
 
 @pytest.mark.parametrize("how", ["drops", "refuses", "raises", "fails", "gives 7"])
-def test_an_extension_keeps_a_publish_back(how: str) -> None:
+def test_an_extension_can_stop_a_publish(how: str) -> None:
     class Keeping(Extension):
         channels = ("/a",)
 
@@ -90,12 +90,12 @@ def test_an_extension_keeps_a_publish_back(how: str) -> None:
                 return 7
             return {**message, "error": "403:/a:Mine"}
 
-    stage = Stage(extensions=[Keeping()])
-    [error] = outcome(stage.client.publish("/a", 1))
+    harness = Harness(extensions=[Keeping()])
+    [error] = outcome(harness.client.publish("/a", 1))
     assert isinstance(error, BayeuxError)
     assert error.code == (403 if how == "refuses" else 500)
-    assert outcome(stage.client.publish("/b", 1))[0]["successful"]
-    assert stage.count("/a") == 0
+    assert outcome(harness.client.publish("/b", 1))[0]["successful"]
+    assert harness.count("/a") == 0
 
 
 def test_messages_keep_their_order_behind_a_slow_extension() -> None:
@@ -108,31 +108,31 @@ def test_messages_keep_their_order_behind_a_slow_extension() -> None:
             waiting.append(Deferred())
             return waiting[-1].addCallback(lambda _: message)
 
-    stage = Stage(extensions=[Slow()])
+    harness = Harness(extensions=[Slow()])
     got: list[Any] = []
-    stage.client.subscribe("/**", lambda m: got.append(m["data"]))
-    stage.connect()
-    held = stage.held
+    harness.client.subscribe("/**", lambda m: got.append(m["data"]))
+    harness.connect()
+    held = harness.held_connect
     held.answer(
         {"channel": "/a", "data": 1},
         {"channel": "/b", "data": 2},
         {"channel": "/a", "data": 3},
-        stage.reply(held.messages[0]),
+        harness.reply(held.messages[0]),
     )
     assert got == []
     waiting[0].callback({})
     assert got == [1, 2]
-    before = stage.count("/meta/connect")
-    stage.pass_time(1)
-    assert stage.count("/meta/connect") == before  # the reply waits its turn
+    before = harness.count("/meta/connect")
+    harness.pass_time(1)
+    assert harness.count("/meta/connect") == before  # the reply waits its turn
     waiting[1].callback({})
-    stage.pass_time(1)
+    harness.pass_time(1)
     assert got == [1, 2, 3]
-    assert stage.count("/meta/connect") == before + 1
+    assert harness.count("/meta/connect") == before + 1
 
 
 @pytest.mark.parametrize("instead", [None, {}, {"channel": 7, "successful": "yes"}])
-def test_a_reply_that_an_extension_keeps_is_as_good_as_lost(
+def test_a_reply_dropped_by_an_extension_counts_as_lost(
     instead: Message | None,
 ) -> None:
     class Keeping(Extension):
@@ -144,14 +144,14 @@ def test_a_reply_that_an_extension_keeps_is_as_good_as_lost(
                 return instead
             return message
 
-    stage = Stage(extensions=[Keeping()])
-    result = outcome(stage.client.publish("/a", 1))
-    stage.pass_time(5)
+    harness = Harness(extensions=[Keeping()])
+    result = outcome(harness.client.publish("/a", 1))
+    harness.pass_time(5)
     assert result[0]["successful"] is True
-    assert stage.count("/meta/handshake") == 3
+    assert harness.count("/meta/handshake") == 3
 
 
-def test_disconnecting_waits_for_no_extension() -> None:
+def test_disconnecting_does_not_wait_for_extensions() -> None:
     class Stuck(Extension):
         def outgoing(self, message: Message, request: object) -> Any:
             return Deferred() if message["channel"] == "/a" else message
@@ -159,28 +159,28 @@ def test_disconnecting_waits_for_no_extension() -> None:
         def incoming(self, message: Message, request: object) -> Any:
             return Deferred() if message["channel"] == "/b" else message
 
-    stage = Stage(extensions=[Stuck()])
-    stage.connect()
-    result = outcome(stage.client.publish("/a", 1))
-    stage.wires[0].receiver.received([{"channel": "/b", "data": 1}])
-    ended = outcome(stage.client.disconnect())
-    stage.pass_time(10)
+    harness = Harness(extensions=[Stuck()])
+    harness.connect()
+    result = outcome(harness.client.publish("/a", 1))
+    harness.transports[0].receiver.received([{"channel": "/b", "data": 1}])
+    ended = outcome(harness.client.disconnect())
+    harness.pass_time(10)
     assert ended == [None]
     assert len(result) == 1
-    assert stage.clock.getDelayedCalls() == []
+    assert harness.clock.getDelayedCalls() == []
 
 
 # Ack.
 
 
-def acking(stage: Stage, batch: int | None) -> Any:
+def acking(harness: Harness, batch: int | None) -> Any:
     def serve(request: Request) -> None:
         message = request.messages[0]
         if message["channel"] == "/meta/handshake":
             ack: Any = True if batch is None else {"enabled": True, "batch": batch}
-            request.answer(stage.reply(message, ext={"ack": ack}))
+            request.answer(harness.reply(message, ext={"ack": ack}))
         else:
-            stage.serve(request)
+            harness.reply_to_all(request)
 
     return serve
 
@@ -188,54 +188,55 @@ def acking(stage: Stage, batch: int | None) -> Any:
 @pytest.mark.parametrize("batch", [None, 7])
 def test_batches_are_acknowledged_by_the_next_connect(batch: int | None) -> None:
     ack = Ack()
-    stage = Stage(extensions=[ack])
-    stage.server = acking(stage, batch)
-    stage.connect()
-    assert stage.sent("/meta/handshake")[0]["ext"] == {"ack": True}
+    harness = Harness(extensions=[ack])
+    harness.respond = acking(harness, batch)
+    harness.connect()
+    assert harness.sent("/meta/handshake")[0]["ext"] == {"ack": True}
     assert ack.enabled
-    acks = [message["ext"]["ack"] for message in stage.sent("/meta/connect")]
+    acks = [message["ext"]["ack"] for message in harness.sent("/meta/connect")]
     assert acks == [batch or 0] * 2
-    held = stage.held
+    held = harness.held_connect
     message = {"channel": "/a", "data": 1}
-    held.answer(stage.reply(held.messages[0], ext={"ack": 12}), message)
-    stage.clock.advance(0)
-    assert stage.held.messages[0]["ext"]["ack"] == 12
+    held.answer(harness.reply(held.messages[0], ext={"ack": 12}), message)
+    harness.clock.advance(0)
+    assert harness.held_connect.messages[0]["ext"]["ack"] == 12
     # A connect that failed is repeated with what was last seen.
-    stage.held.fail()
-    stage.pass_time(1)
-    assert {m["ext"]["ack"] for m in stage.sent("/meta/connect")[3:]} == {12}
+    harness.held_connect.fail()
+    harness.pass_time(1)
+    assert {m["ext"]["ack"] for m in harness.sent("/meta/connect")[3:]} == {12}
 
 
-def test_a_server_that_does_not_acknowledge() -> None:
+def test_ack_is_disabled_if_the_server_does_not_support_it() -> None:
     ack = Ack()
-    stage = Stage(extensions=[ack])
-    stage.connect()
+    harness = Harness(extensions=[ack])
+    harness.connect()
     assert not ack.enabled
-    assert "ext" not in stage.held.messages[0]
+    assert "ext" not in harness.held_connect.messages[0]
 
 
 @pytest.mark.parametrize("wrong", ["7", 7.5, True, None, [7], {"batch": "x"}])
-def test_an_acknowledgement_of_wrong_shape(wrong: object) -> None:
-    stage = Stage(extensions=[Ack()])
-    stage.server = acking(stage, 7)
-    stage.connect()
-    held = stage.held
+def test_malformed_acknowledgements_are_ignored(wrong: object) -> None:
+    harness = Harness(extensions=[Ack()])
+    harness.respond = acking(harness, 7)
+    harness.connect()
+    held = harness.held_connect
     held.answer(
-        stage.reply(held.messages[0], ext={"ack": wrong}), {"channel": "/a", "data": 1}
+        harness.reply(held.messages[0], ext={"ack": wrong}),
+        {"channel": "/a", "data": 1},
     )
-    stage.clock.advance(0)
-    assert stage.held.messages[0]["ext"]["ack"] == 7
+    harness.clock.advance(0)
+    assert harness.held_connect.messages[0]["ext"]["ack"] == 7
 
 
-def test_a_new_session_begins_anew() -> None:
-    stage = Stage(extensions=[Ack()])
-    stage.server = acking(stage, 7)
-    stage.connect()
-    held = stage.held
-    held.answer(stage.reply(held.messages[0], error="402::Unknown", ext={"ack": 9}))
-    stage.server = acking(stage, 3)
-    stage.pass_time(1)
-    assert stage.held.messages[0]["ext"]["ack"] == 3
+def test_a_new_session_resets_the_acknowledgement() -> None:
+    harness = Harness(extensions=[Ack()])
+    harness.respond = acking(harness, 7)
+    harness.connect()
+    held = harness.held_connect
+    held.answer(harness.reply(held.messages[0], error="402::Unknown", ext={"ack": 9}))
+    harness.respond = acking(harness, 3)
+    harness.pass_time(1)
+    assert harness.held_connect.messages[0]["ext"]["ack"] == 3
 
 
 # Replay.
@@ -245,60 +246,68 @@ def event(replay_id: object) -> dict[str, Any]:
     return {"event": {"replayId": replay_id}, "payload": {}}
 
 
-def test_the_last_id_is_kept_and_asked_for() -> None:
+def test_replay_stores_ids_and_requests_them() -> None:
     store: dict[str, int] = {"/b": 70}
-    stage = Stage(extensions=[Replay(store)])
+    harness = Harness(extensions=[Replay(store)])
     for channel in ("/a", "/b"):
-        stage.client.subscribe(channel, lambda m: None)
-    stage.connect()
-    assert stage.sent("/meta/handshake")[0]["ext"] == {"replay": True}
-    asked = [message["ext"]["replay"] for message in stage.sent("/meta/subscribe")]
-    assert asked == [{"/a": NEW}, {"/b": 70}]
+        harness.client.subscribe(channel, lambda m: None)
+    harness.connect()
+    assert harness.sent("/meta/handshake")[0]["ext"] == {"replay": True}
+    requested = [
+        message["ext"]["replay"] for message in harness.sent("/meta/subscribe")
+    ]
+    assert requested == [{"/a": NEW}, {"/b": 70}]
     for replay_id in (5, 6, "7", None, True):
-        stage.deliver("/a", event(replay_id))
-        stage.clock.advance(0)
-    stage.deliver("/a", "no event")
-    stage.clock.advance(1)
+        harness.deliver("/a", event(replay_id))
+        harness.clock.advance(0)
+    harness.deliver("/a", "no event")
+    harness.clock.advance(1)
     assert store == {"/a": 6, "/b": 70}
-    stage.requests.clear()
-    [held] = [r for wire in stage.wires for r in wire.requests if r.open]
-    held.answer(stage.reply(held.messages[0], error="402::Unknown client"))
-    stage.pass_time(1)
-    asked = [message["ext"]["replay"] for message in stage.sent("/meta/subscribe")]
-    assert asked == [{"/a": 6}, {"/b": 70}]
+    harness.requests.clear()
+    [held] = [
+        r for transport in harness.transports for r in transport.requests if r.open
+    ]
+    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.pass_time(1)
+    requested = [
+        message["ext"]["replay"] for message in harness.sent("/meta/subscribe")
+    ]
+    assert requested == [{"/a": 6}, {"/b": 70}]
 
 
-def refusing_replay(stage: Stage, error: str) -> Any:
+def refusing_replay(harness: Harness, error: str) -> Any:
     def serve(request: Request) -> None:
         message = request.messages[0]
         if message.get("ext", {}).get("replay") == {"/a": 70}:
-            request.answer(stage.reply(message, error=error))
+            request.answer(harness.reply(message, error=error))
         else:
-            stage.serve(request)
+            harness.reply_to_all(request)
 
     return serve
 
 
-def test_an_id_that_is_gone_falls_back() -> None:
+def test_replay_falls_back_if_the_id_is_gone() -> None:
     store = {"/a": 70}
-    stage = Stage(extensions=[Replay(store)], types=["long-polling"])
-    stage.connect()
-    stage.server = refusing_replay(
-        stage, "400::The replayId {70} you provided was invalid. Please provide ..."
+    harness = Harness(extensions=[Replay(store)], types=["long-polling"])
+    harness.connect()
+    harness.respond = refusing_replay(
+        harness, "400::The replayId {70} you provided was invalid. Please provide ..."
     )
-    ready = outcome(stage.client.subscribe("/a", print).ready)
+    ready = outcome(harness.client.subscribe("/a", print).ready)
     assert ready == []
-    stage.pass_time(1)
+    harness.pass_time(1)
     assert ready == [None]
-    asked = [message["ext"]["replay"] for message in stage.sent("/meta/subscribe")]
-    assert asked == [{"/a": 70}, {"/a": ALL}]
+    requested = [
+        message["ext"]["replay"] for message in harness.sent("/meta/subscribe")
+    ]
+    assert requested == [{"/a": 70}, {"/a": ALL}]
 
 
-def test_other_refusals_are_refusals() -> None:
-    stage = Stage(extensions=[Replay({"/a": 70})])
-    stage.connect()
-    stage.server = refusing_replay(stage, "403:/a:Subscription denied")
-    [error] = outcome(stage.client.subscribe("/a", print).ready)
+def test_replay_passes_on_other_refusals() -> None:
+    harness = Harness(extensions=[Replay({"/a": 70})])
+    harness.connect()
+    harness.respond = refusing_replay(harness, "403:/a:Subscription denied")
+    [error] = outcome(harness.client.subscribe("/a", print).ready)
     assert error.code == 403
 
 
@@ -306,28 +315,28 @@ def test_other_refusals_are_refusals() -> None:
 
 
 def test_offset_and_lag_are_estimated() -> None:
-    sync = TimeSync(lambda: stage.clock.seconds() + 1000)
-    stage = Stage(extensions=[sync])
+    sync = TimeSync(lambda: harness.clock.seconds() + 1000)
+    harness = Harness(extensions=[sync])
 
     def serve(request: Request) -> None:
         message = request.messages[0]
         sent = message["ext"]["timesync"]["tc"]
         # 200 ms each way; the server's clock is 5 s ahead; it takes 30 ms.
         times = {"tc": sent, "ts": sent + 200 + 5000, "p": 30, "a": 0}
-        stage.clock.rightNow += 0.43
-        reply = stage.reply(message, ext={"timesync": times})
-        if stage.is_held(message):
+        harness.clock.rightNow += 0.43
+        reply = harness.reply(message, ext={"timesync": times})
+        if harness.is_held(message):
             return
         request.answer(reply)
 
-    stage.server = serve
-    stage.client.connect()
-    stage.clock.advance(0)
+    harness.respond = serve
+    harness.client.connect()
+    harness.clock.advance(0)
     assert sync.lag == pytest.approx(0.2)
     assert sync.offset == pytest.approx(5.0)
-    expected = stage.clock.seconds() + 1005
+    expected = harness.clock.seconds() + 1005
     assert sync.server_time() == pytest.approx(expected)
-    last = stage.sent("/meta/connect")[-1]["ext"]["timesync"]
+    last = harness.sent("/meta/connect")[-1]["ext"]["timesync"]
     assert (last["l"], last["o"]) == (200, 5000)
 
 
@@ -335,16 +344,16 @@ def test_offset_and_lag_are_estimated() -> None:
     "wrong",
     [7, [], {}, {"tc": "1", "ts": 2}, {"tc": 1, "ts": 10**30}, {"tc": True, "ts": 1}],
 )
-def test_times_of_wrong_shape_are_no_samples(wrong: object) -> None:
+def test_malformed_times_are_ignored(wrong: object) -> None:
     sync = TimeSync(lambda: 0.0)
     message = {"channel": "/meta/connect", "ext": {"timesync": wrong}}
     assert sync.incoming(message, None) is message
     assert (sync.offset, sync.lag, sync.server_time()) == (0.0, 0.0, 0.0)
 
 
-def test_all_of_them_together() -> None:
-    stage = Stage(extensions=[Ack(), Replay(), TimeSync()], ext={"token": "x"})
-    stage.connect()
-    ext = stage.sent("/meta/handshake")[0]["ext"]
+def test_all_shipped_extensions_work_together() -> None:
+    harness = Harness(extensions=[Ack(), Replay(), TimeSync()], ext={"token": "x"})
+    harness.connect()
+    ext = harness.sent("/meta/handshake")[0]["ext"]
     assert ext.keys() == {"token", "ack", "replay", "timesync"}
-    assert stage.client.state is State.CONNECTED
+    assert harness.client.state is State.CONNECTED

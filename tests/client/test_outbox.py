@@ -1,4 +1,4 @@
-"""What waits, and that what is settled does not stay."""
+"""Show that the outbox does not keep settled messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def put(outbox: Queue, name: str) -> Envelope:
     return envelope
 
 
-def test_what_expires_is_not_kept_until_somebody_takes_it() -> None:
+def test_settled_messages_are_freed_although_nothing_is_taken() -> None:
     outbox = Queue()
     first = put(outbox, "/first")
     before = envelopes()

@@ -1,3 +1,5 @@
+"""Show every transition of the state machine, and that no other is accepted."""
+
 import itertools
 
 import pytest
@@ -55,7 +57,9 @@ LEGAL = {
     list(itertools.product(State, Input)),
     ids=lambda value: value.name,
 )
-def test_every_pair_is_either_legal_or_named(state: State, event: Input) -> None:
+def test_every_pair_is_legal_or_raises_illegal_transition(
+    state: State, event: Input
+) -> None:
     changes: list[tuple[State, State]] = []
     machine = Machine(lambda new, old: changes.append((new, old)))
     machine.state = state

@@ -1,4 +1,4 @@
-"""Subscriptions: one message a channel, every listener served, made again."""
+"""Show that subscriptions are shared by channel, and made again in new sessions."""
 
 from __future__ import annotations
 
@@ -13,73 +13,73 @@ from txbayeux.client.subscription import BUFFER
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 
-from .stage import Request, Stage, outcome
+from .harness import Harness, Request, outcome
 
 
-def names(stage: Stage, channel: str = "/meta/subscribe") -> list[Any]:
-    return [message["subscription"] for message in stage.sent(channel)]
+def names(harness: Harness, channel: str = "/meta/subscribe") -> list[Any]:
+    return [message["subscription"] for message in harness.sent(channel)]
 
 
-def test_subscribing_connects_by_itself_and_tells_when_it_is_confirmed() -> None:
-    stage = Stage()
-    ready = outcome(stage.client.subscribe("/a", print).ready)
-    assert names(stage) == ["/a"]
-    assert stage.sent("/meta/subscribe")[0]["clientId"] == "session1"
+def test_subscribe_connects_and_ready_fires_on_confirmation() -> None:
+    harness = Harness()
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    assert names(harness) == ["/a"]
+    assert harness.sent("/meta/subscribe")[0]["clientId"] == "session1"
     assert ready == [None]
 
 
-def test_ready_may_be_asked_for_at_any_time_and_by_several() -> None:
-    stage = Stage()
-    stage.server = lambda request: None
-    subscription = stage.client.subscribe("/a", print)
+def test_ready_is_a_new_deferred_each_time() -> None:
+    harness = Harness()
+    harness.respond = lambda request: None
+    subscription = harness.client.subscribe("/a", print)
     early = [outcome(subscription.ready), outcome(subscription.ready)]
     cancelled = subscription.ready
     outcome(cancelled)
     cancelled.cancel()
-    stage.server = stage.serve
-    stage.requests[0].answer(stage.reply(stage.requests[0].messages[0]))
+    harness.respond = harness.reply_to_all
+    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
     assert early == [[None], [None]]
     assert outcome(subscription.ready) == [None]
 
 
-def test_many_listeners_are_one_subscription() -> None:
-    stage = Stage()
-    stage.connect()
+def test_many_listeners_share_one_subscription() -> None:
+    harness = Harness()
+    harness.connect()
     got: list[Any] = []
     subscriptions = [
-        stage.client.subscribe("/a", lambda m, n=n: got.append((n, m["data"])))  # type: ignore[misc]
+        harness.client.subscribe("/a", lambda m, n=n: got.append((n, m["data"])))  # type: ignore[misc]
         for n in range(3)
     ]
-    assert names(stage) == ["/a"]
+    assert names(harness) == ["/a"]
     assert [outcome(s.ready) for s in subscriptions] == [[None]] * 3
-    stage.deliver("/a", 1)
+    harness.deliver("/a", 1)
     assert got == [(0, 1), (1, 1), (2, 1)]
     for subscription in subscriptions[:2]:
         subscription.cancel()
         subscription.cancel()
-    assert names(stage, "/meta/unsubscribe") == []
+    assert names(harness, "/meta/unsubscribe") == []
     subscriptions[2].cancel()
-    assert names(stage, "/meta/unsubscribe") == ["/a"]
-    stage.clock.advance(0)
-    stage.deliver("/a", 2)
+    assert names(harness, "/meta/unsubscribe") == ["/a"]
+    harness.clock.advance(0)
+    harness.deliver("/a", 2)
     assert len(got) == 3
 
 
 def test_a_wildcard_listener_gets_each_message_once() -> None:
-    stage = Stage()
+    harness = Harness()
     got: list[tuple[str, Any]] = []
     for pattern in ("/a/*", "/a/**", "/**", "/a/b", "/a/b/*"):
-        stage.client.subscribe(
+        harness.client.subscribe(
             pattern,
             lambda m, p=pattern: got.append((p, m["data"])),  # type: ignore[misc]
         )
-    stage.connect()
-    stage.deliver("/a/b", 1)
+    harness.connect()
+    harness.deliver("/a/b", 1)
     assert sorted(got) == [("/**", 1), ("/a/*", 1), ("/a/**", 1), ("/a/b", 1)]
 
 
-def test_listeners_that_fail_are_logged_and_the_others_are_served() -> None:
-    stage = Stage()
+def test_a_listener_that_fails_is_logged_and_does_not_affect_others() -> None:
+    harness = Harness()
     got: list[Any] = []
     later: Deferred[None] = Deferred()
 
@@ -90,170 +90,174 @@ def test_listeners_that_fail_are_logged_and_the_others_are_served() -> None:
         await later
         raise RuntimeError("a coroutine")
 
-    stage.client.subscribe("/a", raising)
-    stage.client.subscribe("/a", lambda m: fail(RuntimeError("a Deferred")))
-    stage.client.subscribe("/a", raising_later)
-    stage.client.subscribe("/a", got.append)
-    stage.connect()
-    stage.deliver("/a", 1)
+    harness.client.subscribe("/a", raising)
+    harness.client.subscribe("/a", lambda m: fail(RuntimeError("a Deferred")))
+    harness.client.subscribe("/a", raising_later)
+    harness.client.subscribe("/a", got.append)
+    harness.connect()
+    harness.deliver("/a", 1)
     later.callback(None)
-    stage.clock.advance(0)
-    stage.deliver("/a", 2)
+    harness.clock.advance(0)
+    harness.deliver("/a", 2)
     assert [message["data"] for message in got] == [1, 2]
-    assert stage.client.state is State.CONNECTED
+    assert harness.client.state is State.CONNECTED
 
 
-def test_a_refused_subscription_tells_all_its_listeners() -> None:
-    stage = Stage()
-    stage.server = lambda request: None
-    readies = [outcome(stage.client.subscribe("/a", print).ready) for _ in range(2)]
-    stage.server = lambda request: request.answer(
+def test_a_refusal_fails_ready_for_all_listeners() -> None:
+    harness = Harness()
+    harness.respond = lambda request: None
+    readies = [outcome(harness.client.subscribe("/a", print).ready) for _ in range(2)]
+    harness.respond = lambda request: request.answer(
         *[
-            stage.reply(m, error="403:/a:Forbidden channel")
+            harness.reply(m, error="403:/a:Forbidden channel")
             if m["channel"] == "/meta/subscribe"
-            else stage.reply(m)
+            else harness.reply(m)
             for m in request.messages
         ]
     )
-    stage.requests[0].answer(stage.reply(stage.requests[0].messages[0]))
-    stage.clock.advance(0)
+    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
+    harness.clock.advance(0)
     assert [[e.code for e in ready] for ready in readies] == [[403], [403]]
-    stage.server = stage.serve
-    assert outcome(stage.client.subscribe("/a", print).ready) == [None]
+    harness.respond = harness.reply_to_all
+    assert outcome(harness.client.subscribe("/a", print).ready) == [None]
 
 
 def test_a_refusal_is_logged_and_reported_although_nobody_asked_for_ready() -> None:
-    stage = Stage()
-    stage.connect()
-    stage.server = lambda request: request.answer(
-        *[stage.reply(m, error="403:/a:Forbidden channel") for m in request.messages]
+    harness = Harness()
+    harness.connect()
+    harness.respond = lambda request: request.answer(
+        *[harness.reply(m, error="403:/a:Forbidden channel") for m in request.messages]
     )
     with capturedLogs() as logged:
-        subscriptions = [stage.client.subscribe("/a", print) for _ in range(2)]
-    assert [str(error) for error in stage.failures] == ["403:/a:Forbidden channel"] * 2
-    assert stage.client.last_failure is stage.failures[-1]
+        subscriptions = [harness.client.subscribe("/a", print) for _ in range(2)]
+    assert [str(error) for error in harness.failures] == [
+        "403:/a:Forbidden channel"
+    ] * 2
+    assert harness.client.last_failure is harness.failures[-1]
     assert not any(subscription.active for subscription in subscriptions)
     texts = [formatEvent(event) for event in logged]
     assert sum("403:/a:Forbidden channel" in text for text in texts) == 2
-    assert stage.client.state is State.CONNECTED
+    assert harness.client.state is State.CONNECTED
 
 
 def test_a_refusal_in_a_later_session_is_reported() -> None:
-    stage = Stage()
-    ready = outcome(stage.client.subscribe("/a", print).ready)
-    stage.connect()
+    harness = Harness()
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    harness.connect()
 
     def serve(request: Request) -> None:
         if request.channels == ["/meta/subscribe"]:
             error = "403:/a:No more"
-            request.answer(stage.reply(request.messages[0], error=error))
+            request.answer(harness.reply(request.messages[0], error=error))
         else:
-            stage.serve(request)
+            harness.reply_to_all(request)
 
-    stage.server = serve
-    stage.held.answer(stage.reply(stage.held.messages[0], error="402::Unknown"))
-    stage.pass_time(1)
+    harness.respond = serve
+    harness.held_connect.answer(
+        harness.reply(harness.held_connect.messages[0], error="402::Unknown")
+    )
+    harness.pass_time(1)
     assert ready == [None]
-    assert [str(error) for error in stage.failures] == [
+    assert [str(error) for error in harness.failures] == [
         "402::Unknown",
         "403:/a:No more",
     ]
 
 
 @pytest.mark.parametrize("channel", ["a", "", "/a/*/b", "/**/a", "/a b", 7, None])
-def test_what_is_no_channel_is_refused_without_asking(channel: Any) -> None:
-    stage = Stage()
-    [error] = outcome(stage.client.subscribe(channel, print).ready)
+def test_an_invalid_channel_is_refused_locally(channel: Any) -> None:
+    harness = Harness()
+    [error] = outcome(harness.client.subscribe(channel, print).ready)
     assert isinstance(error, BayeuxError)
     assert error.code == 405
-    assert stage.requests == []
+    assert harness.requests == []
 
 
 def test_subscriptions_are_made_again_in_a_new_session_in_order() -> None:
-    stage = Stage()
+    harness = Harness()
     got: list[Any] = []
     for channel in ("/a", "/b", "/c"):
-        stage.client.subscribe(channel, got.append)
-    stage.connect()
-    stage.client.subscribe("/d", got.append).cancel()
-    held = stage.held
-    stage.requests.clear()
-    held.answer(stage.reply(held.messages[0], error="402::Unknown client"))
-    stage.pass_time(1)
-    assert names(stage) == ["/a", "/b", "/c"]
-    assert {m["clientId"] for m in stage.sent("/meta/subscribe")} == {"session2"}
-    stage.deliver("/b", 1)
+        harness.client.subscribe(channel, got.append)
+    harness.connect()
+    harness.client.subscribe("/d", got.append).cancel()
+    held = harness.held_connect
+    harness.requests.clear()
+    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.pass_time(1)
+    assert names(harness) == ["/a", "/b", "/c"]
+    assert {m["clientId"] for m in harness.sent("/meta/subscribe")} == {"session2"}
+    harness.deliver("/b", 1)
     assert [m["data"] for m in got] == [1]
 
 
-def test_cancelled_before_it_was_sent_nothing_is_sent() -> None:
-    stage = Stage()
-    stage.server = lambda request: None
-    subscription = stage.client.subscribe("/a", print)
+def test_a_subscription_cancelled_before_it_was_sent_is_not_sent() -> None:
+    harness = Harness()
+    harness.respond = lambda request: None
+    subscription = harness.client.subscribe("/a", print)
     ready = outcome(subscription.ready)
     subscription.cancel()
     assert isinstance(ready[0], Closed)
     assert not subscription.active
-    stage.server = stage.serve
-    stage.requests[0].answer(stage.reply(stage.requests[0].messages[0]))
-    stage.clock.advance(0)
-    assert names(stage) == names(stage, "/meta/unsubscribe") == []
+    harness.respond = harness.reply_to_all
+    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
+    harness.clock.advance(0)
+    assert names(harness) == names(harness, "/meta/unsubscribe") == []
 
 
-def test_cancelled_while_in_flight_and_wanted_again() -> None:
-    stage = Stage(types=["long-polling"])
-    stage.connect()
-    stage.server = lambda request: None
-    first = stage.client.subscribe("/a", print)
-    in_flight = stage.last("/meta/subscribe")
+def test_subscribing_again_while_a_cancelled_subscription_is_in_flight() -> None:
+    harness = Harness(types=["long-polling"])
+    harness.connect()
+    harness.respond = lambda request: None
+    first = harness.client.subscribe("/a", print)
+    in_flight = harness.last("/meta/subscribe")
     first.cancel()
-    second = stage.client.subscribe("/a", print)
+    second = harness.client.subscribe("/a", print)
     ready = outcome(second.ready)
-    in_flight.answer(stage.reply(in_flight.messages[0]))
+    in_flight.answer(harness.reply(in_flight.messages[0]))
     assert ready == []  # that was the answer to the first
-    last = stage.last("/meta/subscribe")
+    last = harness.last("/meta/subscribe")
     assert last.channels == ["/meta/unsubscribe", "/meta/subscribe"]
-    last.answer(*[stage.reply(message) for message in last.messages])
+    last.answer(*[harness.reply(message) for message in last.messages])
     assert ready == [None]
 
 
-def test_a_session_lost_while_an_unsubscribe_waits() -> None:
-    stage = Stage(types=["long-polling"])
-    stage.client.subscribe("/b", print)
-    subscription = stage.client.subscribe("/a", print)
-    stage.connect()
-    stage.server = lambda request: request.fail()
+def test_a_waiting_unsubscribe_is_dropped_with_its_session() -> None:
+    harness = Harness(types=["long-polling"])
+    harness.client.subscribe("/b", print)
+    subscription = harness.client.subscribe("/a", print)
+    harness.connect()
+    harness.respond = lambda request: request.fail()
     subscription.cancel()
-    held = stage.held
-    held.answer(stage.reply(held.messages[0], error="402::Unknown client"))
-    stage.server = stage.serve
-    stage.requests.clear()
-    stage.pass_time(2)
-    assert names(stage) == ["/b"]
-    assert names(stage, "/meta/unsubscribe") == []
+    held = harness.held_connect
+    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.respond = harness.reply_to_all
+    harness.requests.clear()
+    harness.pass_time(2)
+    assert names(harness) == ["/b"]
+    assert names(harness, "/meta/unsubscribe") == []
 
 
-def test_a_server_that_is_busy_is_asked_again() -> None:
-    stage = Stage()
-    stage.connect()
-    stage.server = lambda request: request.answer(
-        *[stage.reply(m, error="503::Later") for m in request.messages]
+def test_a_subscription_refused_with_503_is_retried() -> None:
+    harness = Harness()
+    harness.connect()
+    harness.respond = lambda request: request.answer(
+        *[harness.reply(m, error="503::Later") for m in request.messages]
     )
-    ready = outcome(stage.client.subscribe("/a", print).ready)
-    stage.pass_time(5)
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    harness.pass_time(5)
     assert ready == []
-    assert 2 < len(names(stage)) < 8
-    stage.server = stage.serve
-    stage.pass_time(10)
+    assert 2 < len(names(harness)) < 8
+    harness.respond = harness.reply_to_all
+    harness.pass_time(10)
     assert ready == [None]
 
 
-def test_messages_of_wrong_shape_do_no_harm() -> None:
-    stage = Stage()
+def test_malformed_messages_are_ignored() -> None:
+    harness = Harness()
     got: list[Any] = []
-    stage.client.subscribe("/**", got.append)
-    stage.connect()
-    stage.wires[0].receiver.received(
+    harness.client.subscribe("/**", got.append)
+    harness.connect()
+    harness.transports[0].receiver.received(
         [
             {},
             {"channel": None, "data": 1},
@@ -266,13 +270,13 @@ def test_messages_of_wrong_shape_do_no_harm() -> None:
         ]
     )
     assert [m["data"] for m in got] == [1]
-    assert stage.client.state is State.CONNECTED
+    assert harness.client.state is State.CONNECTED
 
 
-def test_iterating_with_await() -> None:
-    stage = Stage()
-    stage.connect()
-    subscription = stage.client.subscribe("/a")
+def test_a_subscription_is_an_asynchronous_iterator() -> None:
+    harness = Harness()
+    harness.connect()
+    subscription = harness.client.subscribe("/a")
     got: list[Any] = []
 
     async def read() -> str:
@@ -282,38 +286,40 @@ def test_iterating_with_await() -> None:
 
     ended = outcome(ensureDeferred(read()))
     for number in range(3):
-        stage.deliver("/a", number)
-        stage.clock.advance(0)
+        harness.deliver("/a", number)
+        harness.clock.advance(0)
     assert got == [0, 1, 2]
     subscription.cancel()
     assert ended == ["ended"]
 
 
 @pytest.mark.parametrize("how", ["disconnect", "refused", "overflow"])
-def test_the_end_of_an_iteration(how: str) -> None:
-    stage = Stage()
-    stage.connect()
-    subscription = stage.client.subscribe("/a")
+def test_how_an_iteration_ends(how: str) -> None:
+    harness = Harness()
+    harness.connect()
+    subscription = harness.client.subscribe("/a")
     for number in range(BUFFER + 5 if how == "overflow" else 2):
-        stage.wires[0].receiver.received([{"channel": "/a", "data": number}])
+        harness.transports[0].receiver.received([{"channel": "/a", "data": number}])
     if how == "refused":
-        stage.server = lambda request: (
+        harness.respond = lambda request: (
             request.answer(
                 *[
-                    stage.reply(m, error="403:/a:No more")
+                    harness.reply(m, error="403:/a:No more")
                     if m["channel"] == "/meta/subscribe"
-                    else stage.reply(m)
+                    else harness.reply(m)
                     for m in request.messages
-                    if not stage.is_held(m)
+                    if not harness.is_held(m)
                 ]
             )
-            if not stage.is_held(request.messages[0])
+            if not harness.is_held(request.messages[0])
             else None
         )
-        stage.held.answer(stage.reply(stage.held.messages[0], error="402::Unknown"))
-        stage.pass_time(1)
+        harness.held_connect.answer(
+            harness.reply(harness.held_connect.messages[0], error="402::Unknown")
+        )
+        harness.pass_time(1)
     elif how == "disconnect":
-        stage.client.disconnect()
+        harness.client.disconnect()
     got: list[Any] = []
 
     async def read() -> str:
@@ -334,37 +340,37 @@ def test_the_end_of_an_iteration(how: str) -> None:
         assert ended == ["ended"]
 
 
-def test_one_reader_at_a_time() -> None:
-    stage = Stage()
-    subscription = stage.client.subscribe("/a")
+def test_an_iterator_has_one_reader_at_a_time() -> None:
+    harness = Harness()
+    subscription = harness.client.subscribe("/a")
     waiting = ensureDeferred(subscription.__anext__())
     outcome(waiting)
     [error] = outcome(ensureDeferred(subscription.__anext__()))
     assert isinstance(error, RuntimeError)
     waiting.cancel()
     again = outcome(ensureDeferred(subscription.__anext__()))
-    stage.connect()
-    stage.deliver("/a", 1)
+    harness.connect()
+    harness.deliver("/a", 1)
     assert again[0]["data"] == 1
 
 
-def test_a_subscription_with_a_listener_is_no_iterator() -> None:
-    stage = Stage()
+def test_a_subscription_with_a_listener_is_not_an_iterator() -> None:
+    harness = Harness()
     with pytest.raises(TypeError):
-        stage.client.subscribe("/a", print).__aiter__()
+        harness.client.subscribe("/a", print).__aiter__()
 
 
-def test_a_request_that_fails_brings_the_subscription_again() -> None:
-    stage = Stage(types=["long-polling"])
-    stage.connect()
+def test_a_subscription_is_sent_again_after_a_failed_request() -> None:
+    harness = Harness(types=["long-polling"])
+    harness.connect()
 
     def serve(request: Request) -> None:
         request.fail()
 
-    stage.server = serve
-    ready = outcome(stage.client.subscribe("/a", print).ready)
-    stage.server = stage.serve
-    stage.pass_time(1)
+    harness.respond = serve
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    harness.respond = harness.reply_to_all
+    harness.pass_time(1)
     assert ready == [None]
-    assert names(stage) == ["/a", "/a"]
-    assert stage.client.state is State.CONNECTED
+    assert names(harness) == ["/a", "/a"]
+    assert harness.client.state is State.CONNECTED

@@ -1,4 +1,4 @@
-"""Which transport carries the session, and that changing it keeps the session."""
+"""Show which transport is used, and that changing it keeps the session."""
 
 from __future__ import annotations
 
@@ -19,192 +19,198 @@ from txbayeux.transport.base import (
     Unreachable,
 )
 
-from .stage import Request, Stage, outcome
+from .harness import Harness, Request, outcome
 
 
-def without_sockets(stage: Stage) -> Any:
+def without_sockets(harness: Harness) -> Any:
     def serve(request: Request) -> None:
         if request.transport.connection_type == "websocket":
             request.fail(TransportUnavailable("refused by a proxy", 403))
         else:
-            stage.serve(request)
+            harness.reply_to_all(request)
 
     return serve
 
 
-def test_the_best_that_the_server_offers_is_used() -> None:
-    stage = Stage()
-    stage.offer = ["callback-polling", "long-polling"]
-    stage.connect()
-    assert stage.client.transport == "long-polling"
-    [connect, *_] = stage.sent("/meta/connect")
+def test_the_most_preferred_common_transport_is_used() -> None:
+    harness = Harness()
+    harness.offer = ["callback-polling", "long-polling"]
+    harness.connect()
+    assert harness.client.transport == "long-polling"
+    [connect, *_] = harness.sent("/meta/connect")
     assert connect["connectionType"] == "long-polling"
-    assert stage.wires[0].closed
+    assert harness.transports[0].closed
 
 
-def test_a_socket_that_is_refused_is_demoted_and_tried_again_later() -> None:
-    stage = Stage()
-    stage.server = without_sockets(stage)
-    ready = outcome(stage.client.subscribe("/a", print).ready)
-    stage.pass_time(1)
+def test_a_refused_websocket_is_demoted_and_retried_later() -> None:
+    harness = Harness()
+    harness.respond = without_sockets(harness)
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    harness.pass_time(1)
     assert ready == [None]
-    assert stage.client.transport == "long-polling"
-    assert stage.count("/meta/handshake") == 2
-    stage.server = stage.serve
-    stage.pass_time(FIRST_DEMOTION, step=1)
-    held = stage.held
-    held.answer(stage.reply(held.messages[0]))
-    stage.pass_time(0.1)
-    assert stage.client.transport == "websocket"
-    assert stage.client.session_id == "session1"
-    assert stage.count("/meta/subscribe") == 1
-    assert stage.held.messages[0]["connectionType"] == "websocket"
-    assert stage.held.transport.attached == ["session1"]
+    assert harness.client.transport == "long-polling"
+    assert harness.count("/meta/handshake") == 2
+    harness.respond = harness.reply_to_all
+    harness.pass_time(FIRST_DEMOTION, step=1)
+    held = harness.held_connect
+    held.answer(harness.reply(held.messages[0]))
+    harness.pass_time(0.1)
+    assert harness.client.transport == "websocket"
+    assert harness.client.session_id == "session1"
+    assert harness.count("/meta/subscribe") == 1
+    assert harness.held_connect.messages[0]["connectionType"] == "websocket"
+    assert harness.held_connect.transport.attached == ["session1"]
 
 
-def test_a_socket_that_opens_and_stays_silent_is_demoted_after_a_bounded_time() -> None:
-    stage = Stage()
+def test_a_silent_websocket_is_demoted() -> None:
+    harness = Harness()
 
     def serve(request: Request) -> None:
         if request.transport.connection_type != "websocket":
-            stage.serve(request)
+            harness.reply_to_all(request)
 
-    stage.server = serve
-    stage.client.connect()
+    harness.respond = serve
+    harness.client.connect()
     # What the socket's own transport makes of silence on a new one.
-    stage.requests[0].fail(
+    harness.requests[0].fail(
         TransportUnavailable("no reply within 10 s, over a new socket")
     )
-    stage.pass_time(1)
-    assert stage.client.state is State.CONNECTED
-    assert stage.client.transport == "long-polling"
+    harness.pass_time(1)
+    assert harness.client.state is State.CONNECTED
+    assert harness.client.transport == "long-polling"
 
 
-def test_a_promotion_that_fails_keeps_the_session_too() -> None:
-    stage = Stage()
-    stage.server = without_sockets(stage)
-    stage.client.connect()
-    stage.pass_time(1)
+def test_a_failed_retry_of_a_demoted_transport_keeps_the_session() -> None:
+    harness = Harness()
+    harness.respond = without_sockets(harness)
+    harness.client.connect()
+    harness.pass_time(1)
     for _ in range(4):
-        stage.pass_time(20, step=1)
-        held = stage.held
-        held.answer(stage.reply(held.messages[0]))
-        stage.pass_time(1)
-    assert stage.client.session_id == "session1"
-    assert stage.client.state is State.CONNECTED
-    assert stage.client.transport == "long-polling"
-    tried = [r for r in stage.requests if r.transport.connection_type == "websocket"]
+        harness.pass_time(20, step=1)
+        held = harness.held_connect
+        held.answer(harness.reply(held.messages[0]))
+        harness.pass_time(1)
+    assert harness.client.session_id == "session1"
+    assert harness.client.state is State.CONNECTED
+    assert harness.client.transport == "long-polling"
+    tried = [r for r in harness.requests if r.transport.connection_type == "websocket"]
     assert len(tried) == 2
 
 
-def test_what_is_in_flight_when_the_transport_changes_ends_there_first() -> None:
-    stage = Stage()
-    stage.server = without_sockets(stage)
-    stage.client.connect()
-    stage.pass_time(1)
-    polling = stage.held.transport
-    stage.server = lambda request: (
-        None if "/a" in request.channels else stage.serve(request)
+def test_a_batch_in_flight_completes_before_the_transport_changes() -> None:
+    harness = Harness()
+    harness.respond = without_sockets(harness)
+    harness.client.connect()
+    harness.pass_time(1)
+    polling = harness.held_connect.transport
+    harness.respond = lambda request: (
+        None if "/a" in request.channels else harness.reply_to_all(request)
     )
-    stage.clock.advance(FIRST_DEMOTION - 5)
-    result = outcome(stage.client.publish("/a", 1))
-    batch = stage.last("/a")
-    stage.clock.advance(5)
-    held = stage.held
-    held.answer(stage.reply(held.messages[0]))
-    stage.clock.advance(0)
-    stage.clock.advance(0)
-    assert stage.client.transport == "websocket"
-    later = outcome(stage.client.publish("/a", 2))
-    assert stage.last("/a") is batch  # the second must not overtake the first
+    harness.clock.advance(FIRST_DEMOTION - 5)
+    result = outcome(harness.client.publish("/a", 1))
+    batch = harness.last("/a")
+    harness.clock.advance(5)
+    held = harness.held_connect
+    held.answer(harness.reply(held.messages[0]))
+    harness.clock.advance(0)
+    harness.clock.advance(0)
+    assert harness.client.transport == "websocket"
+    later = outcome(harness.client.publish("/a", 2))
+    assert harness.last("/a") is batch  # the second must not overtake the first
     assert not polling.closed
-    stage.server = stage.serve
-    batch.answer(stage.reply(batch.messages[0]))
+    harness.respond = harness.reply_to_all
+    batch.answer(harness.reply(batch.messages[0]))
     assert result[0]["successful"] is True
     assert polling.closed
     assert later[0]["successful"] is True
-    assert stage.last("/a").transport.connection_type == "websocket"
+    assert harness.last("/a").transport.connection_type == "websocket"
 
 
-def test_where_all_are_demoted_something_is_still_tried() -> None:
-    stage = Stage()
-    stage.server = lambda request: request.fail(TransportUnavailable("no"))
-    stage.client.connect()
-    stage.pass_time(30)
-    kinds = {request.transport.connection_type for request in stage.requests}
+def test_something_is_tried_although_all_transports_are_demoted() -> None:
+    harness = Harness()
+    harness.respond = lambda request: request.fail(TransportUnavailable("no"))
+    harness.client.connect()
+    harness.pass_time(30)
+    kinds = {request.transport.connection_type for request in harness.requests}
     assert kinds == {"websocket", "long-polling"}
-    assert stage.count("/meta/handshake") > 4
+    assert harness.count("/meta/handshake") > 4
+
+
+def demotion(ranking: TransportRanking, now: float) -> float:
+    """Return for how many seconds websocket is demoted."""
+    for seconds in range(0, int(LONGEST_DEMOTION) + 60, 60):
+        if ranking.best(now + seconds) == "websocket":
+            return seconds
+    raise AssertionError("demoted for too long")
 
 
 def test_demotions_get_longer_and_end_with_success() -> None:
-    selection = TransportRanking(("websocket", "long-polling"))
+    ranking = TransportRanking(("websocket", "long-polling"))
     now = 0.0
     lengths = []
     for _ in range(10):
-        selection.failed("websocket", TransportUnavailable("no"), now)
-        assert selection.best(now) == "long-polling"
-        until = selection._demoted["websocket"][0]
-        lengths.append(until - now)
-        now = until
-        assert selection.best(now) == "websocket"
+        ranking.failed("websocket", TransportUnavailable("no"), now)
+        lengths.append(demotion(ranking, now))
+        now += lengths[-1]
+        assert ranking.best(now - 0.1) == "long-polling"
     assert lengths[:4] == [60, 120, 240, 480]
     assert max(lengths) == LONGEST_DEMOTION
-    selection.worked("websocket")
-    selection.failed("websocket", TransportUnavailable("no"), now)
-    assert selection._demoted["websocket"][0] == now + FIRST_DEMOTION
+    ranking.worked("websocket")
+    ranking.failed("websocket", TransportUnavailable("no"), now)
+    assert demotion(ranking, now) == FIRST_DEMOTION
 
 
-def test_what_holds_for_all_transports_demotes_none() -> None:
-    selection = TransportRanking(("websocket", "long-polling"))
+def test_an_unreachable_server_demotes_no_transport() -> None:
+    ranking = TransportRanking(("websocket", "long-polling"))
     for _ in range(20):
-        selection.failed("websocket", Unreachable("refused"), 0.0)
-    assert selection.best(0.0) == "websocket"
+        ranking.failed("websocket", Unreachable("refused"), 0.0)
+    assert ranking.best(0.0) == "websocket"
 
 
 @pytest.mark.parametrize("how", ["raises", "fails"])
-def test_a_transport_that_breaks_its_promise_is_recovered_from(how: str) -> None:
+def test_unexpected_errors_of_a_transport_are_recovered_from(how: str) -> None:
     def serve(request: Request) -> None:
         if how == "raises":
             raise ZeroDivisionError
         request.done.errback(ZeroDivisionError())
 
-    stage = Stage()
-    stage.server = serve
-    published = outcome(stage.client.publish("/a", 1))
-    stage.pass_time(3)
-    assert stage.count("/meta/handshake") > 1
-    assert "ZeroDivisionError" in str(stage.client.last_failure)
-    stage.server = stage.serve
-    stage.pass_time(10)
+    harness = Harness()
+    harness.respond = serve
+    published = outcome(harness.client.publish("/a", 1))
+    harness.pass_time(3)
+    assert harness.count("/meta/handshake") > 1
+    assert "ZeroDivisionError" in str(harness.client.last_failure)
+    harness.respond = harness.reply_to_all
+    harness.pass_time(10)
     assert published[0]["successful"] is True
 
 
 @pytest.mark.parametrize("error", [NoReply("closed"), ReplyTimeout("silent")])
 def test_failures_in_a_row_demote(error: NoReply) -> None:
-    selection = TransportRanking(("websocket", "long-polling"))
+    ranking = TransportRanking(("websocket", "long-polling"))
     for _ in range(2):
-        selection.failed("websocket", error, 0.0)
-        assert selection.best(0.0) == "websocket"
-    selection.failed("websocket", error, 0.0)
-    assert selection.best(0.0) == "long-polling"
+        ranking.failed("websocket", error, 0.0)
+        assert ranking.best(0.0) == "websocket"
+    ranking.failed("websocket", error, 0.0)
+    assert ranking.best(0.0) == "long-polling"
 
 
 @pytest.mark.parametrize("types", [[], "websocket", ["pigeon"], {}])
-def test_transports_that_are_none_are_refused(types: Any) -> None:
+def test_invalid_transports_raise(types: Any) -> None:
     with pytest.raises(ValueError, match=r"connection type"):
-        Client("http://localhost/", reactor=Stage().clock, transports=types)
+        Client("http://localhost/", reactor=Harness().clock, transports=types)
 
 
 @pytest.mark.parametrize(
     "url",
     ["", "localhost", "ftp://x/", "http://", "http://x:99999/", "http://a b/", "//x/"],
 )
-def test_urls_that_are_none_are_refused(url: str) -> None:
+def test_invalid_urls_raise(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        Stage(url=url)
+        Harness(url=url)
 
 
 @pytest.mark.parametrize("option", ["network_delay", "ping_interval"])
-def test_times_that_are_none_are_refused(option: str) -> None:
+def test_invalid_times_raise(option: str) -> None:
     with pytest.raises(ValueError, match="positive"):
-        Stage(**{option: 0})
+        Harness(**{option: 0})

@@ -1,14 +1,11 @@
-"""Servers that do anything at any time, drawn by hypothesis; invariants hold."""
+"""Show with hypothesis that invariants hold whatever a server does."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.logger import globalLogPublisher
 
 from txbayeux.client import State
 from txbayeux.transport.base import (
@@ -18,7 +15,7 @@ from txbayeux.transport.base import (
     Unreachable,
 )
 
-from .stage import Request, Stage, outcome
+from .harness import Harness, Request, no_logged_failures, outcome
 
 ERRORS = [
     NoReply("x"),
@@ -35,7 +32,7 @@ ADVICE = [
     {"reconnect": "handshake", "hosts": ["b.example.com"]},
     {"interval": "wrong"},
 ]
-answers = st.one_of(
+ANSWERS = st.one_of(
     st.just("right"),
     st.just("right"),
     st.just("silent"),
@@ -49,7 +46,7 @@ answers = st.one_of(
         st.sampled_from(ADVICE),
     ),
 )
-steps = st.one_of(
+STEPS = st.one_of(
     st.tuples(st.just("time"), st.floats(0, 30)),
     st.tuples(st.just("publish"), st.integers(1, 5)),
     st.tuples(st.just("subscribe"), st.sampled_from(["/a", "/b", "/a/*"])),
@@ -60,44 +57,28 @@ steps = st.one_of(
 )
 
 
-@contextmanager
-def nothing_logged_as_failure() -> Generator[None]:
-    failures: list[Any] = []
+class Run:
+    """One run of a client against drawn answers and drawn calls."""
 
-    def observe(event: Any) -> None:
-        if "log_failure" in event:
-            failures.append(event["log_failure"])
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    assert failures == []
-
-
-class Play:
-    """One drawn server, and one drawn user."""
-
-    def __init__(self, drawn: list[Any]) -> None:
-        self.drawn = drawn
-        self.stage = Stage()
-        self.stage.server = self.serve
+    def __init__(self, answers: list[Any]) -> None:
+        self.answers = answers
+        self.harness = Harness()
+        self.harness.respond = self.respond
         self.subscriptions: list[Any] = []
         self.published: list[list[Any]] = []
         self.accepted: list[int] = []
         self.numbers = 0
 
-    def serve(self, request: Request) -> None:
-        stage = self.stage
-        answer = self.drawn.pop() if self.drawn else "right"
+    def respond(self, request: Request) -> None:
+        harness = self.harness
+        answer = self.answers.pop() if self.answers else "right"
         match answer:
             case "right" | "twice":
                 self.note(request)
-                stage.serve(request)
+                harness.reply_to_all(request)
                 if answer == "twice" and not request.open:
-                    stage.wires[-1].receiver.received(
-                        [stage.reply(message) for message in request.messages]
+                    harness.transports[-1].receiver.received(
+                        [harness.reply(message) for message in request.messages]
                     )
             case "empty":
                 request.answer()
@@ -107,46 +88,47 @@ class Play:
                 request.fail(error)
             case ("refuse", error, advice):
                 replies = [
-                    stage.reply(m, error=error, advice=advice) for m in request.messages
+                    harness.reply(m, error=error, advice=advice)
+                    for m in request.messages
                 ]
                 request.answer(*replies)
 
     def note(self, request: Request) -> None:
         self.accepted += [m["data"] for m in request.messages if m["channel"] == "/a"]
 
-    def play(self, step: Any) -> None:
-        stage = self.stage
+    def do(self, step: Any) -> None:
+        harness = self.harness
         match step:
             case ("time", seconds):
-                stage.pass_time(seconds, step=0.5)
+                harness.pass_time(seconds, step=0.5)
             case ("publish", count):
                 for _ in range(count):
                     number = self.numbers
                     self.numbers += 1
-                    self.published.append(outcome(stage.client.publish("/a", number)))
+                    self.published.append(outcome(harness.client.publish("/a", number)))
             case ("subscribe", channel):
-                subscription = stage.client.subscribe(channel, lambda message: None)
+                subscription = harness.client.subscribe(channel, lambda message: None)
                 outcome(subscription.ready)
                 self.subscriptions.append(subscription)
             case ("cancel", index) if index < len(self.subscriptions):
                 self.subscriptions.pop(index).cancel()
             case ("release", index):
                 self.release(index)
-            case ("break", index) if index < len(stage.wires):
-                stage.wires[index].drop()
-            case ("late", index) if index < len(stage.requests):
-                self.answer_late(stage.requests[index])
+            case ("break", index) if index < len(harness.transports):
+                harness.transports[index].drop()
+            case ("late", index) if index < len(harness.requests):
+                self.answer_late(harness.requests[index])
 
     def release(self, index: int) -> None:
-        waiting = [request for request in self.stage.requests if request.open]
+        waiting = [request for request in self.harness.requests if request.open]
         if index < len(waiting):
             request = waiting[index]
             self.note(request)
-            request.answer(*[self.stage.reply(m) for m in request.messages])
+            request.answer(*[self.harness.reply(m) for m in request.messages])
 
     def answer_late(self, request: Request) -> None:
         if not request.open:
-            replies = [self.stage.reply(message) for message in request.messages]
+            replies = [self.harness.reply(message) for message in request.messages]
             request.transport.receiver.received(replies)
 
     def handshakes_in_any_ten_seconds(self, times: list[float]) -> int:
@@ -157,45 +139,47 @@ class Play:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(answers, max_size=40), st.lists(steps, max_size=25))
-def test_whatever_happens(drawn: list[Any], played: list[Any]) -> None:
-    with nothing_logged_as_failure():
-        play = Play(drawn)
-        stage = play.stage
+@given(st.lists(ANSWERS, max_size=40), st.lists(STEPS, max_size=25))
+def test_invariants_hold_with_a_random_server(
+    answers: list[Any], steps: list[Any]
+) -> None:
+    with no_logged_failures():
+        run = Run(answers)
+        harness = run.harness
         times: list[float] = []
 
         def changed(new: State, old: State) -> None:
             if new is State.HANDSHAKING:
-                times.append(stage.clock.seconds())
+                times.append(harness.clock.seconds())
 
-        stage.client.on_state(changed)
-        for step in played:
-            play.play(step)
+        harness.client.on_state(changed)
+        for step in steps:
+            run.do(step)
             in_flight = [
                 request.channels
-                for request in stage.requests
+                for request in harness.requests
                 if request.open and request.channels[0].startswith("/meta/")
             ]
             assert in_flight.count(["/meta/handshake"]) <= 1
             assert in_flight.count(["/meta/connect"]) <= 1
-        play.drawn.clear()
-        stage.pass_time(120, step=0.5)
-        stage.states.clear()
-        stage.pass_time(80, step=0.5)  # in which a held connect comes to its end
-        assert play.handshakes_in_any_ten_seconds(times) < 10
-        if played and stage.client.state is not State.IDLE:
-            assert State.CONNECTED in {stage.client.state, *stage.states}
-            assert stage.client.pending == 0
+        run.answers.clear()
+        harness.pass_time(120, step=0.5)
+        harness.states.clear()
+        harness.pass_time(80, step=0.5)  # in which a held connect comes to its end
+        assert run.handshakes_in_any_ten_seconds(times) < 10
+        if steps and harness.client.state is not State.IDLE:
+            assert State.CONNECTED in {harness.client.state, *harness.states}
+            assert harness.client.pending == 0
         # Each is settled once: accepted, or refused for what it said or was.
-        assert all(len(result) == 1 for result in play.published)
+        assert all(len(result) == 1 for result in run.published)
         good = [
             number
-            for number, result in enumerate(play.published)
+            for number, result in enumerate(run.published)
             if isinstance(result[0], dict)
         ]
-        assert set(good) <= set(play.accepted)
-        ended = outcome(stage.client.disconnect())
-        stage.pass_time(10, step=1)
+        assert set(good) <= set(run.accepted)
+        ended = outcome(harness.client.disconnect())
+        harness.pass_time(10, step=1)
         assert ended == [None]
-        assert stage.clock.getDelayedCalls() == []
-        assert all(wire.closed for wire in stage.wires)
+        assert harness.clock.getDelayedCalls() == []
+        assert all(transport.closed for transport in harness.transports)

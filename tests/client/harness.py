@@ -1,16 +1,18 @@
-"""A client in memory: a clock, transports that a test answers for, and a server."""
+"""A client with a clock and fake transports, and a server that a test controls."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from txbayeux import channel as channels
-from txbayeux.client import Client, Retry, State
+from txbayeux.client import Client, State
 from txbayeux.message import Message, decode, encode_list
 from txbayeux.transport.base import (
     Context,
@@ -25,20 +27,16 @@ TYPES = ("websocket", "long-polling")
 
 
 class Request:
-    """A batch that the client sent, and what the test makes of it."""
+    """A batch that the client sent, to be answered by the test."""
 
     def __init__(
-        self, transport: Wire, messages: list[Message], timeout: float
+        self, transport: FakeTransport, messages: list[Message], timeout: float
     ) -> None:
         self.transport = transport
         self.messages = messages
         self.timeout = timeout
         self.exchange = Exchange(messages)
-        self.cancelled = False
-        self.done: Deferred[None] = Deferred(self._cancelled)
-
-    def _cancelled(self, deferred: Deferred[None]) -> None:
-        self.cancelled = True
+        self.done: Deferred[None] = Deferred()
 
     @property
     def channels(self) -> list[str]:
@@ -49,12 +47,12 @@ class Request:
         return not self.done.called
 
     def push(self, *messages: Message) -> None:
-        """Let messages come, without an end to the answer."""
+        """Deliver messages; the request stays open."""
         self.exchange.note(messages)
         self.transport.receiver.received(list(messages))
 
     def answer(self, *messages: Message) -> None:
-        """Answer, as HTTP does: with these messages and no more."""
+        """Answer with these messages and no more, as HTTP does."""
         if not self.open:
             return
         self.push(*messages)
@@ -69,15 +67,15 @@ class Request:
             self.done.errback(error or NoReply("broken"))
 
 
-class Wire:
-    """A transport."""
+class FakeTransport:
+    """A transport that hands its requests to the harness."""
 
     batch_bytes = 10_000
 
     def __init__(
-        self, stage: Stage, name: str, context: Context, receiver: Receiver
+        self, harness: Harness, name: str, context: Context, receiver: Receiver
     ) -> None:
-        self.stage = stage
+        self.harness = harness
         self.connection_type = name
         self.pipelined = name == "websocket"
         self.context = context
@@ -90,13 +88,13 @@ class Wire:
         assert not self.closed
         request = Request(self, decode(encode_list(messages)), timeout)
 
-        def silent(result: object, seconds: float) -> Any:
-            raise ReplyTimeout("silence")
+        def late(result: object, seconds: float) -> Any:
+            raise ReplyTimeout("no reply in time")
 
-        request.done.addTimeout(timeout, self.stage.clock, silent)
+        request.done.addTimeout(timeout, self.harness.clock, late)
         self.requests.append(request)
-        self.stage.requests.append(request)
-        self.stage.handle(request)
+        self.harness.requests.append(request)
+        self.harness.respond(request)
         return request.done
 
     def attach(self, session_id: str) -> None:
@@ -109,24 +107,27 @@ class Wire:
         return succeed(None)
 
     def drop(self) -> None:
-        """Break, as a socket does: everything in flight fails, then all hear of it."""
+        """Break as a WebSocket does: fail all requests, then report it."""
         error = NoReply("the socket was closed")
         for request in self.requests:
             request.fail(error)
         self.receiver.broken(error)
 
 
-class Stage:
-    """Everything around a client; ``server`` answers until a test takes over."""
+class Harness:
+    """A client, what it sent and reported, and a server that answers correctly.
+
+    A test replaces :attr:`respond` to answer differently.
+    """
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.requests: list[Request] = []
-        self.wires: list[Wire] = []
+        self.transports: list[FakeTransport] = []
         self.states: list[State] = []
         self.failures: list[Exception] = []
         self.session_ids = itertools.count(1)
-        self.server: Callable[[Request], None] = self.serve
+        self.respond: Callable[[Request], None] = self.reply_to_all
         self.offer: list[str] = list(TYPES)
         self.advice: Message = {}
         types = options.pop("types", TYPES)
@@ -141,21 +142,18 @@ class Stage:
         self.client.on_failure(self.failures.append)
 
     def _factory(self, name: str) -> Any:
-        def factory(context: Context, receiver: Receiver) -> Wire:
-            wire = Wire(self, name, context, receiver)
-            self.wires.append(wire)
-            return wire
+        def factory(context: Context, receiver: Receiver) -> FakeTransport:
+            transport = FakeTransport(self, name, context, receiver)
+            self.transports.append(transport)
+            return transport
 
         return factory
 
-    def handle(self, request: Request) -> None:
-        self.server(request)
+    # The server.
 
-    # A server that does everything right.
-
-    def serve(self, request: Request) -> None:
-        held = any(self.is_held(message) for message in request.messages)
-        if not held:
+    def reply_to_all(self, request: Request) -> None:
+        """Answer as a correct server does, which holds connects."""
+        if not any(self.is_held(message) for message in request.messages):
             request.answer(*[self.reply(message) for message in request.messages])
 
     @staticmethod
@@ -164,6 +162,7 @@ class Stage:
         return message["channel"] == channels.CONNECT and hold != 0
 
     def reply(self, message: Message, **fields: Any) -> Message:
+        """Return the reply to ``message``; unsuccessful if ``error`` is given."""
         channel = message["channel"]
         reply: Message = {"channel": channel, "id": message["id"], "successful": True}
         if channel == channels.HANDSHAKE:
@@ -181,7 +180,13 @@ class Stage:
             reply["successful"] = False
         return reply
 
-    # What a test asks.
+    def deliver(self, channel: str, data: object, **fields: Any) -> None:
+        """Deliver a message together with the reply to the held connect."""
+        request = self.held_connect
+        message = {"channel": channel, "data": data, **fields}
+        request.answer(self.reply(request.messages[0]), message)
+
+    # What the client sent.
 
     def sent(self, channel: str) -> list[Message]:
         return [
@@ -194,9 +199,12 @@ class Stage:
     def count(self, channel: str) -> int:
         return len(self.sent(channel))
 
+    def last(self, channel: str) -> Request:
+        return [request for request in self.requests if channel in request.channels][-1]
+
     @property
-    def held(self) -> Request:
-        """The connect in flight."""
+    def held_connect(self) -> Request:
+        """The one connect in flight."""
         [request] = [
             request
             for request in self.requests
@@ -204,21 +212,13 @@ class Stage:
         ]
         return request
 
-    def last(self, channel: str) -> Request:
-        return [request for request in self.requests if channel in request.channels][-1]
-
-    def deliver(self, channel: str, data: object, **fields: Any) -> None:
-        """Let a message come with the connect in flight."""
-        request = self.held
-        message = {"channel": channel, "data": data, **fields}
-        request.answer(self.reply(request.messages[0]), message)
+    # Progress.
 
     def connect(self) -> None:
-        """Come up."""
         self.client.connect()
         self.clock.advance(0)
         assert self.client.state is State.CONNECTED
-        assert self.held
+        assert self.held_connect
 
     def pass_time(self, seconds: float, step: float = 0.05) -> None:
         for _ in range(round(seconds / step)):
@@ -226,10 +226,24 @@ class Stage:
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
-    """Collect what a Deferred ends with: a value, or an exception."""
+    """Return a list that gets the Deferred's result or exception when it fires."""
     results: list[Any] = []
     deferred.addCallbacks(results.append, lambda f: results.append(f.value))
     return results
 
 
-FAST = Retry(initial=0.5, maximum=30.0)
+@contextmanager
+def no_logged_failures() -> Generator[None]:
+    """Assert that nothing is logged as a failure."""
+    failures: list[Any] = []
+
+    def observe(event: Any) -> None:
+        if "log_failure" in event:
+            failures.append(event["log_failure"])
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert failures == []
