@@ -38,6 +38,8 @@ __all__ = [
     "Subscription",
 ]
 
+__version__ = "0.1.0"
+
 _HOMES: Final = {
     "Bayeux": "bayeux",
     "BayeuxError": "errors",

@@ -1,4 +1,4 @@
-"""The command, against our own server on a real socket."""
+"""The ``txbayeux`` command against our own server, on a real socket."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+import txbayeux
 from txbayeux import BayeuxResource, MemoryEngine, Server
 from txbayeux.cli import options, run
 from txbayeux.client import Client
@@ -167,6 +168,37 @@ async def test_an_interrupt_says_goodbye_and_is_130(
     assert all(json.loads(line)["data"] == 1 for line in out.splitlines())
 
 
+@pytest_twisted.ensureDeferred
+async def test_more_interrupts_are_ignored(url: str) -> None:
+    program = COMMAND[-1].replace(
+        "main()",
+        "\nimport txbayeux.client, os\n"
+        "disconnect = txbayeux.client.Client.disconnect\n"
+        "def interrupted(client):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return disconnect(client)\n"
+        "txbayeux.client.Client.disconnect = interrupted\n"
+        "main()",
+    )
+    process = subprocess.Popen(
+        [*COMMAND[:-1], program, "publish", url, "/a", "-"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    alice = Client(url, reactor=reactor)
+    came: Deferred[Any] = Deferred()
+    await alice.subscribe("/a", came.callback).ready
+    assert process.stdin is not None
+    process.stdin.write(b"1\n")
+    process.stdin.flush()
+    await came
+    process.send_signal(signal.SIGTERM)
+    assert await ended(process) == (130, b"")
+    await alice.disconnect()
+
+
 def waiting_for_input(url: str, channel: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         [*COMMAND, "publish", url, channel, "-"],
@@ -203,6 +235,15 @@ async def test_an_interrupt_does_not_wait_for_a_line(url: str) -> None:
 async def test_a_refusal_does_not_wait_for_a_line(url: str) -> None:
     code, said = await ended(waiting_for_input(url, "/forbidden"))
     assert (code, said) == (1, b"txbayeux: 403:/forbidden:No\n")
+
+
+def test_the_version_is_that_of_the_package(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        options(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"txbayeux {txbayeux.__version__}\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])

@@ -1,7 +1,7 @@
 """The ``txbayeux`` command: subscribe and publish from a shell.
 
-Exit codes: 0 for success, 1 if the server refused or the output cannot be written,
-2 for a wrong command line or input, 3 if no server answered in time, 130 after an
+Exit codes: 0 for success, 1 if the server refuses or the output cannot be written,
+2 for an invalid command line or input, 3 if no server answers in time, 130 after an
 interrupt.
 """
 

@@ -1,23 +1,25 @@
-"""The command line, read and checked before anything is done."""
+"""The command line of ``txbayeux``: parsed, and checked before anything is done."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from txbayeux import __version__
 from txbayeux import channel as channels
 from txbayeux.client.transports import DEFAULT
 
-__all__ = ["options"]
+__all__ = ["options", "parse_json"]
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line.
+    """Parse the command line.
 
-    :raises SystemExit: with 2 if it is wrong, with 0 for ``--help``.
+    :raises SystemExit: with 2 if it is wrong, with 0 for ``--help`` and ``--version``.
     """
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("url", metavar="URL", help="http, https, ws or wss")
@@ -25,59 +27,80 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         "--transport",
         action="append",
         choices=DEFAULT,
-        help="connection type to use; may be repeated, best first (default: all)",
+        help="connection type to use; repeatable, best first (default: all)",
     )
     shared.add_argument(
         "--header",
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="HTTP header to send to the server; may be repeated",
+        help="HTTP header to send to the server; repeatable",
     )
     shared.add_argument(
         "--ext", metavar="JSON", help="object to send as ext of the handshake"
     )
     shared.add_argument(
-        "--ca", type=Path, metavar="FILE", help="PEM of the roots to trust instead"
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the CA certificates to trust, instead of the system's",
     )
     shared.add_argument(
         "--certificate",
         type=Path,
         metavar="FILE",
-        help="PEM of a client certificate and its key",
+        help="PEM file of a client certificate and its key",
     )
-    shared.add_argument("--proxy", metavar="URL", help="HTTP proxy to go through")
+    shared.add_argument("--proxy", metavar="URL", help="HTTP proxy to use")
     shared.add_argument(
         "--timeout",
         type=_positive,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait for the server's first answer (default: 30)",
+        help="how long to wait for the server (default: 30)",
     )
     parser = argparse.ArgumentParser(
         prog="txbayeux", description="Subscribe and publish over Bayeux."
     )
+    parser.add_argument(
+        "--version", action="version", version=f"txbayeux {__version__}"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     subscribe = commands.add_parser(
-        "subscribe", parents=[shared], help="print messages, one JSON object a line"
+        "subscribe", parents=[shared], help="print messages, one JSON object per line"
     )
     subscribe.add_argument("channels", metavar="CHANNEL", nargs="+")
     subscribe.add_argument(
-        "--count", type=int, metavar="N", help="end after so many messages"
+        "--count", type=int, metavar="N", help="exit after this many messages"
     )
     subscribe.add_argument(
-        "--ack", action="store_true", help="acknowledge messages, where the server can"
+        "--ack",
+        action="store_true",
+        help="acknowledge messages, if the server supports it",
     )
     publish = commands.add_parser(
-        "publish", parents=[shared], help="publish JSON and wait for the reply"
+        "publish", parents=[shared], help="publish JSON and wait for the replies"
     )
     publish.add_argument("channel", metavar="CHANNEL")
     publish.add_argument(
-        "data", metavar="JSON", help="what to publish; - for one JSON a line from stdin"
+        "data",
+        metavar="JSON",
+        help="what to publish; - reads one JSON value per line from stdin",
     )
     parsed = parser.parse_args(arguments)
     _check(parser, parsed)
     return parsed
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    :raises ValueError: if it is not JSON, or nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
 
 
 def _positive(text: str) -> float:
@@ -99,8 +122,8 @@ def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
         headers[name.strip()] = value.strip()
     parsed.header = headers
     try:
-        parsed.ext = None if parsed.ext is None else msgspec.json.decode(parsed.ext)
-    except msgspec.DecodeError as error:
+        parsed.ext = None if parsed.ext is None else parse_json(parsed.ext)
+    except ValueError as error:
         parser.error(f"--ext: {error}")
     if parsed.ext is not None and not isinstance(parsed.ext, dict):
         parser.error("--ext must be a JSON object")
@@ -126,6 +149,6 @@ def _check_publish(parser: argparse.ArgumentParser, parsed: argparse.Namespace) 
     parsed.one = parsed.data != "-"
     if parsed.one:
         try:
-            parsed.data = msgspec.json.decode(parsed.data)
-        except msgspec.DecodeError as error:
+            parsed.data = parse_json(parsed.data)
+        except ValueError as error:
             parser.error(f"not JSON: {error}")

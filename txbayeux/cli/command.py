@@ -1,4 +1,4 @@
-"""Run the command: a client that subscribes or publishes, and an exit code."""
+"""Run the ``txbayeux`` command: a client that subscribes or publishes."""
 
 from __future__ import annotations
 
@@ -9,37 +9,43 @@ from contextlib import suppress
 from io import FileIO
 from typing import Any, BinaryIO, Final, cast
 
-import msgspec
-from twisted.internet.defer import Deferred, DeferredSemaphore, inlineCallbacks
+from twisted.internet.defer import (
+    Deferred,
+    DeferredSemaphore,
+    FirstError,
+    gatherResults,
+    inlineCallbacks,
+)
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
-from txbayeux.cli.arguments import options
+from txbayeux.cli.arguments import options, parse_json
 from txbayeux.cli.console import Lines, Printer, Readable
-from txbayeux.cli.ends import (
+from txbayeux.cli.exit_codes import (
     INTERRUPTED,
     NO_ANSWER,
+    OUTPUT_FAILED,
     REFUSED,
-    UNWRITTEN,
     USAGE,
-    Failed,
+    CommandFailed,
 )
 from txbayeux.client import Client, Closed, PublishTimeout, State
 from txbayeux.client.transports import DEFAULT
 from txbayeux.errors import BayeuxError
 from txbayeux.extensions import Ack
 from txbayeux.message import Message
+from txbayeux.signals import StopOnce
 
 __all__ = ["main", "run"]
 
 _WINDOW: Final = 1000
-"""Publishes without an answer before more of standard input is read."""
+"""Publishes in flight, after which no more of standard input is read."""
 
 
 def _client(parsed: argparse.Namespace, reactor: Any) -> Client:
     tls = None
     if parsed.ca is not None or parsed.certificate is not None:
-        # Late: it needs pyOpenSSL, which plain http does not.
+        # An optional dependency, which plain http does not need.
         from txbayeux.transport.tls import TLSPolicy  # noqa: PLC0415
 
         files = [
@@ -63,16 +69,19 @@ def _client(parsed: argparse.Namespace, reactor: Any) -> Client:
 def run(
     reactor: Any, parsed: argparse.Namespace, stdin: Readable, stdout: BinaryIO
 ) -> Any:
-    """Do what the command line says; gives a Deferred of the exit code's error.
+    """Run the command; fires when it is done.
 
-    Fails with :exc:`SystemExit` unless all went well, after saying why on stderr.
+    :param parsed: what :func:`~txbayeux.cli.options` returned.
+
+    Fails with :exc:`SystemExit`, which has the exit code, after writing one sentence
+    to standard error.
     """
     try:
         client = _client(parsed, reactor)
     except (ValueError, OSError) as error:
-        _say(str(error))
+        _report(str(error))
         raise SystemExit(USAGE) from None
-    # An interrupt stops the reactor; the session is ended first, and politely.
+    # An interrupt stops the reactor; the session is closed first.
     trigger = reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
     try:
         yield _connect(client, reactor, parsed.timeout)
@@ -81,30 +90,30 @@ def run(
         else:
             doing = _subscribe(client, parsed, stdout)
         yield Deferred.fromCoroutine(doing)
-    except Failed as failed:
-        _say(str(failed))
+    except CommandFailed as failed:
+        _report(str(failed))
         raise SystemExit(failed.code) from None
     except Closed:
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read our output wants no more of it: no news to anybody.
+        # The reader of our output has closed it, as head does: not an error.
         raise SystemExit(0) from None
     except OSError as error:
-        _say(f"standard output: {error}")
-        raise SystemExit(UNWRITTEN) from None
+        _report(f"standard output: {error}")
+        raise SystemExit(OUTPUT_FAILED) from None
     except BayeuxError as error:
-        _say(str(error))
+        _report(str(error))
         raise SystemExit(REFUSED) from None
     finally:
         yield client.disconnect()
-        with suppress(ValueError):  # it is firing just now
+        with suppress(ValueError):  # the trigger is being fired
             reactor.removeSystemEventTrigger(trigger)
 
 
 def _connect(client: Client, reactor: Any, timeout: float) -> Deferred[None]:
     def late(result: object, seconds: float) -> Any:
         why = client.last_failure or "no answer"
-        raise Failed(NO_ANSWER, f"no connection within {seconds:g} s: {why}")
+        raise CommandFailed(NO_ANSWER, f"no connection within {seconds:g} s: {why}")
 
     connecting = client.connect()
     connecting.addTimeout(timeout, reactor, late)
@@ -127,11 +136,20 @@ async def _subscribe(
     client.on_failure(refused)
     client.on_state(changed)
     subscriptions = [
-        client.subscribe(channel, printer.show) for channel in parsed.channels
+        client.subscribe(channel, printer.print) for channel in parsed.channels
     ]
-    for subscription in subscriptions:
-        await subscription.ready
-    await printer.finished
+    done = gatherResults(
+        [*(subscription.ready for subscription in subscriptions), printer.finished],
+        consumeErrors=True,
+    )
+    await done.addErrback(_first_error)
+
+
+def _first_error(failure: Failure) -> Failure:
+    """Return the failure that made ``gatherResults`` fail."""
+    failure.trap(FirstError)
+    first: Failure = cast(FirstError, failure.value).subFailure
+    return first
 
 
 async def _publish(
@@ -157,14 +175,14 @@ async def _publish(
         if not line.strip():
             continue
         try:
-            data = msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
-            lines.stop(Failed(USAGE, f"line {number} is not JSON: {error}"))
+            data = parse_json(line)
+        except ValueError as error:
+            lines.stop(CommandFailed(USAGE, f"line {number} is not JSON: {error}"))
             break
         await window.acquire()
         sent = _accepted(client, parsed, data).addErrback(failed)
         sent.addBoth(lambda _: window.release())
-    for _ in range(_WINDOW):  # wait until every answer has come
+    for _ in range(_WINDOW):  # wait for every reply
         await window.acquire()
     if lines.error is not None:
         raise lines.error
@@ -176,13 +194,15 @@ def _accepted(
     def late(failure: Any) -> Any:
         failure.trap(PublishTimeout)
         why = client.last_failure or "no answer"
-        raise Failed(NO_ANSWER, f"not accepted within {parsed.timeout:g} s: {why}")
+        raise CommandFailed(
+            NO_ANSWER, f"not accepted within {parsed.timeout:g} s: {why}"
+        )
 
     publishing = client.publish(parsed.channel, data, deadline=parsed.timeout)
     return publishing.addErrback(late)
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     sys.stderr.write(f"txbayeux: {text}\n")
 
 
@@ -193,9 +213,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parsed = options(sys.argv[1:] if arguments is None else arguments)
     if sys.stdin is None or sys.stdout is None:
-        # A connection would get its number, and with it what is meant for it.
-        _say("standard input and output must be open")
+        # A connection could get the descriptor of a closed stream.
+        _report("standard input and output must be open")
         raise SystemExit(USAGE)
-    # Without a buffer: Python would not end while a thread has the buffer's lock.
+    # Unbuffered: Python cannot exit while a thread holds the lock of a buffer.
     stdin = FileIO(sys.stdin.fileno(), closefd=False)
-    react(run, (parsed, stdin, sys.stdout.buffer))
+    react(_start, (parsed, stdin, sys.stdout.buffer))
+
+
+def _start(reactor: Any, *arguments: Any) -> Any:
+    StopOnce(reactor)
+    return run(reactor, *arguments)

@@ -1,4 +1,4 @@
-"""The command's standard input and output."""
+"""Standard input and output of the ``txbayeux`` command."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from twisted.internet.defer import Deferred
 
-from txbayeux.cli.ends import USAGE, Failed
+from txbayeux.cli.exit_codes import USAGE, CommandFailed
 from txbayeux.message import Message, encode
 
 __all__ = ["Lines", "Printer", "Readable"]
 
-_PIECE: Final = 64 * 1024
-"""Bytes that are read at a time."""
+_CHUNK: Final = 64 * 1024
+"""Bytes to read at a time."""
 
 
 class Readable(Protocol):
-    """A file without a buffer: what is read is what there is."""
+    """A binary file without a buffer."""
 
     def read(self, size: int, /) -> bytes:
-        """Wait for some bytes; none at the end."""
+        """Return the bytes that are available, at most ``size``; none at the end.
+
+        Blocks until there are some.
+        """
 
 
 class Lines:
-    """Standard input by lines, until its end or the first error.
+    """The lines of standard input, until its end or the first error.
 
-    It is read in threads that nobody waits for: an interrupt would wait for a line.
+    Reads in daemon threads, which the process does not wait for: an interrupt ends it
+    even while a read blocks.
     """
 
     def __init__(self, reactor: Any, stdin: Readable) -> None:
@@ -38,12 +42,12 @@ class Lines:
         self._ended = False
         self._reading: Deferred[bytes] | None = None
         self.error: Exception | None = None
-        """Why it was stopped, if it was."""
+        """The error of the first call of :meth:`stop`, if any."""
 
     def stop(self, error: Exception) -> None:
-        """Give no more lines, because of ``error``; only the first one counts."""
+        """End the iteration because of ``error``.  Later errors are ignored."""
         self.error = self.error or error
-        self._read(b"")
+        self._on_read(b"")
 
     def __aiter__(self) -> Lines:
         return self
@@ -54,54 +58,54 @@ class Lines:
                 return self._lines.popleft()
             if self._ended:
                 break
-            piece = await self._piece()
-            *lines, self._rest = (self._rest + piece).split(b"\n")
+            chunk = await self._read()
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
             self._lines.extend(lines)
-            if not piece:
+            if not chunk:
                 self._ended = True
                 self._lines.append(self._rest)
         raise StopAsyncIteration
 
-    def _piece(self) -> Deferred[bytes]:
-        def work() -> None:
+    def _read(self) -> Deferred[bytes]:
+        def in_thread() -> None:
             try:
-                piece = self._stdin.read(_PIECE)
+                chunk = self._stdin.read(_CHUNK)
             except OSError as error:
-                failed = Failed(USAGE, f"standard input: {error}")
+                failed = CommandFailed(USAGE, f"standard input: {error}")
                 self._reactor.callFromThread(self.stop, failed)
             else:
-                self._reactor.callFromThread(self._read, piece)
+                self._reactor.callFromThread(self._on_read, chunk)
 
         self._reading = Deferred()
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=in_thread, daemon=True).start()
         return self._reading
 
-    def _read(self, piece: bytes) -> None:
+    def _on_read(self, chunk: bytes) -> None:
         reading, self._reading = self._reading, None
         if reading is not None:
-            reading.callback(piece)
+            reading.callback(chunk)
 
 
 class Printer:
-    """Prints messages until there were enough of them, or nobody reads them."""
+    """Prints messages to standard output, one JSON object per line.
+
+    :param count: how many to print at most; None for no limit.
+    """
 
     def __init__(self, stdout: BinaryIO, count: int | None) -> None:
         self._stdout = stdout
         self._left = count
         self.finished: Deferred[None] = Deferred()
-        """Fires, or fails, once nothing more will be printed."""
+        """Fires after ``count`` messages; fails with the error of :meth:`finish`, or
+        with :exc:`OSError` if the output cannot be written."""
 
-    def finish(self, error: Exception | None = None) -> None:
-        """Print no more, because of ``error`` if there was one."""
-        if self.finished.called:
-            return
-        if error is None:
-            self.finished.callback(None)
-        else:
+    def finish(self, error: Exception) -> None:
+        """Stop printing because of ``error``."""
+        if not self.finished.called:
             self.finished.errback(error)
 
-    def show(self, message: Message) -> None:
-        """Print a message, and see that it leaves."""
+    def print(self, message: Message) -> None:
+        """Print a message, and flush it."""
         if self.finished.called:
             return
         try:
@@ -113,4 +117,4 @@ class Printer:
         if self._left is not None:
             self._left -= 1
             if not self._left:
-                self.finish()
+                self.finished.callback(None)
