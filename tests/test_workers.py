@@ -1,18 +1,19 @@
-"""``--workers``: who is started with what, started again, and asked to end."""
+"""``--workers``: how worker processes are started, restarted and stopped."""
 
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
@@ -21,10 +22,11 @@ from txbayeux.service.workers import RESTART_DELAY, STOP_TIMEOUT, ParentWatch, l
 from txbayeux.tap import Options, makeService
 
 REDIS = ("--redis", "redis+unix:///nowhere")
+PORT = "[1-9][0-9]{3,4}"
 
 
 class Process:
-    """What a worker's protocol is given as its transport."""
+    """The transport of a worker's protocol."""
 
     def __init__(self, protocol: Any, command: list[str], files: Any) -> None:
         self.protocol = protocol
@@ -41,7 +43,7 @@ class Process:
 
 
 class Reactor(MemoryReactorClock):
-    """Remembers the processes that were started."""
+    """A reactor that records the processes that it is asked to start."""
 
     stopped = False
 
@@ -61,6 +63,19 @@ class Reactor(MemoryReactorClock):
         self.stopped = True
 
 
+def free_ports(count: int) -> int:
+    """Return the first of some consecutive ports that are free."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            first: int = probe.getsockname()[1]
+        try:
+            for port in range(first, first + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except (OSError, OverflowError):
+            continue
+        return first
+
+
 def started(*arguments: str) -> tuple[Reactor, Any]:
     options = Options()
     options.parseOptions([*arguments, *REDIS])
@@ -77,7 +92,7 @@ def stop(reactor: Reactor, service: Any) -> list[object]:
     return stopped
 
 
-def test_each_worker_is_given_the_same_sockets_and_options() -> None:
+def test_each_worker_has_the_same_sockets_and_options() -> None:
     reactor, service = started("--port", "0", "--workers", "3", "--timeout", "7")
     assert len(reactor.processes) == 3
     for process in reactor.processes:
@@ -92,28 +107,7 @@ def test_each_worker_is_given_the_same_sockets_and_options() -> None:
     stop(reactor, service)
 
 
-def test_workers_have_the_reactor_that_twistd_would_choose() -> None:
-    reactor, service = started("--port", "0", "--workers", "2")
-    command = reactor.processes[0].command
-    stop(reactor, service)
-    options = command[command.index("twisted") + 1 : command.index("bayeux")]
-    found = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from twisted.application.twist._options import TwistOptions;"
-            " o = TwistOptions(); o.parseOptions(sys.argv[1:] + ['bayeux', '-p', '0']);"
-            " print(type(o['reactor']).__name__)",
-            *options,
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.split() == ["LeanReactor"]
-
-
-def test_twist_which_skips_the_privileged_step_is_no_different() -> None:
+def test_workers_start_under_twist_which_skips_the_privileged_step() -> None:
     options = Options()
     options.parseOptions(["--port", "0", "--workers", "2", *REDIS])
     reactor = Reactor()
@@ -124,42 +118,79 @@ def test_twist_which_skips_the_privileged_step_is_no_different() -> None:
     stop(reactor, service)
 
 
-def test_each_worker_has_a_socket_of_its_own_for_what_the_admin_wants_to_know() -> None:
-    admin = "tcp:9000:interface=127.0.0.1"
-    reactor, service = started("--port", "0", "--workers", "2", "--admin", admin)
-    assert [port for port, *_ in reactor.tcpServers] == [9000]
-    reactor.processes[0].end(ProcessTerminated(signal=9))
-    reactor.advance(RESTART_DELAY)
-    paths = []
+def admin_endpoints(reactor: Reactor) -> list[str]:
+    """Return what each worker was started with as --admin."""
+    endpoints = []
     for process in reactor.processes:
         given = Options()
         given.parseOptions(process.command[process.command.index("bayeux") + 1 :])
-        kind, _, path = given["admin"].partition(":address=")
-        assert kind == "unix"
-        paths.append(Path(path))
-    assert len(set(paths)) == 3
-    [folder] = {path.parent for path in paths}
-    assert folder.stat().st_mode & 0o777 == 0o700
-    stopped = stop(reactor, service)
-    for process in reactor.processes[1:]:
-        process.end()
-    assert stopped
-    assert not folder.exists()
+        endpoints.append(given["admin"])
+    return endpoints
 
 
-def test_an_admin_port_that_cannot_be_had_is_said_in_words() -> None:
-    with pytest.raises(SystemExit, match="--admin"):
-        started("--port", "0", "--workers", "2", "--admin", "nonsense:1")
+def test_each_worker_has_an_admin_port_of_its_own() -> None:
+    first = free_ports(2)
+    admin = f"tcp:{first}:interface=127.0.0.1"
+    reactor, service = started("--port", "0", "--workers", "2", "--admin", admin)
+    reactor.processes[1].end(ProcessTerminated(signal=9))
+    reactor.advance(RESTART_DELAY)
+    assert admin_endpoints(reactor) == [
+        f"tcp:{first}:interface=127.0.0.1",
+        f"tcp:{first + 1}:interface=127.0.0.1",
+        f"tcp:{first + 1}:interface=127.0.0.1",
+    ]
+    stop(reactor, service)
 
 
-def test_several_ports_are_several_sockets() -> None:
+def test_admin_port_0_is_any_free_port_for_each_worker() -> None:
+    reactor, service = started(
+        *("--port", "0", "--workers", "2", "--admin", "tcp:0:interface=127.0.0.1")
+    )
+    assert admin_endpoints(reactor) == ["tcp:0:interface=127.0.0.1"] * 2
+    stop(reactor, service)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "complaint"),
+    [
+        ("nonsense:1", "--admin nonsense:1"),
+        ("unix:/run/admin", "must be tcp:PORT, not unix:/run/admin"),
+        ("tcp:65535", "worker 2 would have port 65536"),
+    ],
+)
+def test_an_admin_endpoint_that_workers_cannot_have_is_refused(
+    endpoint: str, complaint: str
+) -> None:
+    with pytest.raises(SystemExit, match=complaint):
+        started("--port", "0", "--workers", "2", "--admin", endpoint)
+
+
+def test_an_admin_port_that_is_taken_is_reported_before_workers_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        admin = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        with pytest.raises(CannotListen, match="in use"):
+            started("--port", "0", "--workers", "2", "--admin", admin)
+
+
+def test_the_first_log_line_names_the_urls() -> None:
+    with capturedLogs() as log:
+        port = "tcp:0:interface=127.0.0.1"
+        reactor, service = started("--listen", port, "--workers", "2")
+    url = rf"http://127\.0\.0\.1:{PORT}"
+    assert re.fullmatch(
+        rf"Bayeux at {url}/bayeux; chat page at {url}/; 2 workers", formatEvent(log[0])
+    )
+    stop(reactor, service)
+
+
+def test_each_endpoint_is_a_socket() -> None:
     port = "tcp:0:interface=127.0.0.1"
     reactor, service = started("--listen", port, "--listen", port, "--workers", "2")
     assert set(reactor.processes[0].files) == {0, 1, 2, 3, 4}
     stop(reactor, service)
 
 
-def test_a_worker_that_ends_is_followed_by_another() -> None:
+def test_a_worker_that_ends_is_restarted() -> None:
     reactor, service = started("--port", "0", "--workers", "2")
     reactor.processes[0].end(ProcessTerminated(signal=9))
     assert len(reactor.processes) == 2
@@ -169,7 +200,7 @@ def test_a_worker_that_ends_is_followed_by_another() -> None:
     stop(reactor, service)
 
 
-def test_stopping_asks_all_and_waits_for_them() -> None:
+def test_stopping_terminates_all_workers_and_waits_for_them() -> None:
     reactor, service = started("--port", "0", "--workers", "2")
     stopped = stop(reactor, service)
     first, second = reactor.processes
@@ -193,7 +224,7 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
     assert len(stopped) == 1
 
 
-def test_stopping_while_one_is_about_to_follow() -> None:
+def test_stopping_cancels_a_restart() -> None:
     reactor, service = started("--port", "0", "--workers", "2")
     reactor.processes[0].end()
     stopped = stop(reactor, service)
@@ -203,26 +234,21 @@ def test_stopping_while_one_is_about_to_follow() -> None:
     assert len(reactor.processes) == 2
 
 
-def test_what_a_worker_says_is_logged_by_lines() -> None:
+def test_the_output_of_a_worker_is_logged_by_lines() -> None:
     reactor, service = started("--port", "0", "--workers", "2")
-    said: list[str] = []
-
-    def hear(event: Any) -> None:
-        said.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(hear)
-    try:
+    with capturedLogs() as log:
         for piece in (b"one\ntw", b"o\n", b"\xff\n"):
             reactor.processes[1].protocol.errReceived(piece)
-    finally:
-        globalLogPublisher.removeObserver(hear)
-    assert said == ["worker 2: one", "worker 2: two", "worker 2: \ufffd"]
+    lines = [formatEvent(event) for event in log]
+    assert lines == ["worker 2: one", "worker 2: two", "worker 2: \ufffd"]
     stop(reactor, service)
 
 
-def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_stops_when_its_parent_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     reactor = Reactor()
-    end = ParentWatch(reactor)
+    end = ParentWatch(reactor, reactor.stop)
     assert reactor.getReaders() == [end]
     assert end.fileno() == 0
     for data, expected in [(b"x", None), (b"", CONNECTION_DONE)]:
@@ -233,13 +259,39 @@ def test_a_worker_ends_with_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reactor.stopped
 
 
+def test_a_worker_that_is_stopped_logs_no_error() -> None:
+    """The reactor closes all readers, the parent watch among them, while it stops."""
+    program = """if True:
+        import os, signal, sys
+        from twisted.internet import reactor
+        from twisted.logger import globalLogBeginner, textFileLogObserver
+        from txbayeux.service.workers import ParentWatch
+        from txbayeux.signals import StopOnce
+        globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)])
+        ParentWatch(reactor, StopOnce(reactor).stop)
+        reactor.callWhenRunning(os.kill, os.getpid(), signal.SIGTERM)
+        reactor.run()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        log = process.stderr.read()
+    assert "Main loop terminated" in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize("endpoint", ["unix:/x", "tcp:http", "tcp", "ssl:443"])
 def test_only_tcp_ports_can_be_shared(endpoint: str) -> None:
     with pytest.raises(ValueError, match="tcp:PORT"):
         listen(endpoint, 5)
 
 
-def test_a_port_that_cannot_be_shared_is_said_in_words() -> None:
+def test_a_port_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(CannotListen, match="unix:/x"):
         started("--listen", "unix:/x", "--workers", "2")
 
@@ -252,8 +304,6 @@ def test_a_port_that_cannot_be_shared_is_said_in_words() -> None:
         (["--adopt", "x"], "--adopt"),
     ],
 )
-def test_wrong_options_are_refused_in_words(
-    arguments: list[str], complaint: str
-) -> None:
+def test_wrong_options_are_refused(arguments: list[str], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         Options().parseOptions(arguments)

@@ -1,28 +1,27 @@
-"""``--workers``: real processes on one port, one of them killed, then their parent."""
+"""``--workers`` with real processes: one is killed, the parent is killed, all stop."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
-from urllib.error import HTTPError
+from signal import SIGINT, SIGKILL, SIGTERM
 from urllib.request import urlopen
 
 import pytest
 
-from tests.chaos.fleet import Front, free_port
+from tests.chaos.fleet import Front
 from tests.engine.redis_server import RedisServer
+from tests.test_workers import free_ports
 
 pytestmark = pytest.mark.chaos
 
 
-class Crew(Front):
+class WorkersProcess(Front):
     """One ``twistd bayeux --workers 2``."""
 
     def __init__(self, folder: Path, url: str) -> None:
         super().__init__(folder, url)
-        self.admin = free_port()
+        self.admin = free_ports(2)
         admin = f"tcp:{self.admin}:interface=127.0.0.1"
         self.options = ("--workers", "2", "--admin", admin)
 
@@ -30,6 +29,10 @@ class Crew(Front):
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def join(self) -> None:
+        assert self._process is not None
+        self._process.wait(30)
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
@@ -51,59 +54,60 @@ def until(done: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture
-def crew(
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Crew]:
-    # One that is killed leaves its folder behind; a Unix socket's path is short.
-    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("w")))
+def service(tmp_path: Path) -> Iterator[WorkersProcess]:
     redis = RedisServer(tmp_path)
     redis.start()
-    crew = Crew(tmp_path, redis.url)
+    service = WorkersProcess(tmp_path, redis.url)
     try:
-        crew.start()
-        crew.wait()
-        yield crew
+        service.start()
+        service.wait()
+        yield service
     finally:
-        crew.kill()
+        service.kill()
         redis.stop()
 
 
-def test_the_admin_port_speaks_for_all_workers(crew: Crew) -> None:
-    def ask(page: str) -> tuple[int, str]:
-        url = f"http://127.0.0.1:{crew.admin}/{page}"
+def test_each_worker_has_an_admin_port(service: WorkersProcess) -> None:
+    def health(worker: int) -> int:
         try:
+            url = f"http://127.0.0.1:{service.admin + worker - 1}/health"
             with urlopen(url, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+                status: int = answer.status
+                return status
+        except OSError:
+            return 0
 
-    until(lambda: ask("health")[0] == 200, "both are ready")
-    assert json.loads(ask("health")[1]) == {"status": "ok", "workers": 2, "ready": 2}
-    status, text = ask("metrics")
-    assert status == 200
-    for number in (1, 2):
-        assert f'\ntxbayeux_sessions{{worker="{number}"}} 0\n' in text
-    os.kill(crew.workers()[0], SIGKILL)
-    until(lambda: ask("health")[0] == 503, "one is gone")
-    until(lambda: ask("health")[0] == 200, "another has followed")
+    until(lambda: health(1) == health(2) == 200, "both are ready")
+    with urlopen(f"http://127.0.0.1:{service.admin + 1}/metrics", timeout=10) as answer:
+        assert b"\ntxbayeux_sessions 0\n" in answer.read()
+    os.kill(service.workers()[0], SIGKILL)
+    until(lambda: 0 in (health(1), health(2)), "one is gone")
+    until(lambda: health(1) == health(2) == 200, "it is back at its port")
 
 
-def test_a_killed_worker_is_followed_by_another(crew: Crew) -> None:
-    until(lambda: len(crew.workers()) == 2, "two workers")
-    victim, survivor = crew.workers()
+def test_stopping_logs_no_error(service: WorkersProcess) -> None:
+    until(lambda: len(service.workers()) == 2, "two workers")
+    for pid in (service.pid, *service.workers()):  # as Ctrl-C does: to the whole group
+        os.kill(pid, SIGINT)
+    service.join()
+    log = service.log.read_text()
+    assert log.count("Main loop terminated") == 3
+    assert "Traceback" not in log
+
+
+def test_a_killed_worker_is_restarted(service: WorkersProcess) -> None:
+    until(lambda: len(service.workers()) == 2, "two workers")
+    victim, survivor = service.workers()
     os.kill(victim, SIGKILL)
-    crew.wait()
-    until(lambda: len(set(crew.workers()) - {victim}) == 2, "another one")
-    assert survivor in crew.workers()
-    crew.wait()
+    service.wait()
+    until(lambda: len(set(service.workers()) - {victim}) == 2, "another one")
+    assert survivor in service.workers()
+    service.wait()
 
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGKILL])
-def test_workers_end_with_their_parent(crew: Crew, signal: int) -> None:
-    until(lambda: len(crew.workers()) == 2, "two workers")
-    workers = crew.workers()
-    os.kill(crew.pid, signal)
+def test_workers_end_with_their_parent(service: WorkersProcess, signal: int) -> None:
+    until(lambda: len(service.workers()) == 2, "two workers")
+    workers = service.workers()
+    os.kill(service.pid, signal)
     until(lambda: not any(alive(pid) for pid in workers), "their end")

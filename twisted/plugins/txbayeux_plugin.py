@@ -1,10 +1,8 @@
-"""What makes ``twistd bayeux`` and ``twist bayeux`` known to Twisted, and the reactor.
+"""Register ``twistd bayeux`` and ``twist bayeux`` with Twisted.
 
-Modules are named as strings, so that no other ``twistd`` command pays for importing
-them.
+The module is named as a string, so that no other ``twistd`` command imports it.
 """
 
-from twisted.application.reactors import Reactor
 from twisted.application.service import ServiceMaker
 
 txbayeux = ServiceMaker(
@@ -12,10 +10,4 @@ txbayeux = ServiceMaker(
     "txbayeux.tap",
     "Bayeux publish/subscribe for the clients of Faye and CometD.",
     "bayeux",
-)
-
-reactor = Reactor(
-    "txbayeux",
-    "txbayeux.service.reactor",
-    "Twisted's epoll reactor with less work for each event (Linux).",
 )

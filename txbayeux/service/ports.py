@@ -1,14 +1,19 @@
-"""Listening: with room for a crowd, and with an error that one can read."""
+"""Listen on ports, and report failures to do so in one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-__all__ = ["BACKLOG", "CannotListen", "readable_errors", "with_backlog"]
+__all__ = ["BACKLOG", "CannotListen", "PortService", "readable_errors", "with_backlog"]
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
@@ -16,20 +21,22 @@ BACKLOG: Final = 4096
 The kernel's bound (Linux: net.core.somaxconn) is 4096 too.
 """
 
+_log: Final = Logger()
+
 
 class CannotListen(SystemExit, Exception):
-    """Ends the command with a sentence instead of a traceback.
+    """End the command with a sentence instead of a traceback.
 
-    It is an Exception, too: after those ``twistd`` tidies up, and a parent that
-    waits for its daemon hears of them.
+    It is an Exception as well: ``twistd`` cleans up after those, and reports them to
+    the parent that waits for its daemon.
     """
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Say in words why a port cannot be listened on.
+    """Turn the failure to listen on a port into a sentence.
 
-    :raises CannotListen: in place of what was raised.
+    :raises CannotListen: instead of the original exception.
     """
     try:
         yield
@@ -38,7 +45,7 @@ def readable_errors() -> Iterator[None]:
 
 
 def with_backlog(endpoint: str) -> str:
-    """Ask for :data:`BACKLOG` where an endpoint string asks for none."""
+    """Add :data:`BACKLOG` to an endpoint string that names no backlog."""
     kind = endpoint.partition(":")[0]
     if (
         kind in ("tcp", "tcp6", "ssl", "unix", "haproxy")
@@ -46,3 +53,57 @@ def with_backlog(endpoint: str) -> str:
     ):
         return f"{endpoint}:backlog={BACKLOG}"
     return endpoint
+
+
+class PortService(Service):
+    """A listening port as a service that knows its address.
+
+    Twisted's ``StreamServerEndpointService`` keeps the address to itself.
+
+    :param endpoint: an ``IStreamServerEndpoint``.
+    """
+
+    def __init__(self, endpoint: Any, factory: IProtocolFactory) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._listening: Deferred[Any] | None = None
+        self.address: IAddress | None = None
+        """Where it listens; None until it does."""
+
+    def privilegedStartService(self) -> None:
+        """Listen.
+
+        :raises Exception: what the endpoint failed with, if it failed at once.
+        """
+        super().privilegedStartService()
+        failures: list[Failure] = []
+        self._listening = self._endpoint.listen(self._factory)
+        self._listening.addCallbacks(self._listens, failures.append)
+        if failures:
+            failures[0].raiseException()
+        self._listening.addErrback(self._failed)
+
+    def startService(self) -> None:
+        """Listen, unless :meth:`privilegedStartService` has been called."""
+        super().startService()
+        if self._listening is None:
+            self.privilegedStartService()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening; fires once the port is closed."""
+        super().stopService()
+        listening = self._listening
+        if listening is None:
+            return maybeDeferred(lambda: None)
+        listening.cancel()
+        return listening.addCallback(
+            lambda port: None if port is None else port.stopListening()
+        )
+
+    def _listens(self, port: Any) -> Any:
+        self.address = port.getHost()
+        return port
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("Cannot listen", failure)

@@ -1,72 +1,65 @@
-"""The service that ``twistd bayeux`` runs: an engine, a server, a site, its ports."""
+"""The service that ``twistd bayeux`` runs: a Bayeux server, its pages and ports."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from socket import AF_INET
 from typing import Any, Final
 
-from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import MultiService
-from twisted.application.strports import service as port_service
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint
-from twisted.internet.task import deferLater
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import Resource
 
-from txbayeux.adapter.client_script import faye_client
 from txbayeux.adapter.origins import Origins
-from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import BayeuxSite, BoundedSite
-from txbayeux.engine.memory import MemoryEngine
+from txbayeux.bayeux import Bayeux, EngineFactory
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
-from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.server import Server, ServerOptions
-from txbayeux.service.admin import (
-    ChatPage,
-    Health,
-    Metrics,
-    static_files,
-)
+from txbayeux.service.admin import ChatPage, Health, Metrics, static_files
 from txbayeux.service.eventlog import log_events
-from txbayeux.service.ports import readable_errors, with_backlog
+from txbayeux.service.ports import PortService, readable_errors, with_backlog
+from txbayeux.service.urls import announcement, base_url
 
-__all__ = ["LAST_WORDS", "BayeuxService", "Configuration"]
-
-LAST_WORDS: Final = 0.1
-"""Seconds between the last answers and the end of the process."""
+__all__ = ["BayeuxService", "Configuration"]
 
 _log: Final = Logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What ``twistd bayeux`` can be told; times are in seconds."""
+    """What a service listens on and serves."""
 
     endpoints: Sequence[str]
+    """Endpoint strings to listen on."""
     adopted: Sequence[int] = ()
-    """Descriptors of open TCP sockets to listen on; see ``workers``."""
+    """Descriptors of inherited TCP sockets to listen on; see ``workers``."""
     admin: str | None = None
+    """Endpoint string for ``/health`` and ``/metrics``."""
     mount: str = "/bayeux"
+    """Path of the Bayeux URL."""
     origins: Origins = field(default_factory=Origins)
     limits: Limits = field(default_factory=Limits)
     session_timeout: float = DEFAULT_SESSION_TIMEOUT
+    """Seconds that a session lives without a connect."""
     websocket_deflate: bool = False
     page: bool = True
+    """Whether to serve the chat page."""
     verbose: bool = False
+    """Whether to log what each session does."""
     server: ServerOptions = field(default_factory=ServerOptions)
 
 
 class BayeuxService(MultiService):
     """Everything that one process serves.
 
-    :param reactor: Twisted's.
-    :param extensions: see :mod:`txbayeux.extension`.
+    :param engine: by default the one in memory.
     """
 
     def __init__(
@@ -75,46 +68,28 @@ class BayeuxService(MultiService):
         configuration: Configuration,
         *,
         extensions: Sequence[Extension] = (),
-        engine: Engine | None = None,
+        engine: EngineFactory | None = None,
     ) -> None:
         super().__init__()
         self.setName("txbayeux")
         self._reactor = reactor
-        options = configuration.server
-        self.server = Server(
-            engine
-            or MemoryEngine(
-                reactor,
-                limits=configuration.limits,
-                session_timeout=configuration.session_timeout,
-            ),
-            options=options,
+        self._configuration = configuration
+        self._bayeux = Bayeux(
+            reactor,
+            engine=engine,
+            options=configuration.server,
+            limits=configuration.limits,
+            session_timeout=configuration.session_timeout,
+            origins=configuration.origins,
             extensions=extensions,
+            websocket_deflate=configuration.websocket_deflate,
         )
         if configuration.verbose:
-            log_events(self.server.events)
-        self._resource = BayeuxResource(
-            self.server,
-            reactor=reactor,
-            limits=configuration.limits,
-            origins=configuration.origins,
-            websocket_deflate=configuration.websocket_deflate,
-            client_script=faye_client(),
-        )
-        site = BayeuxSite(
-            self._root(configuration),
-            self._resource,
-            reactor,
-            path=configuration.mount,
-        )
-        for endpoint in configuration.endpoints:
-            port_service(with_backlog(endpoint), site, reactor).setServiceParent(self)
-        for descriptor in configuration.adopted:
-            adopted = AdoptedStreamServerEndpoint(reactor, descriptor, AF_INET)
-            StreamServerEndpointService(adopted, site).setServiceParent(self)
-        if configuration.admin is not None:
-            admin = BoundedSite(self._admin(), reactor, limits=configuration.limits)
-            port_service(configuration.admin, admin, reactor).setServiceParent(self)
+            log_events(self._bayeux.server.events)
+        self._ports = self._public_ports()
+        self._admin_ports = self._private_ports()
+        for _, port in (*self._ports, *self._admin_ports):
+            port.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Listen, while that is allowed on ports below 1024."""
@@ -122,45 +97,95 @@ class BayeuxService(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
-        """Start the engine, then listen."""
-        _log.info("{files} files at most: that many connections", files=_raise_files())
-        self.server.start().addErrback(
-            lambda failure: _log.failure("The engine did not start", failure)
+        """Start the server, then listen."""
+        self._bayeux.start().addErrback(
+            lambda failure: _log.failure("The engine failed to start", failure)
         )
         with readable_errors():
             super().startService()
+        _log.info("{urls}", urls=self._announcement())
+        _log.info(
+            "At most {files} open files, one for each connection",
+            files=_raise_file_limit(),
+        )
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, answer held connects, close sockets, stop the engine."""
+        """Stop listening, answer held connects, close WebSockets, stop the engine.
+
+        Fires when all is closed.
+        """
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        self._resource.refuse_requests()
+        # Before the ports, which may take a turn to close.
+        self._bayeux.resource.refuse_requests()
         await super().stopService()
-        await self.server.stop()
-        await self._resource.close()
-        # What has just been written leaves before the reactor cuts the connections.
-        await deferLater(self._reactor, LAST_WORDS)
+        await self._bayeux.stop()
 
-    def _root(self, configuration: Configuration) -> Resource | None:
-        if configuration.mount == "/":
-            return None
-        root = Resource()
-        if configuration.page:
-            root.putChild(b"", ChatPage(configuration.mount))
-            root.putChild(b"static", static_files())
-        root.putChild(b"health", Health(self.server.ready))
-        return root
+    def _public_ports(self) -> list[tuple[str, PortService]]:
+        """Return the ports for clients, with the endpoint string of each."""
+        configuration = self._configuration
+        root = None
+        if configuration.mount != "/":
+            root = _pages(self._bayeux.server, configuration)
+        site = BayeuxSite(
+            root, self._bayeux.resource, self._reactor, path=configuration.mount
+        )
+        ports = [
+            (description, self._port(with_backlog(description), site))
+            for description in configuration.endpoints
+        ]
+        for descriptor in configuration.adopted:
+            adopted = AdoptedStreamServerEndpoint(self._reactor, descriptor, AF_INET)
+            ports.append(("tcp", PortService(adopted, site)))
+        return ports
 
-    def _admin(self) -> IResource:
-        root = Resource()
-        root.putChild(b"health", Health(self.server.ready))
-        root.putChild(b"metrics", Metrics(self.server.statistics))
-        return root
+    def _private_ports(self) -> list[tuple[str, PortService]]:
+        admin = self._configuration.admin
+        if admin is None:
+            return []
+        site = BoundedSite(
+            _admin_pages(self._bayeux.server),
+            self._reactor,
+            limits=self._configuration.limits,
+        )
+        return [(admin, self._port(admin, site))]
+
+    def _port(self, description: str, factory: IProtocolFactory) -> PortService:
+        return PortService(serverFromString(self._reactor, description), factory)
+
+    def _announcement(self) -> str:
+        return announcement(
+            _urls(self._ports),
+            mount=self._configuration.mount,
+            page=self._configuration.page,
+            admin=_urls(self._admin_ports),
+        )
 
 
-def _raise_files() -> int:
-    """Allow this process as many files as it may allow itself; each socket is one."""
+def _urls(ports: Iterable[tuple[str, PortService]]) -> list[str]:
+    return [base_url(description, port.address) for description, port in ports]
+
+
+def _pages(server: Server, configuration: Configuration) -> Resource:
+    """Return the resources beside Bayeux: ``/``, ``/static`` and ``/health``."""
+    root = Resource()
+    if configuration.page:
+        root.putChild(b"", ChatPage(configuration.mount))
+        root.putChild(b"static", static_files())
+    root.putChild(b"health", Health(server.ready))
+    return root
+
+
+def _admin_pages(server: Server) -> Resource:
+    root = Resource()
+    root.putChild(b"health", Health(server.ready))
+    root.putChild(b"metrics", Metrics(server.statistics))
+    return root
+
+
+def _raise_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

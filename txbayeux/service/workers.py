@@ -1,8 +1,8 @@
 """``--workers N``: one command, N processes on the same ports.
 
-This process opens the ports and serves nobody; each worker is handed the open
-sockets and accepts from them, so the kernel shares connections out.  What makes
-them one service is Redis.
+The parent opens the ports and serves nobody.  Each worker inherits the open sockets
+and accepts from them, so the kernel distributes the connections.  Redis makes the
+workers one service.
 """
 
 from __future__ import annotations
@@ -10,80 +10,107 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from twisted.application.service import MultiService
-from twisted.application.strports import service as port_service
+from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.runtime import platform
 
-from txbayeux.adapter.site import BoundedSite
-from txbayeux.limits import Limits
-from txbayeux.service.gathered import AdminSockets, gathered
 from txbayeux.service.ports import readable_errors
+from txbayeux.service.service import Configuration
+from txbayeux.service.urls import announcement, base_url
 
-__all__ = ["RESTART_DELAY", "STOP_TIMEOUT", "ParentWatch", "Workers", "listen"]
+__all__ = [
+    "RESTART_DELAY",
+    "STOP_TIMEOUT",
+    "ParentWatch",
+    "Workers",
+    "admin_endpoint",
+    "listen",
+]
 
 RESTART_DELAY: Final = 1.0
-"""Seconds between the end of a worker that was to go on, and its successor."""
+"""Seconds between the unexpected end of a worker and the start of the next."""
 
 STOP_TIMEOUT: Final = 10.0
 """Seconds that a worker has to answer its clients and end; then it is killed."""
 
 _FIRST_SOCKET: Final = 3
-# Which needs epoll.
-_REACTOR: Final = ("--reactor=txbayeux",) if platform.isLinux() else ()
 
 _log: Final = Logger()
+
+
+def _tcp_port(endpoint: str) -> tuple[int, dict[str, str]]:
+    """Return the port and the other arguments of a ``tcp:`` endpoint string.
+
+    :raises ValueError: for any other endpoint.
+    """
+    kind, *parts = endpoint.split(":")
+    named = dict(part.split("=", 1) for part in parts if "=" in part)
+    plain = [part for part in parts if "=" not in part]
+    port = named.pop("port", plain[0] if plain else "")
+    if kind != "tcp" or not port.isdecimal():
+        raise ValueError(f"with --workers an endpoint must be tcp:PORT, not {endpoint}")
+    return int(port), named
 
 
 def listen(endpoint: str, backlog: int) -> socket.socket:
     """Open the port of a ``tcp:`` endpoint string.
 
-    :raises ValueError: for an endpoint of another kind, which cannot be shared.
-    :raises OSError: for a port that cannot be had.
+    :raises ValueError: for any other endpoint, which cannot be shared.
+    :raises OSError: if the port cannot be opened.
     """
-    kind, *parts = endpoint.split(":")
-    named = dict(part.split("=", 1) for part in parts if "=" in part)
-    plain = [part for part in parts if "=" not in part]
-    port = named.get("port", plain[0] if plain else "")
-    if kind != "tcp" or not port.isdecimal():
-        raise ValueError(f"workers can share tcp:PORT only, not {endpoint}")
+    port, named = _tcp_port(endpoint)
     return socket.create_server(
-        (named.get("interface", ""), int(port)),
-        backlog=int(named.get("backlog", backlog)),
+        (named.get("interface", ""), port), backlog=int(named.get("backlog", backlog))
+    )
+
+
+def admin_endpoint(endpoint: str, worker: int) -> str:
+    """Return the admin endpoint of one worker: consecutive ports, from the given one.
+
+    :param endpoint: the value of ``--admin``.
+    :param worker: its number, 1 or more.
+    :raises ValueError: unless it is ``tcp:PORT``, with room for the number.
+    """
+    first, named = _tcp_port(endpoint)
+    port = first + worker - 1 if first else 0
+    if port > 65535:
+        raise ValueError(f"--admin {endpoint}: worker {worker} would have port {port}")
+    return ":".join(
+        ["tcp", str(port), *(f"{name}={value}" for name, value in named.items())]
     )
 
 
 class ParentWatch(FileDescriptor):
-    """Stops the reactor when standard input ends: this process's parent is gone."""
+    """Call ``stop`` when standard input ends: the parent process is gone."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, stop: Callable[[], None]) -> None:
         super().__init__(reactor)
-        self._reactor = reactor
+        self._stop = stop
         self.startReading()
 
     def fileno(self) -> int:
-        """Give standard input's."""
+        """Return the descriptor of standard input."""
         return 0
 
     def doRead(self) -> Exception | None:
-        """Read what there is, which nobody should have written."""
+        """Called when standard input is readable; discards what there is."""
         return None if os.read(0, 4096) else CONNECTION_DONE
 
     def connectionLost(self, reason: Failure) -> None:
-        """Hear of the end."""
-        self._reactor.stop()
+        """Called at the end of standard input, and when the reactor stops."""
+        self._stop()
 
 
 class _Worker(ProcessProtocol):
-    """One process; what it says is logged here."""
+    """One worker process, whose output is logged."""
 
     transport: Any
 
@@ -94,7 +121,7 @@ class _Worker(ProcessProtocol):
         self.ended: Deferred[None] = Deferred()
 
     def outReceived(self, data: bytes) -> None:
-        """Log what the worker logs."""
+        """Called with output of the worker."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             text = line.decode("utf-8", "replace")
@@ -103,67 +130,72 @@ class _Worker(ProcessProtocol):
     errReceived = outReceived
 
     def processEnded(self, reason: Failure) -> None:
-        """Hear that it is gone."""
+        """Called when the process has ended."""
         self._workers.ended(self._number, reason)
         self.ended.callback(None)
 
 
-class Workers(MultiService):
-    """Keeps ``count`` workers running on the ports of ``endpoints``.
+class Workers(Service):
+    """Keep a number of workers running on shared ports.
 
-    :param arguments: of ``twistd bayeux``, for each of them.
-    :param admin: endpoint string for the health and the metrics of all.
+    :param configuration: of each worker; its endpoints must be ``tcp:``.
+    :param count: how many workers to run.
+    :param arguments: of ``twistd bayeux``, for each worker.
+    :param backlog: connections that may wait to be accepted on each port.
     """
 
     def __init__(
         self,
         reactor: Any,
-        count: int,
-        endpoints: Sequence[str],
-        arguments: Sequence[str],
+        configuration: Configuration,
         *,
+        count: int,
+        arguments: Sequence[str],
         backlog: int,
-        admin: str | None = None,
     ) -> None:
-        super().__init__()
         self._reactor = reactor
-        self._count = count
-        self._endpoints = endpoints
+        self._configuration = configuration
+        self._numbers = range(1, count + 1)
         self._arguments = arguments
         self._backlog = backlog
         self._sockets: list[socket.socket] = []
+        self._admin: dict[int, str] = {}
         self._workers: dict[int, _Worker] = {}
         self._restarts: dict[int, Any] = {}
-        self._admin: AdminSockets | None = None
-        if admin is not None:
-            self._admin = AdminSockets(reactor)
-            pages = BoundedSite(gathered(self._admin, count), reactor, limits=Limits())
-            port_service(admin, pages, reactor).setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """Open the ports, while that is allowed below 1024."""
         with readable_errors():
+            if self._configuration.admin is not None:
+                self._admin = {
+                    number: admin_endpoint(self._configuration.admin, number)
+                    for number in self._numbers
+                }
+            for endpoint in self._admin.values():
+                # A worker that could not listen would be started again and again.
+                listen(endpoint, self._backlog).close()
             self._sockets = [
-                listen(endpoint, self._backlog) for endpoint in self._endpoints
+                listen(endpoint, self._backlog)
+                for endpoint in self._configuration.endpoints
             ]
-            super().privilegedStartService()
+        super().privilegedStartService()
 
     def startService(self) -> None:
         """Start the workers."""
         if not self._sockets:
-            # twist has no privileges to drop, and skips that step.  A worker that is
-            # given no sockets would start workers of its own.
+            # twist has no privileges to drop, and skips that step.  A worker without
+            # inherited sockets would start workers of its own.
             self.privilegedStartService()
-        with readable_errors():
-            if self._admin is not None:
-                self._admin.open()
-            super().startService()
-        for number in range(1, self._count + 1):
+        super().startService()
+        _log.info(
+            "{urls}; {count} workers", urls=self._urls(), count=len(self._numbers)
+        )
+        for number in self._numbers:
             self._spawn(number)
 
     def stopService(self) -> Deferred[Any]:
-        """Ask the workers to end; fires when they have."""
-        stopped = super().stopService()
+        """Stop the workers; fires when all have ended."""
+        super().stopService()
         for restart in self._restarts.values():
             restart.cancel()
         self._restarts.clear()
@@ -177,21 +209,15 @@ class Workers(MultiService):
         def done(result: object) -> None:
             if late.active():
                 late.cancel()
-            if self._admin is not None:
-                self._admin.close()
 
-        return DeferredList(
-            [stopped, *(worker.ended for worker in workers)]
-        ).addCallback(done)
+        return DeferredList([worker.ended for worker in workers]).addCallback(done)
 
     def ended(self, number: int, reason: Failure) -> None:
-        """Hear that a worker is gone; another takes its place, in a moment."""
+        """Called when a worker has ended; another is started after a delay."""
         del self._workers[number]
-        if self._admin is not None:
-            self._admin.remove(number)
         if self.running:
             _log.error(
-                "worker {number} ended ({why}); another follows",
+                "worker {number} ended ({why}); starting another",
                 number=number,
                 why=reason.getErrorMessage(),
             )
@@ -199,21 +225,39 @@ class Workers(MultiService):
                 RESTART_DELAY, self._spawn, number
             )
 
+    def _urls(self) -> str:
+        configuration = self._configuration
+        return announcement(
+            [
+                base_url(endpoint, IPv4Address("TCP", *opened.getsockname()))
+                for endpoint, opened in zip(
+                    configuration.endpoints, self._sockets, strict=True
+                )
+            ],
+            mount=configuration.mount,
+            page=configuration.page,
+        )
+
     def _spawn(self, number: int) -> None:
         self._restarts.pop(number, None)
         sockets = {
-            number: opened.fileno()
-            for number, opened in enumerate(self._sockets, _FIRST_SOCKET)
+            descriptor: opened.fileno()
+            for descriptor, opened in enumerate(self._sockets, _FIRST_SOCKET)
         }
-        adopt = [word for number in sockets for word in ("--adopt", str(number))]
-        admin = ["--admin", self._admin.add(number)] if self._admin is not None else []
-        command = [sys.executable, "-m", "twisted", "--log-format=text", *_REACTOR]
+        adopt = [word for one in sockets for word in ("--adopt", str(one))]
+        admin = ["--admin", self._admin[number]] if number in self._admin else []
         worker = _Worker(self, number)
         self._workers[number] = worker
         self._reactor.spawnProcess(
             worker,
             sys.executable,
-            [*command, "bayeux", *self._arguments, *admin, *adopt, "--end-with-input"],
+            [
+                *(sys.executable, "-m", "twisted", "--log-format=text", "bayeux"),
+                *self._arguments,
+                *admin,
+                *adopt,
+                "--end-with-input",
+            ],
             env=None,
             childFDs={0: "w", 1: "r", 2: "r", **sockets},
         )
