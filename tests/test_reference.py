@@ -16,7 +16,6 @@ from txbayeux.adapter import (
     resource,
     response,
     site,
-    sockets,
     websocket,
 )
 from txbayeux.engine import expiry, session
@@ -79,11 +78,11 @@ BOUNDS = {
         fronts.FastHTTPFactory, "timeout"
     ),
     "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
-    "answers that one socket": websocket.MOST_HELD,
+    "answers that one socket": websocket.MAX_HELD,
     "connects with the same messages": session.MAX_REPEATS,
     "connections that wait": ports.BACKLOG,
-    "seconds that a socket has": sockets.CLOSE_TIMEOUT,
-    "seconds that a socket whose session has ended": websocket.LINGER,
+    "seconds that a socket has": websocket.CLOSE_TIMEOUT,
+    "seconds that a socket whose session has ended": websocket.REPLY_TIMEOUT,
     "milliseconds of a reactor turn in which closed": io.TIME_SLICE * 1000,
     "milliseconds of one for sessions": expiry._TURN * 1000,
 }

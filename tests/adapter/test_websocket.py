@@ -1,7 +1,7 @@
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
-from txbayeux.adapter.websocket import LINGER, MOST_HELD
+from txbayeux.adapter.websocket import MAX_HELD, REPLY_TIMEOUT
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 from txbayeux.protocol import Response
@@ -168,13 +168,13 @@ def test_another_answer_that_takes_its_time_in_the_queue() -> None:
 def test_a_socket_waits_for_so_many_answers_only() -> None:
     service = Service()
     client = Client(service)
-    held: list[Deferred[Response]] = [Deferred() for _ in range(MOST_HELD + 1)]
+    held: list[Deferred[Response]] = [Deferred() for _ in range(MAX_HELD + 1)]
     service.processor.answers += [succeed(Response((), one)) for one in held]
     client.raw(b"".join(frame(TEXT, b"[1]") for _ in held))
-    assert len(service.processor.requests) == MOST_HELD
+    assert len(service.processor.requests) == MAX_HELD
     assert client.transport.producerState == "paused"
     held[3].callback(Response([3]))
-    assert len(service.processor.requests) == MOST_HELD + 1
+    assert len(service.processor.requests) == MAX_HELD + 1
     held[5].callback(Response([5]))
     assert client.transport.producerState == "producing"
     assert client.messages() == [[3], [5]]
@@ -247,7 +247,7 @@ def test_a_close_waits_for_a_reply_that_is_still_to_come(answered: bool) -> None
         assert (text, close) == (TEXT, CLOSE)
         assert code[:2] == (1000).to_bytes(2, "big")
     else:
-        service.clock.advance(LINGER)
+        service.clock.advance(REPLY_TIMEOUT)
         assert client.closed_with() == 1000
     client.transport.sever()
     waiting = [repr(call) for call in service.clock.getDelayedCalls()]

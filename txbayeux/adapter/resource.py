@@ -18,8 +18,8 @@ from txbayeux.adapter.eventsource import EventStreams
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.request import HttpRequest, header_of, is_token
 from txbayeux.adapter.response import answer_request, refuse
-from txbayeux.adapter.sockets import SocketFactory
 from txbayeux.adapter.terms import Terms
+from txbayeux.adapter.websocket import WebSocketConnectionFactory
 from txbayeux.adapter.websocket_handshake import upgrade
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
@@ -94,7 +94,7 @@ class BayeuxResource:
         self.processor: Processor | None = server
         """What polls are handed to; None once the service stops."""
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
-        self._sockets = SocketFactory(
+        self._sockets = WebSocketConnectionFactory(
             server,
             reactor,
             limits=self.limits,

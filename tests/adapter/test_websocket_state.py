@@ -1,4 +1,4 @@
-"""What Autobahn keeps for each connection is shared only where that is safe."""
+"""What Autobahn keeps for each connection is shared by all only where that is safe."""
 
 from typing import Any
 
@@ -9,30 +9,40 @@ from .sockets import TEXT, Client, frame
 from .support import Service
 
 
-def test_an_idle_connection_has_little_of_its_own() -> None:
+def test_autobahn_has_the_private_names_that_are_used() -> None:
+    state: Any = WebSocketServerProtocol()
+    state.factory = Client(Service()).transport.protocol.factory
+    WebSocketServerProtocol._connectionMade(state)
+    expected = {"_perMessageCompress", "state", "data", "failedByMe", "send_queue"}
+    assert expected <= vars(state).keys(), (
+        "_connection_class() in txbayeux/adapter/websocket.py uses what has moved"
+    )
+
+
+def test_an_idle_connection_has_little_state_of_its_own() -> None:
     client = Client(Service())
     client.send([1])
-    # Up to 30, Python keeps no table of names for each.
+    # Up to 30 attributes, Python keeps no table of names for each instance.
     assert len(vars(client.transport.protocol)) <= 30
 
 
-def test_what_a_later_autobahn_may_add_is_copied(
+def test_mutable_state_of_a_later_autobahn_is_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = WebSocketServerProtocol._connectionMade
 
-    def more(self: Any) -> None:
+    def make_more(self: Any) -> None:
         made(self)
         self.something_new = []
 
-    monkeypatch.setattr(WebSocketServerProtocol, "_connectionMade", more)
+    monkeypatch.setattr(WebSocketServerProtocol, "_connectionMade", make_more)
     service = Service()
     one, two = (Client(service).transport.protocol for _ in range(2))
     one.something_new.append(1)
     assert two.something_new == []
 
 
-def test_connections_do_not_meet() -> None:
+def test_connections_share_no_input() -> None:
     service = Service()
     one, two = Client(service), Client(service)
     one.raw(frame(0x01, b'["a'))
