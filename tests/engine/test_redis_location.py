@@ -1,6 +1,5 @@
 """Where Redis is, and how one gets in."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,22 +7,14 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from tests.engine.redis_own import OwnServer, text
-from tests.engine.redis_server import RedisServer
+from tests.engine.redis_own import OwnServer
+from tests.engine.redis_server import RedisServer, free_port
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import Location, parse
-from txbayeux.events import Reason
 from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
 
 HERE = ("127.0.0.1", 6379)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize(
@@ -157,29 +148,6 @@ class TestWays(OwnServer):
         await self.works()
 
     @contract
-    async def test_a_user_with_just_the_rights_that_are_documented(self) -> None:
-        page = Path(__file__).parents[2] / "docs/reference/redis.md"
-        said = page.read_text().partition("and the commands `")[2].partition("`")[0]
-        self.server.client.execute_command(
-            *("ACL", "SETUSER", "bayeux", "on", ">secret", "~{ways}:*"),
-            *(f"+{command}" for command in said.split()),
-        )
-        self.where = f"redis://bayeux:secret@127.0.0.1:{self.port}"
-        engine, _ = await self.front()
-        alice = await self.join(engine, "/a", "/b")
-        await self.publish(engine, "/a", 1)
-        assert await self.poll(engine, alice) == [1]
-        await engine.unsubscribe(alice, ["/b"])
-        other, observer = await self.front()
-        await other.deliver(alice, "/s", text(2))
-        await self.settle()
-        assert await self.poll(other, alice) == [2]
-        await engine.destroy_session(alice, Reason.KICKED, "You know why")
-        await self.settle()
-        await self.refused(other.connect(alice, hold=0))
-        assert observer.closed == []
-
-    @contract
     async def test_a_wrong_password_is_not_ready_and_is_tried_again(self) -> None:
         self.server.client.config_set("requirepass", "right")
         self.where = f"redis://:wrong@127.0.0.1:{self.port}"
@@ -192,61 +160,6 @@ class TestWays(OwnServer):
         assert not waiting.called
 
     @contract
-    async def test_sentinel_names_the_master_and_the_new_one_after_a_failover(
-        self,
-    ) -> None:
-        folder = self.server.folder
-        other_port, sentinel_port = free_port(), free_port()
-        (folder / "other").mkdir()
-        other = RedisServer(
-            folder / "other",
-            "--replicaof",
-            "127.0.0.1",
-            str(self.port),
-            port=other_port,
-        )
-        configuration = folder / "sentinel.conf"
-        configuration.write_text(
-            f"sentinel monitor main 127.0.0.1 {self.port} 1\n"
-            "sentinel down-after-milliseconds main 500\n"
-            "sentinel failover-timeout main 2000\n"
-        )
-        (folder / "sentinel").mkdir()
-        sentinel = RedisServer(
-            folder / "sentinel",
-            port=sentinel_port,
-            configuration=str(configuration),
-        )
-        other.start()
-        sentinel.start()
-        try:
-            self.where = f"redis+sentinel://127.0.0.1:{sentinel_port}/main/0"
-            engine, observer = await self.front()
-            alice = await self.join(engine, "/a")
-            await self.publish(engine, "/a", 1)
-            client: Any = other.client
-            await self.soon(lambda: client.info()["master_link_status"] == "up")
-            slaves: Any = sentinel.client
-            await self.soon(
-                lambda: slaves.execute_command("SENTINEL", "REPLICAS", "main")
-            )
-            await self.soon(
-                lambda: (
-                    client.info()["slave_repl_offset"]
-                    == self.server.client.info()["master_repl_offset"]
-                )  # type: ignore[index]
-            )
-            self.server.stop()
-            await self.soon(lambda: client.info()["role"] == "master", 30)
-            await self.soon(engine.ready, 30)
-            await self.publish(engine, "/a", 2)
-            assert await self.poll(engine, alice) == [1, 2]
-            assert observer.closed == []
-        finally:
-            sentinel.stop()
-            other.stop()
-
-    @contract
     async def test_a_reader_that_stayed_with_a_former_master_comes_over(self) -> None:
         place = self.server.folder / "master.sock"
         place.symlink_to(self.server.socket)
@@ -254,7 +167,6 @@ class TestWays(OwnServer):
         engine, observer = await self.front()
         alice, stream = await self.join(engine, "/a"), RecordingStream()
         await engine.attach(alice, stream)
-        (self.server.folder / "former").mkdir()
         former = RedisServer(self.server.folder / "former")
         former.start()
         try:

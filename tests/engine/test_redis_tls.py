@@ -1,20 +1,17 @@
 """rediss: the certificate must be good, and for the host that was asked for."""
 
-import datetime
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
 
+from tests.engine.certificates import LOOPBACK, certificate
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own import OwnServer
 from tests.engine.redis_server import RedisServer
@@ -25,32 +22,6 @@ from txbayeux.testing import contract
 
 # Twisted's own use of pyOpenSSL.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
-
-
-def certificate(name: x509.GeneralName, *, expired: bool = False) -> bytes:
-    """Make a key and a certificate that signs itself, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
-    now = datetime.datetime.now(datetime.UTC)
-    ends = now + datetime.timedelta(days=-1 if expired else 1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=2))
-        .not_valid_after(ends)
-        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return made.public_bytes(serialization.Encoding.PEM) + secret
 
 
 class Tunnel(Protocol):
@@ -134,7 +105,7 @@ class TestTls(OwnServer):
 
     @contract
     async def test_a_certificate_of_a_trusted_authority_is_good(self) -> None:
-        self.serve(certificate(x509.IPAddress(ipaddress.ip_address(self.host))))
+        self.serve(certificate(LOOPBACK))
         engine, _ = await self.front()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
@@ -143,7 +114,7 @@ class TestTls(OwnServer):
     @contract
     async def test_one_that_nobody_vouches_for_is_refused(self) -> None:
         self.trusted = False
-        self.serve(certificate(x509.IPAddress(ipaddress.ip_address(self.host))))
+        self.serve(certificate(LOOPBACK))
         await self.stays_away()
 
     @contract
@@ -153,6 +124,5 @@ class TestTls(OwnServer):
 
     @contract
     async def test_an_expired_one_is_refused(self) -> None:
-        address = x509.IPAddress(ipaddress.ip_address(self.host))
-        self.serve(certificate(address, expired=True))
+        self.serve(certificate(LOOPBACK, expired=True))
         await self.stays_away()

@@ -99,7 +99,7 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         waiting, self._waiting = self._waiting, deque()
         self.factory.connectionLost(reason)
         for result in waiting:
-            result.errback(Lost("connection lost"))
+            result.errback(Lost(reason.getErrorMessage()))
 
 
 class ConnectionFactory(RedisFactory):  # type: ignore[misc]

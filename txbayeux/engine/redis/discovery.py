@@ -22,9 +22,17 @@ _SENTENCES: Final = (
     ("WRONGPASS", "the user or the password in its URL is wrong"),
     ("NOAUTH", "it requires a password, which its URL must give"),
     ("NOPERM", "its user lacks a right that the engine needs"),
+    (
+        "The user executing the script can't",
+        "its user lacks a right that the engine needs",
+    ),
     ("unknown command", "it lacks a command that the engine needs"),
     ("Invalid stream ID", "it is older than Redis 6.2"),
-    ("READONLY", "it is a replica, or read-only"),
+    ("READONLY", "it is a replica"),
+    (
+        "closed cleanly",
+        "it closes the connection, as a proxy does that lacks a command",
+    ),
 )
 """What errors of Redis mean to an operator."""
 
@@ -36,19 +44,23 @@ class RedisEndpoint:
     """Connects to the server that is the right one at that moment.
 
     :param timeout: seconds that each connection or reply may take.
-    :param namespace: how the engine's keys begin.
+    :param prefix: how the engine's keys begin.
     """
 
     def __init__(
-        self, reactor: Any, location: Location, timeout: float, namespace: str
+        self, reactor: Any, location: Location, timeout: float, prefix: str
     ) -> None:
         self._reactor = reactor
         self.location = location
         self._timeout = timeout
         self._logged = ("", 0.0)
-        # It has no effect, and is refused by what is no Redis 6.2, by a replica, and
-        # by a node of a cluster that is not the namespace's.
-        self.probe = ("XADD", f"{namespace}absent", "NOMKSTREAM", "*", "k", "v")
+        absent = f"{prefix}absent"
+        self.probes = (
+            ("XADD", absent, "NOMKSTREAM", "*", "k", "v"),
+            ("XREAD", "STREAMS", absent, "0"),
+        )
+        """They have no effect, and fail on what is no Redis 6.2, on a replica, without
+        rights, and on a node of a cluster that is not the namespace's."""
 
     def __repr__(self) -> str:
         """Say where, without the password: Twisted logs this."""

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from txbayeux.engine.redis.connection import Connection, ConnectionFactory
 from txbayeux.engine.redis.discovery import RedisEndpoint
+from txbayeux.engine.redis.errors import Lost, RedisError
 from txbayeux.interfaces import Clock
 
 __all__ = ["Link"]
@@ -57,6 +58,7 @@ class Link(ConnectionFactory):
         self._down = down
         self._connection: Connection | None = None
         self._is_up = False
+        self._confirmed = False
         self._failures = 0
 
     def start(self) -> None:
@@ -70,6 +72,7 @@ class Link(ConnectionFactory):
 
     def confirm(self) -> None:
         """Say that the connection is of use: the next loss is a first one."""
+        self._confirmed = True
         self._failures = 0
         self._endpoint.succeeded()
 
@@ -112,31 +115,35 @@ class Link(ConnectionFactory):
 
     def addConnection(self, conn: Connection) -> None:
         """Called when AUTH and SELECT are done: see whether this is a Redis to use."""
-        conn.execute_command(*self._endpoint.probe).addCallbacks(
-            self._usable,
-            lambda failure: conn.reject(failure.value),
-            callbackArgs=(conn,),
-        )
+        Deferred.fromCoroutine(self._probe(conn))
 
-    def _usable(self, _: object, connection: Connection) -> None:
-        if not self.disconnectCalled:
-            self._is_up = True
-            self._up(connection)
+    async def _probe(self, connection: Connection) -> None:
+        try:
+            for command in self._endpoint.probes:
+                await connection.execute_command(*command)
+        except RedisError as error:
+            connection.reject(error)
+        except Lost:
+            pass
+        else:
+            if not self.disconnectCalled:
+                self._is_up = True
+                self._up(connection)
 
     def connectionLost(self, reason: Failure) -> None:
         """Called when the connection is closed."""
         self._connection = None
         was_up, self._is_up = self._is_up, False
+        was_confirmed, self._confirmed = self._confirmed, False
         if self.disconnectCalled:
             return
-        if not was_up:
-            if self.refusal is None:
-                self._endpoint.failed(reason.value)
-            return
-        if self.refusal is None:
+        if was_confirmed:
             _log.warn(
                 "Lost the connection to Redis ({where}) for {name}",
                 where=self._endpoint.location,
                 name=self.uuid,
             )
-        self._down()
+        elif self.refusal is None:
+            self._endpoint.failed(reason.value)
+        if was_up:
+            self._down()

@@ -1,0 +1,203 @@
+"""What cannot be used is named in the log in one sentence, and tried again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import pytest
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import capturedLogs, formatEvent
+
+from tests.engine.redis_harness import RedisHarness, pause
+from tests.engine.redis_own import OwnServer
+from txbayeux.engine.redis import RedisEngine
+from txbayeux.engine.redis.location import parse
+from txbayeux.limits import Limits
+from txbayeux.testing import contract
+
+
+def said(log: list[Any]) -> list[str]:
+    """Return what the engine logged."""
+    events = (event for event in log if event["log_namespace"].startswith("txbayeux"))
+    return [formatEvent(event) for event in events]
+
+
+class Other(Protocol):
+    """Something that talks like Redis; it hangs up at what it has no reply for."""
+
+    factory: Any
+
+    def connectionMade(self) -> None:
+        self.reader = hiredis.Reader()
+        self.factory.connections.append(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        transport: Any = self.transport
+        self.reader.feed(data)
+        while command := self.reader.gets():
+            reply = self.factory.replies.get(command[0])
+            if reply is None:
+                transport.loseConnection()
+                return
+            transport.write(reply + b"\r\n")
+
+    def connectionLost(self, reason: Any = connectionDone) -> None:
+        self.factory.connections.remove(self)
+        self.factory.tried += 1
+
+
+UNKNOWN = b"-ERR unknown command `%s`, with args beginning with: "
+STREAMS = {b"XADD": b"$-1", b"XREAD": b"*-1"}
+
+
+OTHERS = {
+    "without streams": (
+        {b"XADD": UNKNOWN % b"XADD"},
+        "it lacks a command that the engine needs (ERR unknown command `XADD`",
+    ),
+    "Redis 6.0": (
+        {b"XADD": b"-ERR Invalid stream ID specified as stream command argument"},
+        "it is older than Redis 6.2 (ERR Invalid stream ID",
+    ),
+    "without scripts": (
+        {**STREAMS, b"EVAL": UNKNOWN % b"EVAL"},
+        "it lacks a command that the engine needs (ERR unknown command `EVAL`",
+    ),
+    "a proxy that hangs up": (
+        STREAMS,
+        "it closes the connection, as a proxy does that lacks a command (",
+    ),
+    "in protected mode": (
+        {b"XADD": b"-DENIED Redis is running in protected mode"},
+        "DENIED Redis is running in protected mode",
+    ),
+    "no Redis at all": (
+        {b"XADD": b"HTTP/1.1 400 Bad Request"},
+        "invalid data: Protocol error, got ",
+    ),
+}
+
+
+class TestOthers(RedisHarness):
+    """Servers that are no Redis 6.2, whose replies are played."""
+
+    @pytest.fixture(autouse=True, params=OTHERS)
+    def _server(self, request: pytest.FixtureRequest) -> None:
+        replies, self.sentence = OTHERS[request.param]
+        self.factory: Any = Factory.forProtocol(Other)
+        self.factory.noisy = False
+        self.factory.connections, self.factory.tried = [], 0
+        self.factory.replies = replies
+        there: Any = reactor
+        self.listening = there.listenTCP(0, self.factory, interface="127.0.0.1")
+
+    async def tear_down(self) -> None:
+        await self.listening.stopListening()
+        while self.factory.connections:
+            await pause(0.01)
+
+    def make_engine(self, *, limits: Limits, session_timeout: float) -> RedisEngine:
+        port = self.listening.getHost().port
+        return RedisEngine(reactor, parse(f"redis://127.0.0.1:{port}"))
+
+    @contract
+    async def test_the_log_says_once_what_it_is_and_it_is_tried_again(self) -> None:
+        with capturedLogs() as log:
+            engine = await self.start()
+            while self.factory.tried < 6:
+                await pause(0.05)
+        (line,) = said(log)
+        assert line.startswith("Cannot use Redis (127.0.0.1:")
+        assert self.sentence in line
+        assert not engine.ready()
+
+
+class TestRights(OwnServer):
+    """A real Redis that does not let the engine in, and then does."""
+
+    user = ""
+
+    def make_engine(self, *, limits: Limits, session_timeout: float) -> RedisEngine:
+        return RedisEngine(
+            reactor,
+            parse(f"redis+unix://{self.user}{self.server.socket}"),
+            limits=limits,
+            session_timeout=session_timeout,
+            options=self.options(),
+        )
+
+    def rights(self, *rights: str) -> None:
+        self.user = "bayeux:secret@"
+        self.server.client.execute_command(
+            *("ACL", "SETUSER", "bayeux", "reset", "on", ">secret", *rights)
+        )
+
+    async def refused_until(self, sentence: str, remedy: Callable[[], object]) -> None:
+        with capturedLogs() as log:
+            engine = await self.start()
+            await pause(1.0)
+        (line,) = said(log)
+        assert sentence in line
+        assert not engine.ready()
+        waiting = engine.create_session()
+        await pause(0.1)
+        assert not waiting.called
+        remedy()
+        await self.soon(engine.ready)
+        await waiting
+
+    @contract
+    async def test_a_wrong_password(self) -> None:
+        self.rights("~*", "+@all")
+        self.user = "bayeux:wrong@"
+        await self.refused_until(
+            "the user or the password in its URL is wrong",
+            lambda: self.rights(">wrong", "~*", "+@all"),
+        )
+
+    @contract
+    async def test_no_password_where_one_is_required(self) -> None:
+        client = self.server.client
+        client.config_set("requirepass", "secret")
+        await self.refused_until(
+            "it requires a password, which its URL must give",
+            lambda: client.config_set("requirepass", ""),
+        )
+
+    @contract
+    async def test_no_rights(self) -> None:
+        self.rights()
+        await self.refused_until(
+            "its user lacks a right that the engine needs",
+            lambda: self.rights("~*", "+@all"),
+        )
+
+    @contract
+    async def test_no_right_to_the_keys(self) -> None:
+        self.rights("+@all", "~{other}:*")
+        await self.refused_until(
+            "its user lacks a right that the engine needs",
+            lambda: self.rights("~*", "+@all"),
+        )
+
+    @pytest.mark.parametrize("command", ["xadd", "xread", "eval", "hset"])
+    def test_one_command_is_missing(self, command: str) -> Any:
+        self.rights("~*", "+@all", f"-{command}")
+        return self.refused_for_a_command()
+
+    @contract
+    async def refused_for_a_command(self) -> None:
+        await self.refused_until(
+            "its user lacks a right that the engine needs",
+            lambda: self.rights("~*", "+@all"),
+        )
+
+    @contract
+    async def test_a_replica(self) -> None:
+        client = self.server.client
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await self.refused_until(
+            "it is a replica (READONLY ",
+            lambda: client.execute_command("REPLICAOF", "NO", "ONE"),
+        )
