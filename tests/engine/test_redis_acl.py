@@ -8,18 +8,12 @@ import pytest
 from twisted.internet import reactor
 
 from tests.engine.redis_harness import RedisHarness
+from tests.engine.redis_rights import commands, rules
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
 from txbayeux.limits import Limits
 from txbayeux.testing import EngineContract
-
-PAGE = Path(__file__).parents[2] / "docs/reference/redis.md"
-
-
-def documented() -> list[str]:
-    """Return the commands that the page lists."""
-    return PAGE.read_text().partition("and the commands `")[2].partition("`")[0].split()
 
 
 class TestUser(RedisHarness, EngineContract):
@@ -29,10 +23,8 @@ class TestUser(RedisHarness, EngineContract):
     def _server(self, redis_server: RedisServer) -> Any:
         self.server = redis_server
         self.namespace = f"test-{secrets.token_hex(4)}"
-        rights = [f"+{command}" for command in documented()]
-        keys = f"~{{{self.namespace}}}:*"
         redis_server.client.execute_command(
-            *("ACL", "SETUSER", self.namespace, "on", ">secret", keys, *rights)
+            "ACL", "SETUSER", self.namespace, *rules(self.namespace)
         )
         yield
         redis_server.client.execute_command("ACL", "DELUSER", self.namespace)
@@ -53,6 +45,6 @@ def test_each_right_that_is_documented_is_used() -> None:
     text = "".join(path.read_text() for path in sources)
     library = {"auth", "select"}
     unused = [
-        name for name in documented() if f"{name.split('|')[0].upper()}" not in text
+        name for name in commands() if f"{name.split('|')[0].upper()}" not in text
     ]
     assert set(unused) <= library

@@ -44,7 +44,7 @@ class TestConnections(OwnServer):
         late = (100, 10**6, "", "", "/a", text("late"))
         with pytest.raises(ResponseError, match="STALE"):
             self.server.client.eval(
-                load("publish").source, 1, node.commands._key, *common, *late
+                load("publish").source, *node.commands._keys, *common, *late
             )
         # A hello that comes late is put right.
         key = next(key for key in self.keys() if b":front:" in key)

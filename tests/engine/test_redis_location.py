@@ -44,6 +44,17 @@ HERE = ("127.0.0.1", 6379)
         ("redis+unix:///run/r.sock?db=2", Location(path="/run/r.sock", database=2)),
         ("unix:///run/r.sock", Location(path="/run/r.sock")),
         (
+            "rediss+cluster://me:pw@one,two:7000?ca=/ca.pem",
+            Location(
+                hosts=(("one", 6379), ("two", 7000)),
+                cluster=True,
+                tls=True,
+                username="me",
+                password="pw",
+                certificates="/ca.pem",
+            ),
+        ),
+        (
             "redis+sentinel://:pw@one,two:7000/main/1",
             Location(
                 hosts=(("one", 26379), ("two", 7000)),
@@ -72,6 +83,8 @@ def test_a_url_is_read(url: str, location: Location) -> None:
         "redis://:secret@one/0?timeout=5",
         "redis://:secret@one/0#x",
         "redis+sentinel://:secret@one",
+        "redis+cluster://:secret@one/0",
+        "redis+cluster://:secret@one?db=1",
         "redis+unix://:secret@",
         "redis://:secret/more@one",
         "redis://:12?secret=more@one",
@@ -86,7 +99,11 @@ def test_a_url_that_makes_no_sense_is_refused_without_its_password(url: str) -> 
 
 
 def test_a_location_is_named_without_its_password() -> None:
-    for url in ("redis://:secret@one", "redis+sentinel://:secret@one/main"):
+    for url in (
+        "redis://:secret@one",
+        "redis+sentinel://:secret@one/main",
+        "redis+cluster://:secret@one",
+    ):
         assert "secret" not in str(parse(url))
 
 

@@ -42,8 +42,14 @@ _REPEATABLE: Final = frozenset(
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
 
-_AFRESH: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"})
-"""Codes of scripts that did nothing: all comes again, in order, after a hello."""
+_AFRESH: Final = frozenset(
+    {"EPOCH", "NOSCRIPT", "STALE", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}
+)
+"""Codes of scripts that did nothing: all comes again, in order, after a hello.
+
+Those of a cluster are not followed for one script: the scripts of a migrating slot
+need keys of two nodes.  The hello fails, too, and the link finds the node.
+"""
 
 _log: Final = Logger()
 
@@ -81,7 +87,7 @@ class Commands:
     What a given-up connection brings late is not appended.
 
     :param front: this front-end's id.
-    :param key: where the epoch stands in Redis.
+    :param keys: the keys that every script declares; the first holds the epoch.
     :param stale: is told once when Redis knows another epoch, another connection of
         this front-end that said hello later, or a script no more.
     """
@@ -92,13 +98,13 @@ class Commands:
         options: RedisOptions,
         *,
         front: str,
-        key: str,
+        keys: Sequence[str],
         stale: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._options = options
         self._front = front
-        self._key = key
+        self._keys: tuple[Argument, ...] = (len(keys), *keys)
         self._stale = stale
         self._redis: Connection | None = None
         self._common: tuple[Argument, ...] = ()
@@ -256,7 +262,7 @@ class Commands:
             self._held.extend(calls)
             return
         script = load(name)
-        everything = (1, self._key, *self._common, *arguments)
+        everything = (*self._keys, *self._common, *arguments)
         if name in self._loaded:
             reply = self._redis.execute_command("EVALSHA", script.sha, *everything)
         else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import binascii
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,6 +17,9 @@ from txbayeux.engine.redis.errors import RedisError
 from txbayeux.engine.redis.location import Location
 
 __all__ = ["RedisEndpoint"]
+
+_SLOTS: Final = 16384
+"""Hash slots of a cluster."""
 
 _AGAIN: Final = 60.0
 """Seconds after which it is logged again that Redis cannot be used."""
@@ -29,6 +35,8 @@ _SENTENCES: Final = (
     ("unknown command", "it lacks a command that the engine needs"),
     ("Invalid stream ID", "it is older than Redis 6.2"),
     ("READONLY", "it is a replica"),
+    ("ASK ", "the slot of its keys is migrating to another node"),
+    ("TRYAGAIN ", "the slot of its keys is migrating to another node"),
     (
         "closed cleanly",
         "it closes the connection, as a proxy does that lacks a command",
@@ -44,17 +52,20 @@ class RedisEndpoint:
     """Connects to the server that is the right one at that moment.
 
     :param timeout: seconds that each connection or reply may take.
-    :param prefix: how the engine's keys begin.
+    :param absent: a key beside the engine's that never exists.
     """
 
     def __init__(
-        self, reactor: Any, location: Location, timeout: float, prefix: str
+        self, reactor: Any, location: Location, timeout: float, absent: str
     ) -> None:
         self._reactor = reactor
         self.location = location
         self._timeout = timeout
         self._logged = ("", 0.0)
-        absent = f"{prefix}absent"
+        self._moved: tuple[str, int] | None = None
+        self._nodes = set(location.hosts)
+        tag = absent.partition("{")[2].partition("}")[0]
+        self._slot = binascii.crc_hqx(tag.encode(), 0) % _SLOTS
         self.probes = (
             ("XADD", absent, "NOMKSTREAM", "*", "k", "v"),
             ("XREAD", "STREAMS", absent, "0"),
@@ -75,7 +86,16 @@ class RedisEndpoint:
         self._logged = ("", 0.0)
 
     def failed(self, error: object) -> None:
-        """Log why Redis cannot be used, unless that was logged just now."""
+        """Log why Redis cannot be used, unless that was logged just now.
+
+        Where the keys have moved to another node, that is the next to connect to.
+        """
+        if isinstance(error, RedisError) and error.code == "MOVED":
+            host, _, port = error.text.rpartition(" ")[2].rpartition(":")
+            if host:
+                self._moved = (host, int(port))
+            _log.info("The keys are at another node of the cluster: {why}", why=error)
+            return
         why = _explain(error)
         now = self._reactor.seconds()
         if why != self._logged[0] or now - self._logged[1] > _AGAIN:
@@ -103,9 +123,11 @@ class RedisEndpoint:
         location = self.location
         if location.path is not None:
             return "", 0
-        if location.service is None:
-            return location.hosts[0]
-        return await self._find_master(location.service)
+        if location.cluster:
+            return await self._find_node()
+        if location.service is not None:
+            return await self._find_master(location.service)
+        return location.hosts[0]
 
     async def _find_master(self, service: str) -> tuple[str, int]:
         """Ask each Sentinel until one knows the master.
@@ -114,27 +136,82 @@ class RedisEndpoint:
         verifies no host name (one TLS context for all Sentinels), hides why none
         answered, and leaves a timer in the reactor when it is stopped meanwhile.
         """
+
+        async def named_by(host: str, port: int) -> tuple[str, int] | None:
+            address = await request(
+                self._endpoint(host, port),
+                ConnectionFactory(self._reactor, "Sentinel"),
+                self._timeout,
+                *("SENTINEL", "get-master-addr-by-name", service),
+            )
+            return (address[0].decode(), int(address[1])) if address else None
+
+        return await self._first(
+            f"no Sentinel names a master of {service}", self.location.hosts, named_by
+        )
+
+    async def _find_node(self) -> tuple[str, int]:
+        """Ask nodes of the cluster until one knows the master of the keys' slot.
+
+        Source: Redis documentation, "Redis cluster specification", on clients.
+        """
+        if self._moved is not None:
+            place, self._moved = self._moved, None
+            return place
+        location = self.location
+
+        async def named_by(host: str, port: int) -> tuple[str, int] | None:
+            ranges = await request(
+                self._endpoint(host, port),
+                ConnectionFactory(
+                    self._reactor,
+                    "a node of the cluster",
+                    username=location.username,
+                    password=location.password,
+                ),
+                self._timeout,
+                *("CLUSTER", "SLOTS"),
+            )
+            found = None
+            self._nodes = set(location.hosts)
+            for first, last, *servers in ranges:
+                # A node that does not know its own address leaves it out.
+                places = [
+                    ((name or host.encode()).decode(), int(number))
+                    for name, number, *_ in servers
+                ]
+                self._nodes.update(places)
+                if first <= self._slot <= last:
+                    found = places[0]
+            return found
+
+        # In any order: one that is cut off from the others may know an old master.
+        nodes = random.sample(sorted(self._nodes), len(self._nodes))
+        return await self._first(
+            f"no node of the cluster names the master of slot {self._slot}",
+            nodes,
+            named_by,
+        )
+
+    async def _first(
+        self,
+        failure: str,
+        places: Sequence[tuple[str, int]],
+        named_by: Callable[[str, int], Awaitable[tuple[str, int] | None]],
+    ) -> tuple[str, int]:
         errors = []
-        for host, port in self.location.hosts:
+        for host, port in places:
             try:
-                address = await request(
-                    self._endpoint(host, port),
-                    ConnectionFactory(self._reactor, "Sentinel"),
-                    self._timeout,
-                    "SENTINEL",
-                    "get-master-addr-by-name",
-                    service,
-                )
-                if address:
-                    return address[0].decode(), int(address[1])
-                errors.append(f"{host}:{port} does not know it")
+                found = await named_by(host, port)
             except CancelledError:
                 raise
             except Exception as error:
                 errors.append(f"{host}:{port}: {_explain(error)}")
-        raise RedisError(
-            f"no Sentinel names a master of {service} ({'; '.join(errors)})"
-        )
+            else:
+                if found is not None:
+                    return found
+                errors.append(f"{host}:{port} does not know it")
+        raise RedisError(f"{failure} ({'; '.join(errors)})")
 
 
 def _explain(error: object) -> str:

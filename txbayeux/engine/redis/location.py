@@ -23,10 +23,11 @@ _DATABASE: Final = re.compile(r"[0-9]{1,9}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """A Redis server, or the Sentinels that know it.
+    """A Redis server, the Sentinels that know it, or the nodes of a cluster.
 
-    ``hosts`` are host and port of the server, or of each Sentinel where
-    ``service`` is the name that they know it by; ``path`` is a Unix socket's.
+    ``hosts`` are host and port of the server, of each Sentinel where ``service`` is
+    the name that they know it by, or of some nodes where ``cluster`` is true;
+    ``path`` is a Unix socket's.
     ``certificates`` is a file of certificate authorities in PEM form, to be
     trusted instead of the platform's; None for the platform's.
     """
@@ -39,6 +40,7 @@ class Location:
     password: str | None = None
     database: int = 0
     service: str | None = None
+    cluster: bool = False
 
     def endpoint(
         self, reactor: Any, host: str, port: int, timeout: float
@@ -81,6 +83,8 @@ class Location:
         if self.path is not None:
             return f"unix socket {self.path}"
         places = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        if self.cluster:
+            return f"cluster of {places}"
         return f"{self.service} by Sentinel {places}" if self.service else places
 
 
@@ -92,6 +96,8 @@ def parse(url: str) -> Location:
     - ``redis+unix://[[user]:password@]/path/of/socket[?db=database]``, or ``unix:``
     - ``redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db]``;
       user and password are those of the server.  ``rediss+sentinel:`` is TLS to both.
+    - ``redis+cluster://[[user]:password@]host[:port][,host[:port]...]``: any nodes of a
+      Redis Cluster; the others are found.  ``rediss+cluster:`` is TLS to all.
 
     Source: the IANA registration of ``redis`` and ``rediss``, and redis-py.
 
@@ -100,18 +106,13 @@ def parse(url: str) -> Location:
     parts = urlsplit(url)
     scheme = parts.scheme
     _check_password(parts)
-    options = parse_qs(parts.query)
-    unknown = set(options) - {"db", "ca"}
-    if unknown or parts.fragment:
-        raise ValueError(f"unknown options in the URL of Redis: {sorted(unknown)}")
+    options = _options(parts)
     common: dict[str, Any] = {
         "username": unquote(parts.username) if parts.username else None,
         "password": unquote(parts.password) if parts.password else None,
         "tls": scheme.startswith("rediss"),
         "certificates": options.get("ca", [None])[0],
     }
-    if common["certificates"] and not common["tls"]:
-        raise ValueError("the option ca is for rediss: only")
     path = [unquote(part) for part in parts.path.split("/") if part]
     if scheme in ("redis+unix", "unix"):
         if not path or parts.hostname:
@@ -128,11 +129,17 @@ def parse(url: str) -> Location:
             database=_database(options, path[1:]),
             **common,
         )
+    if scheme in ("redis+cluster", "rediss+cluster"):
+        if path or "db" in options:
+            raise ValueError("a cluster has one database, which has no number")
+        return Location(hosts=_hosts(parts, _PORT), cluster=True, **common)
     if scheme not in ("redis", "rediss"):
         raise ValueError(f"not a URL of Redis: {scheme}:")
     hosts = _hosts(parts, _PORT)
     if len(hosts) > 1:
-        raise ValueError("more than one host is for redis+sentinel: only")
+        raise ValueError(
+            "more than one host is for redis+sentinel: and redis+cluster: only"
+        )
     return Location(hosts=hosts, database=_database(options, path), **common)
 
 
@@ -142,6 +149,16 @@ def _check_password(parts: SplitResult) -> None:
         raise ValueError("in user and password / ? # @ are written %2F %3F %23 %40")
     if parts.username and parts.password is None:
         raise ValueError("a user without a password")
+
+
+def _options(parts: SplitResult) -> dict[str, list[str]]:
+    options = parse_qs(parts.query)
+    unknown = set(options) - {"db", "ca"}
+    if unknown or parts.fragment:
+        raise ValueError(f"unknown options in the URL of Redis: {sorted(unknown)}")
+    if "ca" in options and not parts.scheme.startswith("rediss"):
+        raise ValueError("the option ca is for rediss: only")
+    return options
 
 
 def _database(options: dict[str, list[str]], path: list[str]) -> int:

@@ -86,11 +86,15 @@ class Node:
         )
         self._beat_every = min(_BEAT, session_timeout / 4)
         self.front = secrets.token_hex(8)
+        absent = f"{self._all}absent"
+        # A node of a cluster refuses a script while one of its keys may be elsewhere:
+        # one that never exists may be, while the slot is migrating.
+        self._keys = (f"{self._all}epoch", *((absent,) if location.cluster else ()))
         self.commands = Commands(
             reactor,
             options,
             front=self.front,
-            key=f"{self._all}epoch",
+            keys=self._keys,
             stale=self._greet,
         )
         self.reader = Reader(
@@ -120,7 +124,7 @@ class Node:
         from txbayeux.engine.redis.link import Link  # noqa: PLC0415
 
         timeout = options.reply_timeout
-        endpoint = RedisEndpoint(reactor, location, timeout, self._all)
+        endpoint = RedisEndpoint(reactor, location, timeout, absent)
         self._links = (
             Link(
                 reactor,
@@ -239,8 +243,8 @@ class Node:
         reply = await main.execute_command(
             "EVAL",
             load("hello").source,
-            1,
-            f"{self._all}epoch",
+            len(self._keys),
+            *self._keys,
             self._all,
             fresh,
             self.front,
