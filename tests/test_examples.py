@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,6 +25,8 @@ from examples.auth import Auth
 from examples.echo import Echo
 from tests.web import HANDSHAKE, Browser, connect, get
 from txbayeux import Bayeux, Extension
+from txbayeux.cli.arguments import options as command_line
+from txbayeux.tap import Options
 
 ROOT = Path(__file__).parent.parent
 
@@ -217,3 +220,38 @@ def test_what_the_documentation_shows_is_what_runs(page: Path) -> None:
     assert page.read_text().count("```python") == len(shown)
     for name, text in shown:
         assert text == (ROOT / name).read_text(), name
+
+
+def found(pattern: str) -> list[str]:
+    """Return what a pattern finds in the documentation, each once."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    return list(dict.fromkeys(re.findall(pattern, text)))
+
+
+@pytest.mark.parametrize(
+    "arguments", found(r"twistd [^`\n]*?bayeux (-[^`\n\[]+)(?<!\.\.\.)[`\n]")
+)
+def test_commands_that_start_the_service_are_valid(arguments: str) -> None:
+    Options().parseOptions(shlex.split(arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments", found(r"txbayeux ((?:subscribe|publish) [^`\n.]+[^`\n]*)")
+)
+def test_commands_of_the_client_are_valid(arguments: str) -> None:
+    command_line(shlex.split(arguments))
+
+
+@pytest.mark.parametrize("body", found(r"-d '(\{.*\})'"))
+def test_messages_for_curl_are_accepted(body: str) -> None:
+    _, browser = running(chat.main)
+    (reply,) = browser.post(json.loads(body))
+    assert reply["successful"]
+
+
+def test_options_that_are_named_exist() -> None:
+    other = {"pidfile"}  # twistd's
+    known = {name.rstrip("=") for name in Options().longOpt} | other
+    text = "".join(page.read_text() for page in (ROOT / "docs/howto").iterdir())
+    named = set(re.findall(r"[`\s]--([a-z][a-z-]+)", text))
+    assert named - known == set()
