@@ -118,6 +118,7 @@ def test_a_refusal_fails_ready_for_all_listeners() -> None:
     harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
     harness.clock.advance(0)
     assert [[e.code for e in ready] for ready in readies] == [[403], [403]]
+    assert harness.failures == []  # `ready` has reported it
     harness.respond = harness.reply_to_all
     assert outcome(harness.client.subscribe("/a", print).ready) == [None]
 

@@ -56,7 +56,7 @@ class Client:
         connection types to factories of transports.
     :param headers, cookies, ext: sent to the origin of ``url`` and no other; ``ext``
         goes with the handshake.  Each is a mapping, or a callable, called before
-        every handshake, that returns one, or an awaitable of one.
+        every handshake, that returns one, or a Deferred or coroutine of one.
     :param extensions: see :mod:`txbayeux.extension`; ``request`` is None.
     :param retry: the delays between attempts.
     :param network_delay: seconds that a reply may take, beyond the time for which the
@@ -197,7 +197,7 @@ class Client:
         """Install an extension behind those that are there."""
         self._dispatcher.add_extension(extension)
 
-    # Listeners.  They may return awaitables; what they raise is logged.
+    # Listeners.  They may be coroutine functions; what they raise is logged.
 
     def on_state(self, listener: StateListener) -> Registration:
         """Call ``listener(new, old)`` after each change of :attr:`state`."""
@@ -218,9 +218,10 @@ class Client:
     def on_failure(self, listener: FailureListener) -> Registration:
         """Call ``listener(error)`` for each failure.
 
-        These are the errors that the client recovers from, the refusal of a
-        subscription, whether or not :attr:`Subscription.ready` was asked for, and the
-        refusal that leads to :attr:`State.REFUSED <txbayeux.client.State>`.
+        These are the errors that the client recovers from; the refusal that leads to
+        :attr:`State.REFUSED <txbayeux.client.State>`; and the refusal of a subscription
+        with a listener, unless a Deferred from :attr:`Subscription.ready
+        <txbayeux.client.Subscription.ready>` is waiting for the answer.
         """
         return self._listeners.add_failure(listener)
 
@@ -247,8 +248,9 @@ class Client:
         Without a ``listener`` the subscription is an asynchronous iterator.
         The server's answer is :attr:`Subscription.ready`, which fails with
         :class:`~txbayeux.errors.BayeuxError`: what the server refused it with, or 405
-        if ``channel`` is neither a name nor a pattern.  What the server refuses is
-        logged and reported to :meth:`on_failure` as well.
+        if ``channel`` is neither a name nor a pattern.  A refusal that neither
+        :attr:`Subscription.ready` nor an iterator reports is logged and reported to
+        :meth:`on_failure`.
         """
         subscription = Subscription(channel, listener, self._subscriptions.remove)
         if self._closed:

@@ -16,8 +16,8 @@ __all__ = ["Credentials", "CredentialsProvider", "Fields", "Source"]
 Fields: TypeAlias = Mapping[str, Any]
 
 Source: TypeAlias = Fields | Callable[[], Fields | Awaitable[Fields]] | None
-"""A mapping; or a callable, called before each handshake, that returns one, or an
-awaitable of one."""
+"""A mapping; or a callable, called before each handshake, that returns one, or a
+Deferred or coroutine of one."""
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _VALUES: Final = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
@@ -114,27 +115,32 @@ class Dispatcher:
             return succeed(None)
 
         def ended(result: object) -> None:
-            error: Exception = NoReply("the reply was lost")
-            if isinstance(result, Failure):
-                error = _transport_error(result)
             # Behind the replies, which may be waiting for an extension.
-            self.after(lambda: self._fail(sent, error))
-            self.after(lambda: _fire(finished))
+            self.after(partial(self._finish, list(sent), result, finished))
 
         def give_up(_: Deferred[None]) -> None:
             sending.cancel()
-            _fire(finished)  # also if an extension still has a reply
+            if not finished.called:  # an extension still has a reply
+                finished.callback(None)
 
         finished: Deferred[None] = Deferred(give_up)
         sending = maybeDeferred(transport.send, list(sent.values()), timeout)
         sending.addBoth(ended)
         return finished
 
-    def _fail(self, message_ids: Iterable[str], error: Exception) -> None:
-        for message_id in message_ids:
-            envelope = self._pending.pop(message_id, None)
-            if envelope is not None:
-                envelope.sender.failed(envelope, error)
+    def _finish(
+        self, message_ids: list[str], result: object, finished: Deferred[None]
+    ) -> None:
+        """Fail what got no reply; ``result`` is that of the transport."""
+        lost = [self._pending.pop(i) for i in message_ids if i in self._pending]
+        try:
+            if lost:
+                error = _transport_error(result)
+                for envelope in lost:
+                    envelope.sender.failed(envelope, error)
+        finally:
+            if not finished.called:  # given up
+                finished.callback(None)
 
     # Incoming.
 
@@ -221,16 +227,13 @@ class Dispatcher:
             envelope.sender.replied(envelope, message)
 
 
-def _transport_error(failure: Failure) -> TransportError:
-    """Return why a batch failed, also if the transport broke its contract."""
-    error = failure.value
+def _transport_error(result: object) -> TransportError:
+    """Return why there is no reply, also if the transport broke its contract."""
+    if not isinstance(result, Failure):
+        return NoReply("the reply was lost")
+    error = result.value
     if isinstance(error, TransportError):
         return error
     if not isinstance(error, CancelledError):
-        _log.failure("A transport failed", failure)
+        _log.failure("A transport failed", result)
     return NoReply(f"the transport failed: {error!r}")
-
-
-def _fire(finished: Deferred[None]) -> None:
-    if not finished.called:
-        finished.callback(None)

@@ -50,6 +50,7 @@ class Envelope:
     __slots__ = (
         "attempts",
         "attempts_allowed",
+        "channel",
         "data",
         "fields",
         "message",
@@ -71,6 +72,7 @@ class Envelope:
         if attempts_allowed is not None and attempts_allowed < 1:
             raise ValueError("there must be at least one attempt")
         self.fields = fields
+        self.channel: str = fields["channel"]
         self.sender = sender
         self.data = data
         self.attempts_allowed = attempts_allowed
@@ -82,12 +84,6 @@ class Envelope:
         """Its place in the outbox."""
         self.settled = False
         """Whether nothing more is to be sent, for whatever reason."""
-
-    @property
-    def channel(self) -> str:
-        """The channel that it is for."""
-        channel: str = self.fields["channel"]
-        return channel
 
     @property
     def size(self) -> int:

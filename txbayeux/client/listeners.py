@@ -17,10 +17,10 @@ __all__ = ["FailureListener", "Listeners", "StateListener", "call"]
 _log: Final = Logger()
 
 StateListener: TypeAlias = Callable[[State, State], Any]
-"""Called with the new state and the previous one; may return an awaitable."""
+"""Called with the new and the old state; may return a Deferred or a coroutine."""
 
 FailureListener: TypeAlias = Callable[[Exception], Any]
-"""Called with the error; may return an awaitable."""
+"""Called with the error; may return a Deferred or a coroutine."""
 
 
 def call(purpose: str, listener: Callable[..., Any], *arguments: Any) -> None:

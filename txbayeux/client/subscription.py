@@ -25,9 +25,10 @@ BUFFER: Final = 4096
 """Messages kept for an iterator that does not read; as many as our server queues."""
 
 Listener: TypeAlias = Callable[[Message], Any]
-"""Called with each message, which it must not change; may return an awaitable.
+"""Called with each message, which it must not change.
 
-What it raises is logged, and changes nothing for other listeners."""
+It may return a Deferred or a coroutine.  What it raises is logged, and changes nothing
+for other listeners."""
 
 
 class Subscription:
@@ -97,6 +98,11 @@ class Subscription:
             self.closed(Closed(self.channel))
 
     # Called by Subscriptions and Client.
+
+    @property
+    def watched(self) -> bool:
+        """Whether a refusal is seen: by a reader, or a Deferred from :attr:`ready`."""
+        return self._listener is None or bool(self._waiting)
 
     def confirmed(self) -> None:
         """Called when the server has accepted the subscription."""
@@ -191,8 +197,8 @@ class ChannelSubscription:
 class Subscriptions:
     """All subscriptions, by channel.
 
-    :param failed: is called with the error of each subscription that the server
-        refuses, once for each channel.
+    :param failed: is called when the server refuses a subscription, once for each
+        channel, if there is a listener that nothing else tells of it.
     """
 
     def __init__(
@@ -264,10 +270,12 @@ class Subscriptions:
     def _refused(self, shared: ChannelSubscription, error: Exception) -> None:
         if self._channels.get(shared.channel) is shared:
             del self._channels[shared.channel]
-            for subscription in list(shared.subscriptions):
+            subscriptions = list(shared.subscriptions)
+            unseen = not all(subscription.watched for subscription in subscriptions)
+            for subscription in subscriptions:
                 subscription.closed(error)
-            # Always: nobody may ever ask for `ready`.
-            self._on_failure(error)
+            if unseen:
+                self._on_failure(error)
 
     def deliver(self, message: Message) -> None:
         """Pass a message to each subscription it matches, once each."""

@@ -329,11 +329,8 @@ class _Receiver:
         received: Callable[[list[Message]], None],
         broken: Callable[[Transport, TransportError], None],
     ) -> None:
-        self._received = received
+        self.received = received
         self._broken = broken
-
-    def received(self, messages: list[Message]) -> None:
-        self._received(messages)
 
     def broken(self, error: TransportError) -> None:
         if self.transport is not None:
