@@ -1,3 +1,5 @@
+"""The benchmarks' targets, report and plot."""
+
 from benchmarks import plot, report
 from benchmarks.peers import PEERS
 from benchmarks.scenarios import SCENARIOS

@@ -1,4 +1,4 @@
-"""``--verbose``: what sessions do, without what they could be taken over with."""
+"""``--verbose`` logs what sessions do, without their whole ids and messages."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ HANDSHAKE = {
 }
 
 
-def test_sessions_and_channels_are_named_and_ids_are_not_told() -> None:
+def test_sessions_and_channels_are_logged_without_whole_ids() -> None:
     server = Server(MemoryEngine(Clock()))
     server.start()
     log_events(server.events)
@@ -45,9 +45,9 @@ def test_sessions_and_channels_are_named_and_ids_are_not_told() -> None:
         )
         send({"channel": "/meta/disconnect", **mine})
         send(HANDSHAKE, transport="long-polling", peer="")
-    said = [formatEvent(event) for event in log]
+    lines = [formatEvent(event) for event in log]
     name = session[:8]
-    assert said[:-1] == [
+    assert lines[:-1] == [
         f"{name} handshake from 192.0.2.1 over websocket",
         f"{name} subscribe /a",
         f"{name} subscribe /b/*",
@@ -57,4 +57,4 @@ def test_sessions_and_channels_are_named_and_ids_are_not_told() -> None:
         f"{name} connect",
         f"{name} disconnect: client",
     ]
-    assert said[-1].endswith(" handshake from a Unix socket over long-polling")
+    assert lines[-1].endswith(" handshake from a Unix socket over long-polling")

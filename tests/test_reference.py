@@ -110,9 +110,9 @@ def test_every_metric_is_there_with_its_meaning(kind: str) -> None:
     )
     documented = dict(rows("Metrics"))
     assert documented == {
-        f"`txbayeux_{name}`": meaning for name, meaning in admin._MEANINGS.items()
+        f"`txbayeux_{name}`": meaning for name, meaning in admin.MEANINGS.items()
     }
     names = set(engine.statistics())
-    assert names <= set(admin._MEANINGS)
+    assert names <= set(admin.MEANINGS)
     if kind == "redis":
-        assert names == set(admin._MEANINGS)
+        assert names == set(admin.MEANINGS)

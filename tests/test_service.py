@@ -124,7 +124,7 @@ def test_metrics_count_and_are_for_the_admin_port_only() -> None:
     running.post({"channel": "/a", "data": 1})
     metrics = running.ask(get("/metrics"), port=1)
     assert (
-        b"# HELP txbayeux_sessions Sessions that are held\n"
+        b"# HELP txbayeux_sessions Open sessions\n"
         b"# TYPE txbayeux_sessions gauge\ntxbayeux_sessions 1\n" in metrics
     )
     assert b"# TYPE txbayeux_published_total counter\n" in metrics

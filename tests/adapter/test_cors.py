@@ -1,3 +1,5 @@
+"""Cross-origin requests: preflights, and the headers of responses."""
+
 from typing import Any
 
 import pytest

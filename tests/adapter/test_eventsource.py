@@ -1,3 +1,5 @@
+"""EventSource: streams of a session over HTTP."""
+
 from typing import Any
 
 import pytest

@@ -1,3 +1,5 @@
+"""Callback-polling (JSON-P): requests by GET, responses as scripts."""
+
 import json
 from typing import Any
 from urllib.parse import quote, quote_plus

@@ -1,3 +1,5 @@
+"""Long-polling: requests by POST, and held connects."""
+
 import json
 from typing import Any
 from urllib.parse import quote, quote_plus

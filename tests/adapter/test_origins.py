@@ -1,3 +1,5 @@
+"""Which origins and hosts are allowed."""
+
 import pytest
 
 from txbayeux.adapter.origins import Origins

@@ -1,3 +1,5 @@
+"""The upgrade from HTTP to WebSocket."""
+
 import gc
 import json
 import weakref

@@ -1,3 +1,5 @@
+"""WebSocket: messages, pings and closes."""
+
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 

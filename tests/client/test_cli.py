@@ -214,7 +214,7 @@ def waiting_for_input(url: str, channel: str) -> subprocess.Popen[bytes]:
 
 async def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
     """Wait for a process whose standard input stays open."""
-    await deferToThread(process.wait, 20)
+    await deferToThread(process.wait, 60)
     _, said = process.communicate()
     return process.returncode, said
 

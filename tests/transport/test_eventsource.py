@@ -1,3 +1,5 @@
+"""The client's EventSource transport, and its parser."""
+
 from __future__ import annotations
 
 from typing import Any

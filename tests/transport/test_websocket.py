@@ -1,3 +1,5 @@
+"""The client's WebSocket transport."""
+
 from __future__ import annotations
 
 import struct

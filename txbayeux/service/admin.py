@@ -1,4 +1,4 @@
-"""The pages of the service's own site: a chat to see it work, and its health."""
+"""The pages of the service itself: the chat page, ``/health`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -17,45 +17,44 @@ from twisted.web.static import Data
 from txbayeux.message import encode
 
 __all__ = [
-    "METRICS_TYPE",
+    "MEANINGS",
     "ChatPage",
     "Health",
     "Metrics",
-    "health",
     "static_files",
 ]
 
-METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
-_MEANINGS: Final = {
-    "sessions": "Sessions that are held",
-    "subscriptions": "Subscriptions of these sessions",
-    "held": "Connects that wait for messages",
-    "streams": "Sessions whose messages go to a WebSocket or an EventSource",
-    "queued_messages": "Messages that wait, counted for each session",
-    "queued_bytes": "Bytes of these messages, counted likewise",
-    "published_total": "Messages that were accepted and handed out",
-    "delivered_total": "Messages handed to connections, counted for each session",
-    "expired_total": "Sessions that did not connect in time",
-    "overflowed_total": "Sessions ended past a limit of their queue",
-    "refused_total": "Handshakes refused for want of room",
-    "pending": "Commands that Redis has not answered",
-    "gaps_total": "Sessions told to handshake anew: the log had lost theirs",
-    "epochs_total": "Times that another log than before was found in Redis",
+MEANINGS: Final = {
+    "sessions": "Open sessions",
+    "subscriptions": "Subscriptions of open sessions",
+    "held": "Held connects",
+    "streams": "Sessions that receive messages on a WebSocket or EventSource",
+    "queued_messages": "Messages in the queues of sessions",
+    "queued_bytes": "Bytes in the queues of sessions",
+    "published_total": "Messages accepted and dispatched to sessions",
+    "delivered_total": "Messages delivered to connections, one for each session",
+    "expired_total": "Sessions expired without a connect",
+    "overflowed_total": "Sessions closed because their queue was full",
+    "refused_total": "Handshakes refused at the limit of sessions",
+    "pending": "Redis commands without a reply",
+    "gaps_total": "Sessions told to handshake again after a gap in the log",
+    "epochs_total": "Times that Redis had lost or replaced the log",
 }
-"""What the numbers of the engines are; see docs/reference/service.md."""
+"""What an engine's statistics mean; documented in docs/reference/service.md."""
 
 _HOST: Final = re.compile(rb"[A-Za-z0-9.-]{1,255}\Z")
 
 
 def _static() -> Path:
-    """Give the folder of the package's own files."""
+    """Return the folder of the package's static files."""
     with as_file(files("txbayeux") / "static") as folder:
         return folder
 
 
 class ChatPage(Data):
-    """``/``: a chat between browser tabs, through Faye's client."""
+    """``/``: a chat between browser tabs, on Faye's client."""
 
     def __init__(self, mount: str) -> None:
         page = (_static() / "index.html").read_text("utf-8")
@@ -63,7 +62,7 @@ class ChatPage(Data):
         super().__init__(html.encode(), "text/html; charset=utf-8")
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer with the page."""
+        """Return the page."""
         request.setHeader(b"Content-Security-Policy", _policy(request))
         request.setHeader(b"X-Content-Type-Options", b"nosniff")
         body: bytes = super().render_GET(request)
@@ -71,7 +70,7 @@ class ChatPage(Data):
 
 
 def _policy(request: Request) -> bytes:
-    """Let the page reach this host only, on any port for its cross-origin show."""
+    """Return the policy: connections to this host only, on any port."""
     host = request.getRequestHostname()
     ours = b"'self'"
     if _HOST.match(host):
@@ -86,7 +85,7 @@ def _policy(request: Request) -> bytes:
 
 
 def static_files() -> Resource:
-    """Give ``/static``: the page's files, by their names, and nothing else."""
+    """Return ``/static``: the files of the chat page."""
     return _folder(_static())
 
 
@@ -100,7 +99,7 @@ def _folder(path: Path) -> Resource:
 
 
 class Health(Resource):
-    """``/health``: 200 when publishes would be accepted, else 503."""
+    """``/health``: 200 while publishes are accepted, else 503."""
 
     isLeaf = True
 
@@ -109,21 +108,17 @@ class Health(Resource):
         self._ready = ready
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer ``{"status":"ok"}`` or ``{"status":"unavailable"}``."""
-        return health(request, well=self._ready())
-
-
-def health(request: Request, *, well: bool, **more: int) -> bytes:
-    """Prepare the answer of a ``/health``; ``more`` is told along with the status."""
-    if not well:
-        request.setResponseCode(SERVICE_UNAVAILABLE)
-    request.setHeader(b"Content-Type", b"application/json")
-    request.setHeader(b"Cache-Control", b"no-store")
-    return encode({"status": "ok" if well else "unavailable", **more})
+        """Return ``{"status":"ok"}`` or ``{"status":"unavailable"}``."""
+        ready = self._ready()
+        if not ready:
+            request.setResponseCode(SERVICE_UNAVAILABLE)
+        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Cache-Control", b"no-store")
+        return encode({"status": "ok" if ready else "unavailable"})
 
 
 class Metrics(Resource):
-    """``/metrics``: what there is and what was done, in Prometheus' text format."""
+    """``/metrics``: an engine's statistics in Prometheus' text format."""
 
     isLeaf = True
 
@@ -132,12 +127,12 @@ class Metrics(Resource):
         self._statistics = statistics
 
     def render_GET(self, request: Request) -> bytes:
-        """Answer with ``txbayeux_NAME VALUE`` lines; totals are counters."""
-        request.setHeader(b"Content-Type", METRICS_TYPE)
+        """Return ``txbayeux_NAME VALUE`` lines; totals are counters."""
+        request.setHeader(b"Content-Type", _METRICS_TYPE)
         lines = []
         for name, value in sorted(self._statistics().items()):
-            if name in _MEANINGS:
-                lines.append(f"# HELP txbayeux_{name} {_MEANINGS[name]}\n")
+            if name in MEANINGS:
+                lines.append(f"# HELP txbayeux_{name} {MEANINGS[name]}\n")
             kind = "counter" if name.endswith("_total") else "gauge"
             lines.append(f"# TYPE txbayeux_{name} {kind}\ntxbayeux_{name} {value}\n")
         return "".join(lines).encode()

@@ -1,4 +1,4 @@
-"""A log of what sessions do, for who asks for one."""
+"""Log what sessions do: ``--verbose``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log: Final = Logger(namespace="txbayeux")
 def log_events(events: Events) -> None:
     """Log each event, with its session and channel.
 
-    A session's id is a credential: the log names it by its first 8 characters.
+    A session's id is a credential, so only its first 8 characters are logged.
     """
 
     def handshaken(event: Handshaken) -> None:
