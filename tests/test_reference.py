@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from txbayeux import channel, message
 from txbayeux.adapter import (
     callback_polling,
-    fronts,
+    http,
     io,
     resource,
     response,
@@ -71,11 +71,11 @@ BOUNDS = {
     "segments": channel.MAX_SEGMENTS,
     "nesting": message.MAX_DEPTH,
     "message id": fields.MAX_ID_LENGTH,
-    "name of a JSON-P callback": callback_polling._MAX_LENGTH,
+    "name of a JSON-P callback": callback_polling.MAX_CALLBACK,
     "URL and headers": site.BoundedChannel.totalHeadersSize,
     "seconds in which a request": response.REQUEST_TIMEOUT,
     "seconds that an HTTP connection may be idle": default_of(
-        fronts.FastHTTPFactory, "timeout"
+        http.FastHTTPFactory, "timeout"
     ),
     "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
     "answers that one socket": websocket.MAX_HELD,
@@ -96,7 +96,7 @@ def test_every_bound_is_what_it_says() -> None:
         assert float(value) == bound, name
     assert site.BoundedChannel.totalHeadersSize == site.BoundedChannel.MAX_LENGTH
     assert default_of(site.BoundedSite, "timeout") == default_of(
-        fronts.FastHTTPFactory, "timeout"
+        http.FastHTTPFactory, "timeout"
     )
 
 

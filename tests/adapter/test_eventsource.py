@@ -160,6 +160,7 @@ def test_a_stream_whose_session_went_elsewhere_stays_open() -> None:
 
 def test_comments_keep_it_alive_by_one_timer() -> None:
     service = Service(keep_alive=20.0)
+    service.wire()  # whose idle time is watched
     before = len(service.clock.getDelayedCalls())
     streams = [open_stream(service, name) for name in ("s1", "s2")]
     timers = len(service.clock.getDelayedCalls())

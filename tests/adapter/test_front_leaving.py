@@ -28,10 +28,10 @@ class Wired(Service):
         self.given = Given()
         self.held: Deferred[Response] = Deferred()
 
-    def hold(self) -> Transport:
+    def hold(self, data: bytes = POST) -> Transport:
         self.processor.answers.append(succeed(Response((), self.held)))
         transport: Transport = self.transport
-        transport.protocol.dataReceived(POST)
+        transport.protocol.dataReceived(data)
         return transport
 
     def answer(self) -> None:
@@ -85,8 +85,7 @@ def test_one_that_has_gone_and_does_not_close_is_aborted(wired: Wired) -> None:
 
 
 def test_so_is_one_whose_poll_was_not_plain(wired: Wired) -> None:
-    wired.resource.processor = None
-    transport = wired.hold()
+    transport = wired.hold(request("GET", "/bayeux?message=[1]"))
     wired.peer.close()
     wired.answer()
     assert transport.value() == b""
@@ -114,7 +113,7 @@ def test_who_is_given_to_another_protocol_is_not_watched(wired: Wired) -> None:
     transport = wired.hold()
     wired.answer()
     assert wired.watched == 1
-    transport.protocol.dataReceived(request("OPTIONS"))
+    transport.protocol.dataReceived(request("PUT"))
     assert wired.watched == 0
     assert wired.door.closing._epoll is None
 

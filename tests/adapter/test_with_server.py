@@ -27,7 +27,7 @@ class Real(Service):
         self.resource = BayeuxResource(self.server, self.clock)
         self.site.resource.putChild(b"bayeux", self.resource)
         if self.door is not self.site:
-            self.door.resource = self.resource
+            self.door.handler = self.resource
 
     def handshake(self) -> str:
         answer = self.post(

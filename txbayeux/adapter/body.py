@@ -1,4 +1,4 @@
-"""Text from the network to messages, the same for every door."""
+"""Text from the network to messages, the same for every transport."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Reader: TypeAlias = Callable[[bytes, Limits], list[Any]]
 
 
 def reader_of(content_type: str | None) -> Reader | None:
-    """Choose how to read a body of this type; None if it is for somebody else."""
+    """Return how to read a body of this type; None for a type that is not Bayeux's."""
     kind = (content_type or "").partition(";")[0].strip().lower()
     if kind in ("application/json", "text/json") or kind.endswith("+json"):
         return read
@@ -78,7 +78,7 @@ def read_all(texts: list[bytes], limits: Limits) -> list[Any]:
 
 
 def is_disconnect(messages: list[Any]) -> bool:
-    """Tell whether a request does nothing but end a session, which can wait."""
+    """Return whether a request only ends a session, which can wait."""
     if len(messages) != 1:
         return False
     message = messages[0]
@@ -86,7 +86,7 @@ def is_disconnect(messages: list[Any]) -> bool:
 
 
 def form_fields(text: bytes, name: bytes, limits: Limits) -> list[bytes]:
-    """Find the values of one field in an urlencoded form or query.
+    """Return the values of one field in an urlencoded form or query.
 
     They are bytes: whether they are UTF-8 is for their reader to check.
 

@@ -7,12 +7,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
-from twisted.web.http import CACHED
-from twisted.web.server import Request
+from txbayeux.adapter.request import HTTPRequest
+from txbayeux.adapter.response import Header, ResponseHead, ResponseWriter
 
 __all__ = ["ClientScript", "faye_client"]
 
-_CACHE: Final = b"public, max-age=3600"  # seconds
+_MAX_AGE: Final = b"public, max-age=3600"  # seconds
 
 
 def faye_client() -> Path:
@@ -27,16 +27,21 @@ class ClientScript:
 
     def __init__(self, path: Path) -> None:
         self._text = path.read_bytes()
-        self._tag = b'"%s"' % sha256(self._text).hexdigest()[:32].encode("ascii")
+        digest = sha256(self._text).hexdigest()[:32]
+        self._tag = f'"{digest}"'
+        headers: tuple[Header, ...] = (
+            (b"Content-Type", b"text/javascript; charset=utf-8"),
+            (b"Cache-Control", _MAX_AGE),
+            (b"ETag", self._tag.encode("ascii")),
+            (b"X-Content-Type-Options", b"nosniff"),
+        )
+        self._found = ResponseHead(200, headers)
+        self._unchanged = ResponseHead(304, headers)
 
-    def render(self, request: Request) -> bytes:
+    def serve(self, request: HTTPRequest, writer: ResponseWriter) -> None:
         """Answer a GET or a HEAD."""
-        request.setHeader(b"Content-Type", b"text/javascript; charset=utf-8")
-        request.setHeader(b"Cache-Control", _CACHE)
-        request.setHeader(b"X-Content-Type-Options", b"nosniff")
-        if request.setETag(self._tag) == CACHED:
-            return b""
-        if request.method == b"HEAD":
-            request.setHeader(b"Content-Length", b"%d" % len(self._text))
-            return b""
-        return self._text
+        known = request.headers.get("if-none-match") or ""
+        if {"*", self._tag}.isdisjoint(known.replace(",", " ").split()):
+            writer.respond(self._found, self._text)
+        else:
+            writer.respond(self._unchanged, b"")

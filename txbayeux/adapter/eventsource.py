@@ -8,32 +8,61 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.adapter.io import has_closed
-from txbayeux.adapter.request import HttpRequest
-from txbayeux.adapter.response import refuse
+from txbayeux.adapter.request import HTTPRequest, RequestInfo
+from txbayeux.adapter.response import (
+    Header,
+    Refused,
+    ResponseHead,
+    ResponseWriter,
+    plain_text,
+)
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, Stream
 from txbayeux.message import Entry, encode_list
 from txbayeux.protocol import Processor
 
-__all__ = ["EventStream", "EventStreams"]
+__all__ = ["EventStream", "EventStreams", "wants_events"]
 
 _RETRY: Final = b"retry: 2000\r\n\r\n"  # milliseconds; what Faye's server advises
 _KEEP_ALIVE: Final = b":\r\n\r\n"
 _SESSION: Final = re.compile(rb"[A-Za-z0-9]{1,128}\Z")
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_HEADERS: Final = (
+    (b"Content-Type", b"text/event-stream"),
+    (b"Cache-Control", b"no-cache, no-store, no-transform"),
+    (b"X-Accel-Buffering", b"no"),  # nginx
+    (b"X-Content-Type-Options", b"nosniff"),
+)
 
 _log: Final = Logger()
+
+
+def wants_events(request: HTTPRequest) -> bool:
+    """Return whether a GET asks for an event stream."""
+    return "text/event-stream" in (request.headers.get("accept") or "")
+
+
+class StreamRegistry(Protocol):
+    """What a stream needs of the streams of its resource."""
+
+    @property
+    def server(self) -> Processor:
+        """The protocol."""
+
+    def event(self, entries: Sequence[Entry]) -> bytes:
+        """Write messages as one event."""
+
+    def discard(self, stream: EventStream) -> None:
+        """Forget a stream that has ended."""
 
 
 @implementer(IPushProducer)
@@ -42,30 +71,36 @@ class EventStream:
 
     preempted_by_poll = False
 
-    def __init__(self, request: Request, streams: EventStreams) -> None:
+    def __init__(
+        self,
+        request: HTTPRequest,
+        writer: ResponseWriter,
+        streams: StreamRegistry,
+        headers: Sequence[Header],
+    ) -> None:
         self.writable = True
-        self._request = request
+        self._writer = writer
         self._streams = streams
-        self._open = self._fresh = True
-        source = HttpRequest(
-            "eventsource", request.getClientAddress(), request.requestHeaders
-        )
-        self.outlet: Stream = streams.server.wrap_stream(self, source)
-        request.notifyFinish().addErrback(self._lost)
+        self._headers = headers
+        self._open = self._first = True
+        self._started = False
+        info = RequestInfo("eventsource", request)
+        self.wrapped: Stream = streams.server.wrap_stream(self, info)
+        writer.call_when_lost(self._lost)
 
     # The server's side
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Write one event with these messages."""
-        if self._fresh:
+        if self._first:
             # The request may have come with the end of its connection.
-            self._fresh = False
-            if has_closed(self._request.transport):
-                # An outlet knows by itself what has not been written.
-                self._leave(entries if self.outlet is self else ())
+            self._first = False
+            if self._writer.client_gone(None):
+                # A stream of extensions knows by itself what has not been written.
+                self._leave(entries if self.wrapped is self else ())
                 return
-        self._begin()
-        self._request.write(self._streams.event(entries))
+        self._start()
+        self._writer.write(self._streams.event(entries))
 
     def replaced(self) -> None:
         """Stay open, idle: a client whose stream ends would open it again at once.
@@ -74,105 +109,105 @@ class EventStream:
         """
 
     def close(self, reason: Reason) -> None:
-        """End the stream: its client comes back, and hears that the session is gone."""
+        """End the stream: its client comes back, and learns that the session ended."""
         self.end()
 
-    # twisted.web's side
+    # The connection's side
 
     def pauseProducing(self) -> None:
-        """Hear that the peer does not keep up."""
+        """Called when the client does not keep up."""
         self.writable = False
 
     def resumeProducing(self) -> None:
-        """Hear that it does again."""
+        """Called when the client has read all that was written."""
         if self._open:
             self.writable = True
-            self._streams.server.resume(self.outlet)
+            self._streams.server.resume(self.wrapped)
 
     def stopProducing(self) -> None:
-        """Hear that the connection closes; its loss is told separately."""
+        """Called when the connection closes; :meth:`_lost` is called as well."""
         self.writable = False
 
-    # The registry's
+    # The registry's side
 
     def attached(self, _: None = None) -> None:
-        """Hear that the session's messages come here."""
+        """Called when the session's messages come here."""
         if self._open:
-            self._begin()
+            self._start()
 
     def failed(self, failure: Failure) -> None:
-        """Hear that they do not."""
+        """Called when the session cannot be attached."""
         if not self._open:
             return
         if isinstance(failure.value, UnknownSession):
             # Anything but a 200 makes a browser give up for good, and Faye's client
             # take its next transport, on which it is told to handshake anew.
-            body = refuse(self._request, 404, "No such session")
-            self._request.setHeader(b"Content-Length", b"%d" % len(body))
-            self._request.write(body)
+            self._leave()
+            self._writer.respond(*plain_text(404, "No such session", self._headers))
         else:
             _log.error("A stream could not be attached: {error}", error=failure.value)
-            self._begin()  # and end: the browser tries again after the retry time
-        self.end()
+            self.end()  # the browser tries again after the retry time
 
     def keep_alive(self) -> None:
         """Show proxies, and ourselves, that the connection lives."""
-        if self.writable and self._request.startedWriting:
-            self._request.write(_KEEP_ALIVE)
+        if self.writable and self._started:
+            self._writer.write(_KEEP_ALIVE)
 
     def end(self) -> None:
-        """Close the connection in order."""
+        """End the response in order."""
         if self._open:
-            self._begin()
+            self._start()
             self._leave()
-            self._request.unregisterProducer()
-            self._request.finish()
+            self._writer.finish()
 
-    def _begin(self) -> None:
-        request = self._request
-        if request.startedWriting:
-            return
-        request.setHeader(b"Content-Type", b"text/event-stream")
-        request.setHeader(b"Cache-Control", b"no-cache, no-store, no-transform")
-        request.setHeader(b"X-Accel-Buffering", b"no")  # nginx
-        request.setHeader(b"X-Content-Type-Options", b"nosniff")
-        request.registerProducer(self, True)
-        request.write(_RETRY)
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            head = ResponseHead(200, (*_HEADERS, *self._headers))
+            self._writer.start_stream(head, self)
+            self._writer.write(_RETRY)
 
-    def _lost(self, reason: Failure) -> None:
+    def _lost(self) -> None:
         if self._open:
             self._leave()
 
     def _leave(self, unsent: Sequence[Entry] = ()) -> None:
         self._open = self.writable = False
         self._streams.discard(self)
-        self._streams.server.detach(self.outlet, unsent)
+        self._streams.server.detach(self.wrapped, unsent)
 
 
 class EventStreams:
-    """The open event streams of one resource."""
+    """The open event streams of one resource.
+
+    :param keep_alive: seconds between comments on idle streams.
+    """
 
     def __init__(self, server: Processor, reactor: Clock, *, keep_alive: float) -> None:
         self.server = server
         self._streams: set[EventStream] = set()
         self._interval = keep_alive
         # One timer for all, which runs while there are any.
-        self._alarm = LoopingCall(self._tick)
-        self._alarm.clock = cast(Any, reactor)
+        self._timer = LoopingCall(self._keep_alive)
+        self._timer.clock = cast(Any, reactor)
         self._last: tuple[tuple[Entry, ...], bytes] = ((), b"")
 
-    def open(self, request: Request) -> bytes | int:
-        """Answer a request for a session's stream."""
-        path = request.postpath or []
-        if len(path) != 1 or not _SESSION.match(path[0]):
-            return refuse(request, 404, "An event stream is at <mount>/<session>")
-        stream = EventStream(request, self)
+    def open(
+        self, request: HTTPRequest, writer: ResponseWriter, headers: Sequence[Header]
+    ) -> None:
+        """Answer a request for a session's stream.
+
+        :param headers: fields of the response that allow the client's page to read it.
+        :raises Refused: with 404, if the path names no session.
+        """
+        if len(request.path) != 1 or not _SESSION.match(request.path[0]):
+            raise Refused(404, "An event stream is at <mount>/<session>")
+        stream = EventStream(request, writer, self, headers)
         self._streams.add(stream)
-        if not self._alarm.running:
-            self._alarm.start(self._interval, now=False)
-        attached = self.server.attach(path[0].decode("ascii"), stream.outlet)
+        if not self._timer.running:
+            self._timer.start(self._interval, now=False)
+        attached = self.server.attach(request.path[0].decode("ascii"), stream.wrapped)
         attached.addCallbacks(stream.attached, stream.failed)
-        return NOT_DONE_YET
 
     def event(self, entries: Sequence[Entry]) -> bytes:
         """Write messages as one event."""
@@ -186,14 +221,14 @@ class EventStreams:
     def discard(self, stream: EventStream) -> None:
         """Forget a stream that has ended."""
         self._streams.discard(stream)
-        if not self._streams and self._alarm.running:
-            self._alarm.stop()
+        if not self._streams and self._timer.running:
+            self._timer.stop()
 
     def close(self) -> None:
-        """End them all."""
+        """End all streams."""
         for stream in tuple(self._streams):
             stream.end()
 
-    def _tick(self) -> None:
+    def _keep_alive(self) -> None:
         for stream in tuple(self._streams):
             stream.keep_alive()

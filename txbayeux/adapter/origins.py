@@ -1,4 +1,4 @@
-"""Which web pages may use the service: one allow-list for every transport.
+"""Which web pages may use the service: one allow-list for every transport, and CORS.
 
 A browser tells whose page a request comes from in ``Origin``, or, for a
 script load (JSON-P), in ``Sec-Fetch-Site`` and ``Referer``.  Requests of the
@@ -21,7 +21,16 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-__all__ = ["Origins"]
+from txbayeux.adapter.request import HTTPRequest
+from txbayeux.adapter.response import Header
+
+__all__ = ["Origins", "cors_headers", "preflight_headers"]
+
+# What Faye's and CometD's pages send.
+_ALLOWED_HEADERS: Final = (
+    "Accept, Authorization, Content-Type, Pragma, X-Requested-With"
+)
+_PREFLIGHT_AGE: Final = b"86400"  # seconds; Faye's
 
 _MAX_LENGTH: Final = 512
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -150,6 +159,31 @@ class Origins:
             " page send its Referer, and start the service with --allow-origin"
             " for the page's origin"
         )
+
+
+def cors_headers(request: HTTPRequest) -> tuple[Header, ...]:
+    """Return what lets the page that a request comes from read the response."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return ()
+    return (
+        (b"Access-Control-Allow-Origin", origin.encode("latin-1")),
+        (b"Access-Control-Allow-Credentials", b"true"),
+        (b"Vary", b"Origin"),
+    )
+
+
+def preflight_headers(request: HTTPRequest) -> tuple[Header, ...]:
+    """Return what a page's browser asks before the page's first POST."""
+    if "origin" not in request.headers:
+        return ()
+    wanted = request.headers.get("access-control-request-headers")
+    names = f"{_ALLOWED_HEADERS}, {wanted}" if wanted else _ALLOWED_HEADERS
+    return (
+        (b"Access-Control-Allow-Methods", b"GET, POST"),
+        (b"Access-Control-Allow-Headers", names.encode("latin-1")),
+        (b"Access-Control-Max-Age", _PREFLIGHT_AGE),
+    )
 
 
 def _explain(origin: str) -> str:

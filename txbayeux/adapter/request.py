@@ -1,41 +1,87 @@
-"""Where messages came from, as extensions and listeners see it."""
+"""An HTTP request, the same whichever way it was read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IAddress
-from twisted.web.http_headers import Headers
 
-__all__ = ["HttpRequest", "header_of", "is_token"]
+__all__ = ["HTTPRequest", "RequestHeaders", "RequestInfo", "is_token"]
 
 
-class HttpRequest:
-    """A request or an upgrade: :class:`txbayeux.interfaces.Request`.
+def _parse(lines: bytes) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    # Not splitlines(): to it, the byte 0x85 in a value would begin a new header.
+    for line in lines.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            name, value = name.lower(), value.strip(" \t")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
-    It keeps the headers as one text, and makes the mapping only when asked: a
-    session's socket lives long, and extensions that look at headers are few.
+
+class RequestHeaders:
+    """The header fields of a request; does not change.
+
+    :param lines: ``Name: value`` lines, each with its line end (CR LF).
     """
 
-    __slots__ = ("_address", "_headers", "_lines", "transport")
+    __slots__ = ("_values", "lines")
 
-    def __init__(self, transport: str, address: IAddress, headers: Headers) -> None:
+    def __init__(self, lines: bytes) -> None:
+        self.lines = lines
+        self._values = _parse(lines)
+
+    def get(self, name: str) -> str | None:
+        """Return a field's value by its name in lower case; None if there is none.
+
+        Several of one name are joined by a comma (RFC 9110, section 5.3).
+        """
+        return self._values.get(name)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether there is a field of this name, in lower case."""
+        return name in self._values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPRequest:
+    """A whole request to a Bayeux resource.
+
+    ``twisted.web`` and the protocol in :mod:`txbayeux.adapter.http` both make this,
+    and all transports are served from it.
+    """
+
+    method: bytes
+    path: tuple[bytes, ...]
+    """The path's segments below the resource, percent-decoded."""
+    query: bytes
+    """What follows the question mark, as it was sent."""
+    version: bytes
+    """``HTTP/1.1``, for example."""
+    headers: RequestHeaders
+    body: bytes
+    address: IAddress
+    """The client's address; behind a proxy that uses the PROXY protocol, too."""
+    secure: bool
+    """Whether the connection is TLS."""
+
+
+class RequestInfo:
+    """What extensions and listeners see: :class:`txbayeux.interfaces.Request`.
+
+    It keeps the headers as one text, and parses them when asked: the connection of
+    a WebSocket lives long, and few extensions look at headers.
+    """
+
+    __slots__ = ("_address", "_lines", "transport")
+
+    def __init__(self, transport: str, request: HTTPRequest) -> None:
         self.transport = transport
         """The connection type: ``long-polling``, ``websocket``, ..."""
-        self._address = address
-        self._headers: Headers | None = headers
-        self._lines = b""
-
-    def keep(self) -> HttpRequest:
-        """Let go of the HTTP request's own objects, to outlive it."""
-        if self._headers is not None:
-            self._lines = b"\n".join(
-                name + b":" + value
-                for name, values in self._headers.getAllRawHeaders()
-                for value in values
-            )
-            self._headers = None
-        return self
+        self._address = request.address
+        self._lines = request.headers.lines
 
     @property
     def peer(self) -> str:
@@ -46,27 +92,11 @@ class HttpRequest:
     @property
     def headers(self) -> Mapping[str, str]:
         """HTTP headers, names in lower case; several of a name joined by a comma."""
-        self.keep()
-        headers: dict[str, str] = {}
-        # Not splitlines(): to it, the byte 0x85 in a value would begin a new header.
-        for line in self._lines.decode("latin-1").split("\n") if self._lines else ():
-            name, _, value = line.partition(":")
-            name = name.lower()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return headers
-
-
-def header_of(headers: Headers, name: str) -> str | None:
-    """Give a header's value; several of one name are joined by a comma."""
-    values = headers.getRawHeaders(name.encode("ascii"))
-    if not values:
-        return None
-    value = values[0] if len(values) == 1 else b", ".join(values)
-    return value.decode("latin-1")
+        return _parse(self._lines)
 
 
 def is_token(value: str | None, token: str) -> bool:
-    """Tell whether a comma-separated header's value contains ``token``."""
+    """Return whether a comma-separated header's value contains ``token``."""
     return value is not None and token in [
         part.strip().lower() for part in value.split(",")
     ]

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from txbayeux.adapter.body import TooLarge, form_fields, read_all, reader_of
-from txbayeux.adapter.callback_polling import callback_name, script
+from txbayeux.adapter import callback_polling
+from txbayeux.adapter.body import TooLarge
 from txbayeux.adapter.client_script import ClientScript
-from txbayeux.adapter.eventsource import EventStreams
-from txbayeux.adapter.origins import Origins
-from txbayeux.adapter.request import HttpRequest, header_of, is_token
-from txbayeux.adapter.response import answer_request, refuse
-from txbayeux.adapter.terms import Terms
+from txbayeux.adapter.eventsource import EventStreams, wants_events
+from txbayeux.adapter.io import has_closed, replace_protocol
+from txbayeux.adapter.long_polling import LongPolling
+from txbayeux.adapter.origins import Origins, cors_headers, preflight_headers
+from txbayeux.adapter.request import HTTPRequest, RequestHeaders, is_token
+from txbayeux.adapter.response import (
+    INTERNAL_ERROR,
+    Header,
+    Refused,
+    ResponseHead,
+    ResponseWriter,
+    plain_text,
+)
 from txbayeux.adapter.websocket import WebSocketConnectionFactory
 from txbayeux.adapter.websocket_handshake import upgrade
 from txbayeux.interfaces import Clock
@@ -26,20 +37,11 @@ from txbayeux.limits import Limits
 from txbayeux.message import Malformed
 from txbayeux.protocol import Processor
 
-if TYPE_CHECKING:
-    from txbayeux.adapter.poll import Poll
-
 __all__ = ["BayeuxResource"]
 
-_POLLING: Final = "long-polling"
-_ALLOWED_METHODS: Final = b"GET, POST, OPTIONS"
-_JSON: Final = b"application/json;charset=utf-8"
-# What Faye's and CometD's pages send.
-_ALLOWED_HEADERS: Final = (
-    "Accept, Authorization, Content-Type, Pragma, X-Requested-With"
-)
-_PREFLIGHT_AGE: Final = b"86400"  # seconds; Faye's
-_MOST_TOLD: Final = 100
+_ALLOW: Final = (b"Allow", b"GET, POST, OPTIONS")
+_SCRIPT_PATH: Final = (b"client.js",)
+_MAX_LOGGED: Final = 100
 """Different refusals that are logged, once each: anybody can make up more."""
 
 _log: Final = Logger()
@@ -85,14 +87,14 @@ class BayeuxResource:
         keep_alive: float = 25.0,
         websocket_deflate: bool = False,
     ) -> None:
-        self._server = server
         self.limits = limits or Limits()
+        """The limits of its requests."""
+        self.refuses = False
+        """Whether the service stops: see :meth:`refuse_requests`."""
+        self._server = server
         self._origins = origins or Origins()
         self._script = None if client_script is None else ClientScript(client_script)
-        self._stopping = False
-        self._told: set[str] = set()
-        self.processor: Processor | None = server
-        """What polls are handed to; None once the service stops."""
+        self._logged: set[str] = set()
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
         self._sockets = WebSocketConnectionFactory(
             server,
@@ -103,20 +105,19 @@ class BayeuxResource:
         )
 
     def refuse_requests(self) -> None:
-        """Answer whatever is asked from now on with 503, on a connection that ends.
+        """Answer every request from now on with 503, and close its connection.
 
         To be called when the service stops, before the server does: a client that
         is answered comes back at once on its connection, and would find a service
         that is about to forget it.
         """
-        self._stopping = True
-        self.processor = None
+        self.refuses = True
 
     def close(self) -> Deferred[None]:
         """End every event stream, and close every socket with 1001.
 
         Fires when the sockets are closed, at the latest after
-        :data:`~txbayeux.adapter.sockets.CLOSE_TIMEOUT`.  Requests that wait for
+        :data:`~txbayeux.adapter.websocket.CLOSE_TIMEOUT`.  Requests that wait for
         the server's answer are the server's to release.
         """
         self._streams.close()
@@ -125,164 +126,193 @@ class BayeuxResource:
     # twisted.web's interface
 
     def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
-        """Never be asked: a leaf has no children."""
+        """Never called: a leaf has no children."""
         raise LookupError(name)
 
     def putChild(self, path: bytes, child: IResource) -> None:
         """Refuse: a leaf has no children."""
         raise TypeError("BayeuxResource is a leaf: put the child beside it")
 
-    def terms(self, request: Poll) -> Terms | None:
-        """Say how POSTs with this head are served; None if :meth:`render` is to say.
-
-        It judges them as :meth:`render` does, which is to be asked about whatever
-        body cannot be read; they stand while ``processor`` is not None.
-        """
-        request_: Any = request
-        reader = reader_of(header_of(request_.requestHeaders, "content-type"))
-        if request.method != b"POST" or reader is None or self._refusal(request_):
-            return None
-        self._share(request_)
-        _describe(request_, _JSON)
-        source = HttpRequest(_POLLING, request.channel.address, request_.requestHeaders)
-        return Terms(reader, self.limits, source, request.head())
-
-    def render(self, request: Request) -> bytes | int:
+    def render(self, request: Request) -> int:
         """Answer a request."""
-        if self._stopping:
-            channel: Any = request.channel
-            if hasattr(channel, "persistent"):  # not HTTP/2's
-                channel.persistent = False
-            request.setHeader(b"Connection", b"close")
-            return refuse(request, 503, "The service is stopping")
-        method = request.method
+        neutral = _read(request, self.limits)
+        if request.method == b"GET" and neutral.path != _SCRIPT_PATH:
+            # Access logs, ours or another's, write this: it names the session.
+            request.uri = b"/" + b"/".join(request.prepath or ())
+        self.handle(neutral, _RequestWriter(request))
+        return NOT_DONE_YET
+
+    # All requests, however they were read
+
+    def long_polling(self, request: HTTPRequest) -> LongPolling | None:
+        """Return what serves POSTs with this request's head, whatever their body.
+
+        None if :meth:`handle` is to answer them, as it is where a body cannot be read
+        and once the service :attr:`refuses` requests.
+        """
+        if request.method != b"POST":
+            return None
+        try:
+            headers = self._admit(request)
+            return LongPolling(request, self._server, self.limits, headers)
+        except Refused:
+            return None
+
+    def handle(self, request: HTTPRequest, writer: ResponseWriter) -> None:
+        """Answer a request."""
+        try:
+            self._dispatch(request, writer)
+        except Refused as error:
+            writer.respond(*plain_text(error.status, error.text, error.headers))
+        except Exception:
+            _log.failure("Answering a request failed")
+            writer.respond(*INTERNAL_ERROR)
+
+    def _dispatch(self, request: HTTPRequest, writer: ResponseWriter) -> None:
+        if self.refuses:
+            raise Refused(503, "The service is stopping", [(b"Connection", b"close")])
         if (
             self._script is not None
-            and request.postpath == [b"client.js"]
-            and method in (b"GET", b"HEAD")
+            and request.path == _SCRIPT_PATH
+            and request.method in (b"GET", b"HEAD")
         ):
-            return self._script.render(request)
-        refusal = self._refusal(request)
-        if refusal is not None:
-            self._tell(refusal)
-            return refuse(request, 403, refusal)
-        self._share(request)
-        handle = {
-            b"POST": self._post,
-            b"GET": self._get,
-            b"OPTIONS": self._preflight,
-        }.get(method, self._other)
+            self._script.serve(request, writer)
+            return
+        headers = self._admit(request)
         try:
-            return handle(request)
+            self._serve(request, writer, headers)
         except Malformed as error:
-            return refuse(request, 400, str(error))
+            raise Refused(400, str(error), headers) from error
         except TooLarge as error:
-            return refuse(request, 413, str(error))
+            raise Refused(413, str(error), headers) from error
+        except Refused as error:
+            error.headers = (*error.headers, *headers)
+            raise
 
-    def _tell(self, refusal: str) -> None:
-        """Log it, once: no browser shows a page why its socket was refused."""
-        if refusal not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(refusal)
-            _log.warn("Refused: {refusal}", refusal=refusal)
+    def _serve(
+        self, request: HTTPRequest, writer: ResponseWriter, headers: Sequence[Header]
+    ) -> None:
+        if request.method == b"POST":
+            polling = LongPolling(request, self._server, self.limits, headers)
+            messages = polling.read(request.body)
+            polling.process(messages, polling.respond_through(writer))
+        elif request.method == b"GET":
+            # Others, such as h2c, may be ignored (RFC 9110, 7.8).
+            if is_token(request.headers.get("upgrade"), "websocket"):
+                upgrade(request, writer, self._sockets)
+            elif wants_events(request):
+                self._streams.open(request, writer, headers)
+            else:
+                callback_polling.serve(
+                    request, writer, self._server, self.limits, headers
+                )
+        elif request.method == b"OPTIONS":
+            allowed = (_ALLOW, *preflight_headers(request), *headers)
+            writer.respond(ResponseHead(204, allowed), b"")
+        else:
+            raise Refused(405, "Bayeux knows GET, POST and OPTIONS", [_ALLOW])
 
-    # The doors
+    def _admit(self, request: HTTPRequest) -> tuple[Header, ...]:
+        """Return what lets the client's page read the response.
 
-    def _post(self, request: Request) -> bytes | int:
-        content: Any = request.content
-        text: bytes = content.read(self.limits.request_bytes + 1)
-        reader = reader_of(header_of(request.requestHeaders, "content-type"))
-        if reader is None:
-            return refuse(request, 415, "Send messages as application/json")
-        messages = reader(text, self.limits)
-        return self._answer(request, _POLLING, messages, self._write_poll)
-
-    def _get(self, request: Request) -> bytes | int:
-        headers = request.requestHeaders
-        query = request.uri.partition(b"?")[2]
-        # Access logs, ours or another's, write this: it names the session.
-        request.uri = b"/" + b"/".join(request.prepath or ())
-        # Others, such as h2c, may be ignored (RFC 9110, 7.8).
-        if is_token(header_of(headers, "upgrade"), "websocket"):
-            return upgrade(request, self._sockets)
-        if _wants_events(request):
-            return self._streams.open(request)
-        callback = callback_name(form_fields(query, b"jsonp", self.limits))
-        fields = form_fields(query, b"message", self.limits)
-        if not fields:
-            return refuse(
-                request,
-                400,
-                "This is a Bayeux service: it is spoken to by a client such as"
-                " Faye's or CometD's, not by a browser's address bar",
-            )
-        # A link in a mail, say, which no page and hence no origin is to blame for.
-        if header_of(headers, "sec-fetch-dest") not in (None, "script", "empty"):
-            return refuse(request, 403, "Messages come by GET from scripts only")
-        messages = read_all(fields, self.limits)
-
-        def write(request: Request, body: bytes) -> None:
-            request.setHeader(b"Content-Disposition", b"attachment; filename=f.txt")
-            _write(request, b"text/javascript; charset=utf-8", script(callback, body))
-
-        return self._answer(request, "callback-polling", messages, write)
-
-    def _answer(
-        self, request: Request, transport: str, messages: list[Any], write: Any
-    ) -> int:
-        source = HttpRequest(
-            transport, request.getClientAddress(), request.requestHeaders
+        :raises Refused: with 403, if the page may not use the service.
+        """
+        refusal = self._origins.refusal(
+            request.headers.get,
+            request.secure,
+            script=request.method == b"GET" and not wants_events(request),
         )
-        return answer_request(request, self._server.process(messages, source), write)
+        if refusal is None:
+            return cors_headers(request)
+        # Once: no browser shows a page why its socket was refused.
+        if refusal not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(refusal)
+            _log.warn("Refused: {refusal}", refusal=refusal)
+        raise Refused(403, refusal)
 
-    def _write_poll(self, request: Request, body: bytes) -> None:
-        _write(request, _JSON, body)
 
-    def _other(self, request: Request) -> bytes:
-        request.setHeader(b"Allow", _ALLOWED_METHODS)
-        return refuse(request, 405, "Bayeux knows GET, POST and OPTIONS")
+def _read(request: Request, limits: Limits) -> HTTPRequest:
+    """Make our request of ``twisted.web``'s."""
+    content: Any = request.content
+    return HTTPRequest(
+        method=request.method,
+        path=tuple(request.postpath or ()),
+        query=request.uri.partition(b"?")[2],
+        version=request.clientproto,
+        headers=RequestHeaders(
+            b"".join(
+                b"%b:%b\r\n" % (name, value)
+                for name, values in request.requestHeaders.getAllRawHeaders()
+                for value in values
+            )
+        ),
+        # Not all of what a Site without bounds has taken.
+        body=content.read(limits.request_bytes + 1),
+        address=request.getClientAddress(),
+        secure=request.isSecure(),
+    )
 
-    def _preflight(self, request: Request) -> bytes:
-        request.setResponseCode(204)
-        request.setHeader(b"Allow", _ALLOWED_METHODS)
-        if request.requestHeaders.hasHeader(b"Origin"):
-            wanted = header_of(request.requestHeaders, "access-control-request-headers")
-            names = f"{_ALLOWED_HEADERS}, {wanted}" if wanted else _ALLOWED_HEADERS
-            request.setHeader(b"Access-Control-Allow-Methods", b"GET, POST")
-            request.setHeader(b"Access-Control-Allow-Headers", names.encode("latin-1"))
-            request.setHeader(b"Access-Control-Max-Age", _PREFLIGHT_AGE)
+
+class _RequestWriter:
+    """Answers through ``twisted.web``: a ResponseWriter."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def respond(self, head: ResponseHead, body: bytes) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        request = self._request
+        self._set_head(head)
+        if head.has_body:
+            request.setHeader(b"Content-Length", b"%d" % len(body))
+        channel = request.channel
+        if head.closes and isinstance(channel, HTTPChannel):  # and not HTTP/2's
+            channel.persistent = False
+        request.write(body)
+        request.finish()
+
+    def start_stream(self, head: ResponseHead, producer: IPushProducer) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self._set_head(head)
+        self._request.registerProducer(producer, True)
+
+    def write(self, data: bytes) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self._request.write(data)
+
+    def finish(self) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def upgrade(self, protocol: Any) -> bytes:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        channel: Any = self._request.channel
+        transport, channel.transport = channel.transport, None
+        # The channel is the transport's producer; left there, it and the request
+        # would live as long as the new protocol.
+        transport.unregisterProducer()
+        replace_protocol(transport, protocol)
+        # What came in one read with the request is still on its way to the channel.
+        channel.rawDataReceived = protocol.dataReceived
+        protocol.makeConnection(transport)
+        transport.resumeProducing()
         return b""
 
-    def _refusal(self, request: Request) -> str | None:
-        headers = request.requestHeaders
-        return self._origins.refusal(
-            lambda name: header_of(headers, name),
-            request.isSecure(),
-            script=request.method == b"GET" and not _wants_events(request),
-        )
+    def call_when_lost(self, callback: Callable[[], None]) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self._request.notifyFinish().addErrback(lambda _: callback())
 
-    def _share(self, request: Request) -> None:
-        """Let the page that the request comes from read the answer."""
-        origin = request.requestHeaders.getRawHeaders(b"Origin")
-        if origin is not None:
-            headers = request.responseHeaders
-            headers.setRawHeaders(b"Access-Control-Allow-Origin", origin)
-            headers.setRawHeaders(b"Access-Control-Allow-Credentials", [b"true"])
-            headers.addRawHeader(b"Vary", b"Origin")
+    def client_gone(self, turn: int | None) -> bool:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        if not has_closed(self._request.transport):
+            return False
+        self._request.loseConnection()
+        return True
 
-
-def _wants_events(request: Request) -> bool:
-    return "text/event-stream" in (header_of(request.requestHeaders, "accept") or "")
-
-
-def _write(request: Request, kind: bytes, body: bytes) -> None:
-    _describe(request, kind)
-    request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-    request.write(body)
-    request.finish()
-
-
-def _describe(request: Request, kind: bytes) -> None:
-    headers = request.responseHeaders
-    headers.setRawHeaders(b"Content-Type", [kind])
-    headers.setRawHeaders(b"Cache-Control", [b"no-cache, no-store"])
-    headers.setRawHeaders(b"X-Content-Type-Options", [b"nosniff"])
+    def _set_head(self, head: ResponseHead) -> None:
+        request = self._request
+        request.setResponseCode(head.status)
+        request.defaultContentType = None  # where there is no body
+        for name, value in head.headers:
+            request.responseHeaders.addRawHeader(name, value)

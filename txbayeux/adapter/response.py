@@ -1,102 +1,225 @@
-"""One HTTP request on its way to its answer."""
+"""How an HTTP request is answered, the same whichever way it was read."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString
 
-from txbayeux.adapter.io import has_closed
 from txbayeux.message import Entry, Message, encode_list
 from txbayeux.protocol import Response, response_now
 
 __all__ = [
     "HEADERS_TOO_LARGE",
+    "INTERNAL_ERROR",
+    "NO_STORE",
     "REQUEST_TIMEOUT",
     "REQUEST_TIMEOUT_RESPONSE",
     "REQUEST_TOO_LARGE",
-    "Exchange",
+    "Header",
+    "PendingResponse",
+    "Refused",
+    "ResponseHead",
     "ResponseWriter",
-    "answer_request",
-    "refuse",
+    "plain_text",
 ]
 
 REQUEST_TIMEOUT: Final = 300.0
 """Seconds in which a request must have come whole, however slowly (Node's figure).
 
-Without it one who sends a byte now and then would hold a connection for ever.
+Without it a client that sends a byte now and then would hold a connection for ever.
 """
 
-
-def _final(status: bytes, why: bytes) -> bytes:
-    """Write an answer that ends the connection."""
-    return (
-        b"HTTP/1.1 %s\r\n"
-        b"Connection: close\r\n"
-        b"Content-Type: text/plain; charset=utf-8\r\n"
-        b"X-Content-Type-Options: nosniff\r\n"
-        b"Content-Length: %d\r\n\r\n%s" % (status, len(why), why)
-    )
-
-
-REQUEST_TOO_LARGE: Final = _final(
-    b"413 Request Entity Too Large", b"The body of this request is too large\n"
+NO_STORE: Final = (
+    (b"Cache-Control", b"no-cache, no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
 )
-HEADERS_TOO_LARGE: Final = _final(
-    b"431 Request Header Fields Too Large",
-    b"The URL or a header of this request is too long\n",
-)
-REQUEST_TIMEOUT_RESPONSE: Final = _final(
-    b"408 Request Timeout", b"The rest of this request did not come in time\n"
-)
-"""The answer to a request that took longer than :data:`REQUEST_TIMEOUT` to come."""
+"""Header fields of all answers that are not to be cached, or taken for another type."""
 
 _log: Final = Logger()
 
+Header = tuple[bytes, bytes]
+"""A header field: its name and its value."""
 
-def refuse(request: Request, code: int, why: str) -> bytes:
-    """Prepare a refusal in plain text; gives the body."""
-    request.setResponseCode(code)
-    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-    request.setHeader(b"Cache-Control", b"no-cache, no-store")
-    request.setHeader(b"X-Content-Type-Options", b"nosniff")
-    body = why.encode("utf-8", "replace") + b"\n"
-    if request.method == b"HEAD":
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        return b""
-    return body
+
+class _Date:
+    """The value of the Date header, formatted once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = b""
+
+    def now(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._text = second, datetimeToString(second)
+        return self._text
+
+
+_date: Final = _Date()
+
+
+@dataclass(frozen=True)
+class ResponseHead:
+    """Status and header fields of a response, without Date and Content-Length.
+
+    A client whose requests are alike is answered with the same head again.
+    """
+
+    status: int
+    headers: tuple[Header, ...]
+
+    @cached_property
+    def closes(self) -> bool:
+        """Whether the connection ends after the response."""
+        return (b"Connection", b"close") in self.headers
+
+    @cached_property
+    def has_body(self) -> bool:
+        """Whether a response of this status may have a body (RFC 9110, 6.4.1)."""
+        return self.status not in NO_BODY_CODES
+
+    @cached_property
+    def _lines(self) -> bytes:
+        status = b"HTTP/1.1 %d %b" % (self.status, RESPONSES.get(self.status, b""))
+        fields = [name + b": " + value for name, value in self.headers]
+        return b"\r\n".join([status, *fields, b"Date: "])
+
+    def with_body(self, body: bytes) -> bytes:
+        """Write the whole response for HTTP/1.1."""
+        if not self.has_body:
+            return self._lines + _date.now() + b"\r\n\r\n"
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
+            self._lines,
+            _date.now(),
+            len(body),
+            body,
+        )
+
+    def chunked(self) -> bytes:
+        """Write the head of a response whose body follows in chunks."""
+        return b"%b%b\r\nTransfer-Encoding: chunked\r\n\r\n" % (
+            self._lines,
+            _date.now(),
+        )
+
+
+def plain_text(
+    status: int, text: str, headers: Sequence[Header] = ()
+) -> tuple[ResponseHead, bytes]:
+    """Make a response that says in plain text why there is no other."""
+    kind = (b"Content-Type", b"text/plain; charset=utf-8")
+    head = ResponseHead(status, (kind, *NO_STORE, *headers))
+    return head, text.encode("utf-8", "replace") + b"\n"
+
+
+INTERNAL_ERROR: Final = plain_text(
+    500, "Internal server error", [(b"Connection", b"close")]
+)
+"""The response where something failed here that should not have."""
+
+
+def _error(status: int, text: str) -> bytes:
+    head, body = plain_text(status, text, [(b"Connection", b"close")])
+    return head.with_body(body)
+
+
+REQUEST_TOO_LARGE: Final = _error(413, "The body of this request is too large")
+HEADERS_TOO_LARGE: Final = _error(
+    431, "The URL or a header of this request is too long"
+)
+REQUEST_TIMEOUT_RESPONSE: Final = _error(
+    408, "The rest of this request did not come in time"
+)
+"""The response to a request that took longer than :data:`REQUEST_TIMEOUT` to come."""
+
+
+class Refused(Exception):
+    """A request is answered with an error, in plain text, and nothing else is done.
+
+    :param status: HTTP's.
+    :param text: why, for the person who looks for it.
+    :param headers: further fields of the response.
+    """
+
+    def __init__(self, status: int, text: str, headers: Sequence[Header] = ()) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+        self.headers = headers
 
 
 class ResponseWriter(Protocol):
-    """Where the answer to one request is written."""
+    """Writes the response to one request; each way of reading requests has its own.
 
-    def answer(self, body: bytes) -> None:
-        """Write the list of messages, and be done."""
+    Either :meth:`respond` or :meth:`upgrade` is called, once, or
+    :meth:`start_stream` and at last :meth:`finish`; none of them once the client
+    is gone.
+    """
 
-    def fail(self) -> None:
-        """Say that something went wrong here, and be done."""
+    def respond(self, head: ResponseHead, body: bytes) -> None:
+        """Write a whole response."""
 
-    def left(self, turn: int | None) -> bool:
-        """Tell whether the client is known to be gone; hang up, if so.
+    def start_stream(self, head: ResponseHead, producer: IPushProducer) -> None:
+        """Write the head of a response whose body comes bit by bit.
+
+        ``producer`` is paused and resumed as the client keeps up.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the body."""
+
+    def finish(self) -> None:
+        """End the body."""
+
+    def upgrade(self, protocol: Any) -> bytes:
+        """Make ``protocol`` the connection's; return what it has yet to be given.
+
+        That is what has been read from the connection behind the request.
+        """
+
+    def call_when_lost(self, callback: Callable[[], None]) -> None:
+        """Call back if the connection is lost before the response is written."""
+
+    def client_gone(self, turn: int | None) -> bool:
+        """Return whether the client has closed the connection; close it, if so.
 
         :param turn: see :attr:`txbayeux.interfaces.Delivery.turn`.
         """
 
 
-class Exchange:
+def _as_is(body: bytes) -> bytes:
+    return body
+
+
+class PendingResponse:
     """Waits for the server's answer and writes it, unless the client is gone.
 
     It may be used again once it has answered.
+
+    :param head: of the response, should there be nothing wrong.
+    :param encode: makes the response's body from the JSON list of messages.
     """
 
-    __slots__ = ("_exit", "_first", "_gone", "_held")
+    __slots__ = ("_encode", "_first", "_gone", "_head", "_held", "_writer")
 
-    def __init__(self, way_out: ResponseWriter) -> None:
-        self._exit = way_out
+    def __init__(
+        self,
+        writer: ResponseWriter,
+        head: ResponseHead,
+        encode: Callable[[bytes], bytes] = _as_is,
+    ) -> None:
+        self._writer = writer
+        self._head = head
+        self._encode = encode
         self._first: Response | None = None
         self._held: Deferred[Response] | None = None
         self._gone = False
@@ -105,12 +228,12 @@ class Exchange:
         """Write ``answer`` when it comes."""
         response = response_now(answer)
         if response is None:
+            self._writer.call_when_lost(self._lost)
             answer.addCallbacks(self._answered, self._failed)
         else:
             self._answered(response)
 
-    def lost(self, reason: object = None) -> None:
-        """Hear that the client is gone."""
+    def _lost(self) -> None:
         self._gone = True
         if self._first is not None:
             self._first.give_back()
@@ -119,20 +242,21 @@ class Exchange:
 
     def _answered(self, response: Response) -> None:
         held = response.held
-        if self._gone or self._left(response):
+        if self._gone or self._client_gone(response):
             response.give_back()
             if held is not None:
-                held.addCallbacks(Response.give_back, _forget)
+                held.addCallbacks(Response.give_back, _ignore)
                 held.cancel()
         elif held is None:
             self._finish(response.items)
         else:
             self._first, self._held = response, held
+            self._writer.call_when_lost(self._lost)
             held.addCallbacks(self._released, self._failed)
 
     def _released(self, response: Response) -> None:
         first, self._first, self._held = self._first, None, None
-        if self._gone or self._left(response):
+        if self._gone or self._client_gone(response):
             response.give_back()
             if not self._gone and first is not None:
                 first.give_back()
@@ -141,75 +265,26 @@ class Exchange:
         else:
             self._finish(response.items)
 
-    def _left(self, response: Response) -> bool:
+    def _client_gone(self, response: Response) -> bool:
         # A connect and the end of its connection may have arrived together: the
         # reactor has read the one, the kernel knows of the other.
         delivery = response.delivery
-        return delivery is not None and self._exit.left(delivery.turn)
+        return delivery is not None and self._writer.client_gone(delivery.turn)
 
     def _finish(self, items: Sequence[Message | Entry]) -> None:
         try:
-            body = encode_list(items)
+            body = self._encode(encode_list(items))
         except Exception:
             self._failed(Failure())
         else:
-            self._exit.answer(body)
+            self._writer.respond(self._head, body)
 
     def _failed(self, failure: Failure) -> None:
         self._first = self._held = None
         if not self._gone:
             _log.failure("Answering a request failed", failure)
-            self._exit.fail()
+            self._writer.respond(*INTERNAL_ERROR)
 
 
-class RequestWriter:
-    """The way out of ``twisted.web``: writes to a request and finishes it."""
-
-    __slots__ = ("_request", "_write")
-
-    def __init__(
-        self, request: Request, write: Callable[[Request, bytes], None]
-    ) -> None:
-        self._request = request
-        self._write = write
-
-    def answer(self, body: bytes) -> None:
-        """See :class:`ResponseWriter`."""
-        self._write(self._request, body)
-
-    def fail(self) -> None:
-        """See :class:`ResponseWriter`."""
-        request = self._request
-        body = refuse(request, 500, "Internal server error")
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        request.write(body)
-        request.finish()
-
-    def left(self, turn: int | None) -> bool:
-        """See :class:`ResponseWriter`."""
-        if not has_closed(self._request.transport):
-            return False
-        self._request.loseConnection()
-        return True
-
-
-def answer_request(
-    request: Request,
-    answer: Deferred[Response],
-    write: Callable[[Request, bytes], None],
-) -> int:
-    """Answer a request of ``twisted.web``'s; gives ``NOT_DONE_YET``.
-
-    :param write: writes the list of messages to the request and finishes it.
-    """
-    exchange = Exchange(RequestWriter(request, write))
-    exchange.begin(answer)
-    # Most answers are there already: asking to be told of a lost connection costs
-    # a Deferred, so it waits until it is needed.
-    if not request.finished:
-        request.notifyFinish().addErrback(exchange.lost)
-    return NOT_DONE_YET
-
-
-def _forget(failure: Failure) -> None:
+def _ignore(failure: Failure) -> None:
     """Take no notice of how a cancelled connect ended."""

@@ -15,7 +15,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from txbayeux.adapter.fronts import FastHTTPFactory
+from txbayeux.adapter.http import FastHTTPFactory
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.response import (
     HEADERS_TOO_LARGE,
@@ -203,7 +203,7 @@ class BayeuxSite(FastHTTPFactory):
             bayeux,
             reactor,
             mount=path,
-            most=bayeux.limits.request_bytes,
+            max_body=bayeux.limits.request_bytes,
             timeout=timeout,
         )
 

@@ -12,12 +12,9 @@ from autobahn.websocket.compress import (
     PerMessageDeflateOffer,
     PerMessageDeflateOfferAccept,
 )
-from twisted.web.http import HTTPChannel
-from twisted.web.server import NOT_DONE_YET, Request
 
-from txbayeux.adapter.io import replace_protocol
-from txbayeux.adapter.request import HttpRequest, header_of, is_token
-from txbayeux.adapter.response import refuse
+from txbayeux.adapter.request import HTTPRequest, RequestInfo, is_token
+from txbayeux.adapter.response import Refused, ResponseWriter
 from txbayeux.adapter.websocket import WebSocketConnectionFactory
 
 __all__ = ["negotiate_deflate", "upgrade"]
@@ -26,34 +23,33 @@ _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 
 
-def upgrade(request: Request, factory: WebSocketConnectionFactory) -> bytes | int:
-    """Make a WebSocket connection of the request's, or return why that is refused."""
-    headers = request.requestHeaders
-    channel: Any = request.channel
-    key = header_of(headers, "sec-websocket-key")
-    # A channel of HTTP/2 has no attribute "persistent", as it cannot be taken over.
-    if not hasattr(channel, "persistent") or request.clientproto != b"HTTP/1.1":
-        return refuse(request, 400, "A WebSocket begins on HTTP/1.1")
-    if not is_token(header_of(headers, "connection"), "upgrade"):
-        return refuse(request, 400, "An upgrade needs the header Connection: upgrade")
-    if header_of(headers, "sec-websocket-version") != "13":
-        request.setHeader(b"Sec-WebSocket-Version", b"13")
-        return refuse(request, 426, "The WebSocket version must be 13")
+def upgrade(
+    request: HTTPRequest, writer: ResponseWriter, factory: WebSocketConnectionFactory
+) -> None:
+    """Make a WebSocket connection of the request's.
+
+    :raises Refused: with 400 or 426, if the request is not a handshake.
+    """
+    headers = request.headers
+    key = headers.get("sec-websocket-key")
+    if request.version != b"HTTP/1.1":
+        raise Refused(400, "A WebSocket begins on HTTP/1.1")
+    if not is_token(headers.get("connection"), "upgrade"):
+        raise Refused(400, "An upgrade needs the header Connection: upgrade")
+    if headers.get("sec-websocket-version") != "13":
+        version = (b"Sec-WebSocket-Version", b"13")
+        raise Refused(426, "The WebSocket version must be 13", [version])
     if key is None or not _KEY.match(key):
-        return refuse(request, 400, "Sec-WebSocket-Key must be 16 bytes in base64")
-    source = HttpRequest("websocket", request.getClientAddress(), headers).keep()
-    connection = factory.make_connection(source)
-    _take_over(channel, connection)
+        raise Refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    connection = factory.make_connection(RequestInfo("websocket", request))
+    unread = writer.upgrade(connection)
     deflate = extensions = None
     if factory.deflate:
-        offers = header_of(headers, "sec-websocket-extensions")
+        offers = headers.get("sec-websocket-extensions")
         deflate, extensions = negotiate_deflate(offers or "")
     connection.open(_response(key, extensions), deflate)
-    if not isinstance(channel, HTTPChannel):
-        rest = channel.rest()
-        if rest:
-            connection.dataReceived(rest)
-    return NOT_DONE_YET
+    if unread:
+        connection.dataReceived(unread)
 
 
 def _response(key: str, extensions: str | None) -> bytes:
@@ -67,23 +63,6 @@ def _response(key: str, extensions: str | None) -> bytes:
     if extensions is not None:
         lines.append(b"Sec-WebSocket-Extensions: " + extensions.encode("ascii"))
     return b"\r\n".join([*lines, b"", b""])
-
-
-def _take_over(channel: Any, connection: Any) -> None:
-    """Put ``connection`` in the place of ``channel``, as Autobahn's resource does."""
-    if not isinstance(channel, HTTPChannel):
-        connection.makeConnection(channel.release(connection))
-        return
-    transport: Any
-    transport, channel.transport = channel.transport, None
-    # The channel is the transport's producer.  Left there, it and the request would
-    # live as long as the connection.
-    transport.unregisterProducer()
-    replace_protocol(transport, connection)
-    # The channel is about to pass on what came in one read with the request.
-    channel.rawDataReceived = connection.dataReceived  # type: ignore[method-assign]
-    connection.makeConnection(transport)
-    transport.resumeProducing()
 
 
 def negotiate_deflate(

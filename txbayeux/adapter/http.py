@@ -1,0 +1,560 @@
+"""HTTP/1.1 for Bayeux requests alone, without ``twisted.web``.
+
+Nearly all requests that a busy service gets are small plain POSTs to one path.
+This protocol reads those, and other plain requests to that path; at the first
+request that is anything else it hands the connection to ``twisted.web``, with every
+byte since that request's beginning.  What is malformed is anything else too: whom
+to refuse, and how, is decided in one place.
+
+A poll costs 25 µs here where it costs 90 in ``twisted.web``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+from typing import Protocol as Interface
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IProtocolNegotiationFactory,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from txbayeux.adapter.body import TooLarge
+from txbayeux.adapter.io import (
+    ClosingWatch,
+    Watched,
+    WorkQueue,
+    has_closed,
+    replace_protocol,
+    write_now,
+)
+from txbayeux.adapter.long_polling import LongPolling
+from txbayeux.adapter.request import HTTPRequest, RequestHeaders
+from txbayeux.adapter.response import (
+    INTERNAL_ERROR,
+    REQUEST_TIMEOUT,
+    REQUEST_TIMEOUT_RESPONSE,
+    PendingResponse,
+    ResponseHead,
+    ResponseWriter,
+)
+from txbayeux.interfaces import Clock
+from txbayeux.message import Malformed
+
+__all__ = ["MAX_HEAD", "FastHTTPFactory", "FastHTTPProtocol", "RequestHandler"]
+
+MAX_HEAD: Final = 8192
+"""Longest head that is read here, in bytes; those of browsers have about 500."""
+
+_MAX_UNREAD: Final = 0x4000
+"""Bytes that are read while a request waits for its answer: twisted.web's figure."""
+
+_IDLE_CHECKS: Final = 4  # in the time that a connection may be idle
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# No control characters, no continued lines, one target in origin form.
+_HEAD: Final = re.compile(
+    rb"(POST|GET|OPTIONS) (/[!-~]*) HTTP/1\.1\r\n((?:"
+    + _TOKEN
+    + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*)\r\n"
+)
+_BEGINNINGS: Final = (b"POST /", b"GET /", b"OPTIONS /")
+_LENGTH: Final = re.compile(r"[0-9]{1,15}\Z")
+# What changes how a body is read or a connection goes on is left to twisted.web.
+_NOT_PLAIN: Final = ("transfer-encoding", "expect", "te", "trailer")
+
+_log: Final = Logger()
+
+
+class RequestHandler(Interface):
+    """What answers the requests: a :class:`~txbayeux.adapter.resource.BayeuxResource`.
+
+    :ivar refuses: whether all requests are refused; the answers of
+        :meth:`long_polling` do not hold then.
+    """
+
+    refuses: bool
+
+    def long_polling(self, request: HTTPRequest) -> LongPolling | None:
+        """Return what serves POSTs with this request's head, if anything does."""
+
+    def handle(self, request: HTTPRequest, writer: ResponseWriter) -> None:
+        """Answer a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A request's head, and how many bytes it and its body have."""
+
+    text: bytes
+    method: bytes
+    target: bytes
+    headers: RequestHeaders
+    size: int
+    body_size: int
+
+
+def _may_become_plain(data: bytes) -> bool:
+    """Return whether the beginning of a head may turn out to be a plain one."""
+    return len(data) <= MAX_HEAD and any(
+        data.startswith(beginning) or beginning.startswith(data)
+        for beginning in _BEGINNINGS
+    )
+
+
+def _read_head(data: bytes) -> _Head | None:
+    """Read a whole head; return None for one that is left to ``twisted.web``.
+
+    The strict form of RFC 9112's grammar, in one expression: 4 µs for a browser's
+    450 bytes (httptools: 3 µs; ``twisted.web``'s lines: 40 µs).
+    """
+    match = _HEAD.match(data)
+    if match is None or match.end() > MAX_HEAD:
+        return None
+    method, target, lines = match.groups()
+    headers = RequestHeaders(lines)
+    body_size = _body_size(method, headers)
+    if body_size is None:
+        return None
+    size = match.end()
+    return _Head(data[:size], method, target, headers, size, body_size)
+
+
+def _body_size(method: bytes, headers: RequestHeaders) -> int | None:
+    """Return the length of a plain request's body, None if it is not plain."""
+    if any(name in headers for name in _NOT_PLAIN):
+        return None
+    connection = (headers.get("connection") or "keep-alive").lower()
+    upgrade = headers.get("upgrade")
+    if upgrade is None:
+        if connection != "keep-alive":
+            return None
+    elif (
+        method != b"GET"
+        or upgrade.lower() != "websocket"
+        or connection not in ("upgrade", "keep-alive, upgrade")
+    ):
+        return None
+    length = headers.get("content-length")
+    if method == b"POST":
+        return int(length) if length and _LENGTH.match(length) else None
+    return 0 if length is None else None
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class FastHTTPProtocol(Protocol):
+    """One connection, as long as it has nothing but plain Bayeux requests.
+
+    It is the ResponseWriter of all of them, one after the other.
+    """
+
+    factory: FastHTTPFactory
+    transport: Any
+    secure = False
+
+    _responding = False  # a request waits for its answer
+    _on_lost: Callable[[], None] | None = None
+    _stream: IPushProducer | None = None
+    _persistent = True  # whether the connection goes on after this response
+    _head: _Head | None = None  # of the request whose body is still to come
+    # What is kept from request to request: clients repeat their head to the byte.
+    _last_head: _Head | None = None
+    _polling: LongPolling | None = None
+    _poll_response: PendingResponse | None = None
+    _watched: Watched | None = None
+    _in_loop = False
+    _closing = False
+    _write_blocked = False  # the client does not read what is written to it
+    _last_activity = 0.0
+    _request_start = 0.0  # when the request that is still coming began
+
+    def __init__(self) -> None:
+        self._unread: list[bytes] = []
+        self._unread_size = 0
+
+    def connectionMade(self) -> None:
+        """Called when the connection is there."""
+        transport = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self.secure = ISSLTransport(transport, None) is not None
+        transport.registerProducer(self, True)
+        self._last_activity = self.factory.seconds()
+        self.factory.opened(self)
+
+    @cached_property
+    def address(self) -> IAddress:
+        """The client's address, which the PROXY protocol tells before any request."""
+        address: IAddress = self.transport.getPeer()
+        return address
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read what the client sent."""
+        if self._closing:
+            return
+        last = self._last_head
+        if (
+            last is not None
+            and not (self._unread_size or self._write_blocked or self._responding)
+            and len(data) == last.size + last.body_size
+            and data.startswith(last.text)
+        ):
+            # Nearly always: one whole request, with the head of the one before.
+            self._serve(last, data[last.size :])
+            return
+        self._last_activity = self.factory.seconds()
+        if not self._unread_size:
+            self._request_start = self._last_activity
+        elif (
+            not self._responding
+            and self._last_activity - self._request_start > REQUEST_TIMEOUT
+        ):
+            self.transport.write(REQUEST_TIMEOUT_RESPONSE)
+            self.close()
+            return
+        self._unread.append(data)
+        self._unread_size += len(data)
+        if self._responding:
+            if self._unread_size > _MAX_UNREAD:
+                self.transport.pauseProducing()
+        elif (
+            self._head is None
+            or self._unread_size >= self._head.size + self._head.body_size
+        ):
+            self._serve_unread()
+
+    def readConnectionLost(self) -> None:
+        """Called when the client has closed its end; close ours when there is time."""
+        self._closing = True
+        if self._stream is not None:
+            self._stream.stopProducing()
+        self.factory.work_queue.add(self._lose_connection)
+
+    def writeConnectionLost(self) -> None:
+        """Never called: this end is not closed before the other."""
+
+    def _lose_connection(self) -> None:
+        # As Twisted does at once where a protocol does not ask for the above.
+        if self.transport is not None:
+            self.transport.connectionLost(connectionDone)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Called when the connection is lost."""
+        on_lost = self._on_lost
+        self._leave()
+        if on_lost is not None:
+            on_lost()
+
+    # Requests
+
+    def _serve_unread(self) -> None:
+        """Serve the requests that have come, one after the other."""
+        if self._in_loop:
+            return
+        self._in_loop = True
+        while self._unread_size and not self._waits():
+            data = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+            self._unread, self._unread_size = [data], len(data)
+            head = self._head or self._next_head(data)
+            if head is None:
+                break
+            end = head.size + head.body_size
+            if len(data) < end:
+                self._head = head
+                break
+            self._head = None
+            rest = data[end:]
+            self._unread, self._unread_size = [rest] if rest else [], len(rest)
+            self._serve(head, data[head.size : end])
+        self._in_loop = False
+
+    def _waits(self) -> bool:
+        return self._responding or self._write_blocked or self._closing
+
+    def _next_head(self, data: bytes) -> _Head | None:
+        """Read the next request's head, if it is there and for us."""
+        last = self._last_head
+        # Clients repeat theirs to the byte: 1 µs instead of 6.
+        if last is not None and data.startswith(last.text):
+            return last
+        if b"\r\n\r\n" not in data and _may_become_plain(data):
+            return None
+        head = _read_head(data)
+        if head is None or not self.factory.takes(head.target, head.body_size):
+            self._hand_over(data)
+            return None
+        self._last_head = head
+        self._polling = self.factory.handler.long_polling(self._request(head, b""))
+        if self._polling is None:
+            self._poll_response = None
+        else:
+            self._poll_response = self._polling.respond_through(self)
+            if self._watched is None:
+                self._watched = self.factory.closing.add(self.transport)
+        return head
+
+    def _request(self, head: _Head, body: bytes) -> HTTPRequest:
+        path, _, query = head.target.partition(b"?")
+        segments = path[len(self.factory.prefix) :].split(b"/")[1:]
+        return HTTPRequest(
+            method=head.method,
+            path=tuple(unquote_to_bytes(segment) for segment in segments),
+            query=query,
+            version=b"HTTP/1.1",
+            headers=head.headers,
+            body=body,
+            address=self.address,
+            secure=self.secure,
+        )
+
+    def _serve(self, head: _Head, body: bytes) -> None:
+        handler = self.factory.handler
+        polling, response = self._polling, self._poll_response
+        self._responding = True
+        if polling is not None and response is not None and not handler.refuses:
+            try:
+                messages = polling.read(body)
+            except (Malformed, TooLarge):
+                handler.handle(self._request(head, body), self)
+                return
+            try:
+                polling.process(messages, response)
+            except Exception:
+                _log.failure("Answering a request failed")
+                self.respond(*INTERNAL_ERROR)
+        else:
+            handler.handle(self._request(head, body), self)
+
+    def _hand_over(self, data: bytes) -> None:
+        channel = self.factory.site.buildProtocol(self.address)
+        self._replace_with(channel)
+        channel.dataReceived(data)
+
+    # Responses: a ResponseWriter
+
+    def respond(self, head: ResponseHead, body: bytes) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        if self.transport is None:
+            return
+        if head.closes:
+            self._persistent = False
+        write_now(self.transport, head.with_body(body))
+        self._done()
+
+    def start_stream(self, head: ResponseHead, producer: IPushProducer) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self._stream = producer
+        self.transport.write(head.chunked())
+
+    def write(self, data: bytes) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def finish(self) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self.transport.write(b"0\r\n\r\n")
+        self._stream = None
+        self._done()
+
+    def upgrade(self, protocol: Any) -> bytes:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        unread, self._unread, self._unread_size = b"".join(self._unread), [], 0
+        self._replace_with(protocol)
+        return unread
+
+    def call_when_lost(self, callback: Callable[[], None]) -> None:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        self._on_lost = callback
+
+    def client_gone(self, turn: int | None) -> bool:
+        """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
+        if self.transport is None:
+            return False
+        if self._closing:
+            return True
+        watched = self._watched
+        gone = (
+            has_closed(self.transport)
+            if watched is None
+            else self.factory.closing.has_closed(watched, turn)
+        )
+        if gone:
+            self.close()
+        return gone
+
+    def _done(self) -> None:
+        self._responding = False
+        self._on_lost = None
+        self._last_activity = self._request_start = self.factory.seconds()
+        if not self._persistent:
+            self.close()
+        elif self._unread_size:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._waits():
+            self.transport.resumeProducing()
+            self._serve_unread()
+
+    # The transport's side, about a client that may never read the responses
+
+    def pauseProducing(self) -> None:
+        """Called when the client does not keep up; read nothing more meanwhile."""
+        self._write_blocked = True
+        self.transport.pauseProducing()
+        if self._stream is not None:
+            self._stream.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Called when the client has read all that was written."""
+        self._write_blocked = False
+        if self.transport is None:
+            return
+        self._last_activity = self.factory.seconds()
+        if not self._responding:
+            self._read_on()
+            return
+        if self._unread_size <= _MAX_UNREAD:
+            self.transport.resumeProducing()
+        if self._stream is not None:
+            self._stream.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Called when the connection closes; ``connectionLost`` is called as well."""
+        if self._stream is not None:
+            self._stream.stopProducing()
+
+    # The end
+
+    def close_idle(self, since: float) -> None:
+        """Close the connection if nothing has gone on since this time."""
+        if self._closing:
+            self.transport.abortConnection()
+        elif not self._responding and self._last_activity <= since:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next check for idle ones aborts it."""
+        self._closing = True
+        self.transport.unregisterProducer()  # it would be waited for
+        self.transport.loseConnection()
+
+    def _replace_with(self, protocol: Any) -> None:
+        transport = self.transport
+        self._leave()
+        transport.unregisterProducer()
+        replace_protocol(transport, protocol)
+        protocol.makeConnection(transport)
+
+    def _leave(self) -> None:
+        """Forget the connection, which is lost or another protocol's."""
+        self._closing = True
+        self._head = self._polling = self._poll_response = None
+        self._on_lost = self._stream = None
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            self.factory.closing.remove(watched)
+        self.transport = None
+        self.factory.closed(self)
+
+
+@implementer(IProtocolNegotiationFactory)
+class FastHTTPFactory(Factory):
+    """Listens in the place of a site that has a Bayeux resource at ``mount``.
+
+    :param site: gets all other requests.
+    :param handler: answers the requests to ``mount`` and below.
+    :param max_body: bytes; requests with a longer body are the site's.
+    :param timeout: seconds that a connection may be idle, as the site's own.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        site: Site,
+        handler: RequestHandler,
+        reactor: Clock,
+        *,
+        mount: str,
+        max_body: int,
+        timeout: float = 60.0,
+    ) -> None:
+        self.site = site
+        self.handler = handler
+        path = b"/" + mount.strip("/").encode("ascii")
+        self.prefix = path.rstrip(b"/")
+        """What precedes the path's segments below the resource."""
+        self._path = path
+        self._below = (path + b"?", self.prefix + b"/")
+        self._max_body = max_body
+        self._open: set[FastHTTPProtocol] = set()
+        self._timeout = timeout
+        self.seconds = reactor.seconds
+        self.closing = ClosingWatch(reactor.seconds)
+        self.work_queue = WorkQueue(reactor)
+        # One timer for all, which runs while there are any.
+        self._timer = LoopingCall(self._close_idle)
+        clock: Any = reactor
+        self._timer.clock = clock
+
+    def startFactory(self) -> None:
+        """Called when something listens."""
+        self.site.doStart()
+
+    def stopFactory(self) -> None:
+        """Called when nothing does any more."""
+        self.site.doStop()
+
+    def logPrefix(self) -> str:
+        """Return the name under which the log says where it listens."""
+        return "Bayeux"
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Make the protocol of a new connection."""
+        protocol = FastHTTPProtocol()
+        protocol.factory = self
+        return protocol
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return what may be agreed upon in a TLS handshake."""
+        protocols: list[bytes] = self.site.acceptableProtocols()
+        return protocols
+
+    def takes(self, target: bytes, body_size: int) -> bool:
+        """Return whether a request is for the resource, and not too large."""
+        return body_size <= self._max_body and (
+            target == self._path or target.startswith(self._below)
+        )
+
+    def opened(self, protocol: FastHTTPProtocol) -> None:
+        """Called when there is a new connection."""
+        self._open.add(protocol)
+        if not self._timer.running:
+            self._timer.start(self._timeout / _IDLE_CHECKS, now=False)
+
+    def closed(self, protocol: FastHTTPProtocol) -> None:
+        """Called when a connection is lost, or another protocol's."""
+        self._open.discard(protocol)
+        if not self._open and self._timer.running:
+            self._timer.stop()
+
+    def _close_idle(self) -> None:
+        since = self.seconds() - self._timeout
+        for protocol in tuple(self._open):
+            protocol.close_idle(since)
