@@ -379,10 +379,12 @@ def test_wrong_arguments_are_refused_in_words(
         Bayeux(reactor, **arguments)
 
 
-def test_without_hiredis_it_says_what_to_install(
-    reactor: MemoryReactorClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("missing", ["hiredis", "txredisapi"])
+def test_without_the_extra_it_says_what_to_install(
+    reactor: MemoryReactorClock, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "txbayeux.engine.redis", None)
+    monkeypatch.delitem(sys.modules, "txbayeux.engine.redis", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ImportError, match=r"pip install 'txbayeux\[redis\]'"):
         Bayeux(reactor, redis="redis://localhost")
 

@@ -77,7 +77,7 @@ class Bayeux:
     :raises ValueError: for an origin or a URL of Redis that is none, or both
         ``redis`` and ``engine``.
     :raises TypeError: for an extension or an engine factory that is none.
-    :raises ImportError: for ``redis`` without hiredis, which
+    :raises ImportError: for ``redis`` without txredisapi or hiredis, which
         ``pip install 'txbayeux[redis]'`` installs.
     """
 
@@ -215,11 +215,7 @@ def _engine_factory(redis: str | None, engine: EngineFactory | None) -> EngineFa
         return engine
     if engine is not None:
         raise ValueError("redis and engine exclude each other")
-    try:
-        # It needs hiredis, and is loaded only for those who ask.
-        from txbayeux.engine.redis import RedisEngine  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError(
-            f"redis needs more: pip install 'txbayeux[redis]' ({error})"
-        ) from error
+    # Optional: imported only where it is used.
+    from txbayeux.engine.redis import RedisEngine  # noqa: PLC0415
+
     return partial(RedisEngine.from_url, url=redis)

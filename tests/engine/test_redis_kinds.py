@@ -66,7 +66,7 @@ OTHERS = {
     ),
     "a proxy that hangs up": (
         STREAMS,
-        "it closes the connection, as a proxy does that lacks a command (",
+        "it closed the connection before the engine could use it (",
     ),
     "in protected mode": (
         {b"XADD": b"-DENIED Redis is running in protected mode"},

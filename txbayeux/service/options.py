@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from textwrap import wrap
 from typing import Any, Final
 
@@ -432,12 +431,12 @@ def _engine(url: str | None, namespace: str) -> EngineFactory | None:
     """Return what makes the Redis engine; None for the engine in memory."""
     if url is None:
         return None
-    if find_spec("hiredis") is None or find_spec("txredisapi") is None:
-        raise UsageError("--redis: pip install 'txbayeux[redis]'")
-    # Optional dependencies: imported only where they are used.
-    from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
-    from txbayeux.engine.redis.location import parse  # noqa: PLC0415
-
+    try:
+        # Optional dependencies: imported only where they are used.
+        from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
+        from txbayeux.engine.redis.location import parse  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(f"--redis: {error}") from None
     try:
         location, options = parse(url), RedisOptions(namespace=namespace)
     except ValueError as error:

@@ -42,14 +42,15 @@ _REPEATABLE: Final = frozenset(
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Codes of a server that one had better not stay connected to."""
 
-_AFRESH: Final = frozenset(
-    {"EPOCH", "NOSCRIPT", "STALE", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}
-)
-"""Codes of scripts that did nothing: all comes again, in order, after a hello.
+_ELSEWHERE: Final = frozenset({"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"})
+"""Codes of a node of a cluster that has not all the keys.
 
-Those of a cluster are not followed for one script: the scripts of a migrating slot
-need keys of two nodes.  The hello fails, too, and the link finds the node.
+They are not followed for one script: it needs all keys in one node.  The hello fails,
+too, and the link finds the node.
 """
+
+_AFRESH: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"}) | _ELSEWHERE
+"""Codes of scripts that did nothing: all comes again, in order, after a hello."""
 
 _log: Final = Logger()
 
@@ -253,10 +254,15 @@ class Commands:
         arguments: list[Argument] = [retained, calls[0].number, again]
         for call in calls:
             arguments += call.arguments
-        self._send("publish", arguments, calls)
+        self._send("publish", arguments, calls, unsure=again != "")
 
     def _send(
-        self, name: str, arguments: Sequence[Argument], calls: list[_Call]
+        self,
+        name: str,
+        arguments: Sequence[Argument],
+        calls: list[_Call],
+        *,
+        unsure: bool = False,
     ) -> None:
         if self._redis is None:
             self._held.extend(calls)
@@ -270,7 +276,8 @@ class Commands:
             self._loaded.add(name)
             reply = self._redis.execute_command("EVAL", script.source, *everything)
         reply.addCallbacks(
-            partial(self._replied, name, calls), partial(self._refused, name, calls)
+            partial(self._replied, name, calls),
+            partial(self._refused, name, calls, unsure),
         )
 
     # Replies
@@ -292,15 +299,18 @@ class Commands:
             else:
                 self._done(call).callback(position)
 
-    def _refused(self, name: str, calls: list[_Call], failure: Failure) -> None:
+    def _refused(
+        self, name: str, calls: list[_Call], unsure: bool, failure: Failure
+    ) -> None:
         error = failure.value
         refusal = _refusal(calls[0], error) if isinstance(error, RedisError) else None
         code = error.code if isinstance(error, RedisError) else ""
         if isinstance(error, Lost) and self._comes_again(name, calls):
             return
         if code in _AFRESH:
-            # Only a stale one may have been carried out, when it was sent before.
-            if code != "STALE" or not self._comes_again(name, calls):
+            # It may have been carried out when it was sent before.
+            unsure = code == "STALE" or (unsure and code in _ELSEWHERE)
+            if not (unsure and self._comes_again(name, calls)):
                 self._held.extend(calls)
             if self._redis is not None:
                 self.down()

@@ -39,7 +39,7 @@ _SENTENCES: Final = (
     ("TRYAGAIN ", "the slot of its keys is migrating to another node"),
     (
         "closed cleanly",
-        "it closes the connection, as a proxy does that lacks a command",
+        "it closed the connection before the engine could use it",
     ),
 )
 """What errors of Redis mean to an operator."""
@@ -177,7 +177,7 @@ class RedisEndpoint:
             for first, last, *servers in ranges:
                 # A node that does not know its own address leaves it out.
                 places = [
-                    ((name or host.encode()).decode(), int(number))
+                    (host if name in (None, b"", b"?") else name.decode(), int(number))
                     for name, number, *_ in servers
                 ]
                 self._nodes.update(places)

@@ -1,0 +1,76 @@
+"""What is sent again to Redis, and under which number."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.errors import Lost, RedisError
+from txbayeux.engine.redis.options import RedisOptions
+
+
+class Sent:
+    """A connection that records commands; tests reply to them."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Any, ...]] = []
+        self.replies: list[Deferred[Any]] = []
+
+    def execute_command(self, *command: Any) -> Deferred[Any]:
+        self.commands.append(command)
+        self.replies.append(Deferred())
+        return self.replies[-1]
+
+
+def up(commands: Commands) -> Sent:
+    connection: Any = Sent()
+    commands.up(connection, "e", "{ns}:e:", 7)
+    return connection  # type: ignore[no-any-return]
+
+
+def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> None:
+    clock, stale = Clock(), []
+    commands = Commands(
+        clock,
+        RedisOptions(),
+        front="f",
+        keys=("{ns}:epoch", "{ns}:absent"),
+        stale=lambda: stale.append(1),
+    )
+    first = up(commands)
+    published = commands.publish("/a", b"1", "")
+    clock.advance(0)
+    commands.down()
+    first.replies[0].errback(Lost("gone"))
+    for code in ("TRYAGAIN", "ASK", "MOVED", "CLUSTERDOWN"):
+        again = up(commands)
+        assert again.commands[0][-6:] == (100_000, 1, "1", "", "/a", b"1")
+        again.replies[0].errback(RedisError(f"{code} not here"))
+        assert not commands.live
+    assert len(stale) == 4
+    last = up(commands)
+    assert last.commands[0][-4] == "1"
+    last.replies[0].callback([b"-5"])
+    assert published.result == 5
+
+
+def test_what_a_node_refused_is_sent_in_order_to_the_next_one() -> None:
+    clock = Clock()
+    commands = Commands(
+        clock, RedisOptions(), front="f", keys=("{ns}:epoch",), stale=lambda: None
+    )
+    first = up(commands)
+    made = commands.run("create", "1" * 32, "", 1000)
+    published = commands.publish("/a", b"1", "1" * 32)
+    clock.advance(0)
+    for reply in first.replies:
+        reply.errback(RedisError("MOVED 5 127.0.0.1:7001"))
+    second = up(commands)
+    clock.advance(0)
+    assert len(second.commands) == 2
+    assert second.commands[0][-3:] == ("1" * 32, "", 1000)
+    assert second.commands[1][-6:] == (100_000, 2, "", "1" * 32, "/a", b"1")
+    second.replies[0].callback(b"0")
+    second.replies[1].callback([b"1"])
+    assert (made.result, published.result) == (b"0", 1)
