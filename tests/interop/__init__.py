@@ -1,4 +1,4 @@
-"""Clients and servers that others wrote, and scenarios to play with them.
+"""Clients and servers that others wrote, and scenarios to peer with them.
 
 ``scenarios.py`` says what every client must be able to do; ``test_*.py`` say over which
 transports. The clients are in programs of their own, under ``node`` and ``java``, which
@@ -10,4 +10,4 @@ show that they are right::
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.scenarios", f"{__name__}.stage")
+pytest.register_assert_rewrite(f"{__name__}.scenarios", f"{__name__}.environment")

@@ -1,4 +1,4 @@
-"""Starts what the scenarios are played with, and shows what was said when one fails."""
+"""Starts servers and client programs; shows their output when a test fails."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Final
 import pytest
 
 from . import servers, tools
-from .puppet import Puppet
+from .client_program import ClientProgram
+from .environment import ClientKind, Environment, Program
 from .servers import Server
-from .stage import Cast, Program, Stage
 
 SERVER: Final = os.environ.get("TXBAYEUX_INTEROP_SERVER", "txbayeux")
-"""The server under test; a peer's own shows whether the scenarios are right."""
+"""The server under test; that of a peer shows whether the scenarios are correct."""
 
 TIMEOUT: Final = 10
-"""Seconds for which a connect is held. Faye's client gives a request 1.2 times that."""
+"""Seconds for which a connect is held; Faye's client waits 1.2 times that."""
 
 _HOME: Final = {"none", "own"}
 _COMETD: Final = {"websocket", "long-polling", "callback-polling"}
-PLAYABLE: Final[dict[str, Callable[[Cast], bool]]] = {
-    "txbayeux": lambda cast: True,
-    "txbayeux-redis": lambda cast: True,
-    "faye": lambda cast: cast.family == "faye",
-    "cometd-node": lambda cast: (
-        cast.family == "cometd"
-        and cast.transport == "long-polling"
-        and cast.origin in _HOME
+SUPPORTED: Final[dict[str, Callable[[ClientKind], bool]]] = {
+    "txbayeux": lambda kind: True,
+    "txbayeux-redis": lambda kind: True,
+    "faye": lambda kind: kind.family == "faye",
+    "cometd-node": lambda kind: (
+        kind.family == "cometd"
+        and kind.transport == "long-polling"
+        and kind.origin in _HOME
     ),
-    "cometd-java": lambda cast: cast.transport in _COMETD and cast.origin in _HOME,
+    "cometd-java": lambda kind: kind.transport in _COMETD and kind.origin in _HOME,
 }
 FAULTS: Final = {
     # It sends a copy for each subscription that matches.
@@ -48,17 +48,17 @@ def pytest_collection_modifyitems(
     ours = [item for item in items if tools.HERE in item.path.parents]
     for item in ours:
         item.add_marker(pytest.mark.interop)
-    unplayable = [item for item in ours if not _playable(item)]
-    if unplayable:
-        config.hook.pytest_deselected(items=unplayable)
-        items[:] = [item for item in items if item not in unplayable]
+    unsupported = [item for item in ours if not _is_supported(item)]
+    if unsupported:
+        config.hook.pytest_deselected(items=unsupported)
+        items[:] = [item for item in items if item not in unsupported]
 
 
-def _playable(item: pytest.Item) -> bool:
+def _is_supported(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    cast = callspec.params.get("stage") if callspec else None
+    kind = callspec.params.get("environment") if callspec else None
     name = getattr(item, "originalname", item.name)
-    return (SERVER, name) not in FAULTS and (cast is None or PLAYABLE[SERVER](cast))
+    return (SERVER, name) not in FAULTS and (kind is None or SUPPORTED[SERVER](kind))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,22 +66,24 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    stage = getattr(item, "funcargs", {}).get("stage")
-    if report.failed and isinstance(stage, Stage):
-        report.sections.append(("what was said", stage.puppet.transcript()))
-        report.sections.append(("what the server printed", stage.server.log()))
+    environment = getattr(item, "funcargs", {}).get("environment")
+    if report.failed and isinstance(environment, Environment):
+        report.sections.append(
+            ("the client program's transcript", environment.program.transcript())
+        )
+        report.sections.append(("the server's output", environment.server.log()))
     return report
 
 
-class Puppets:
-    """The programs, each started when it is first asked for, and again when it died."""
+class ClientPrograms:
+    """The client programs, started when needed, and again if one has ended."""
 
     def __init__(self) -> None:
         self.pages = servers.free_port()
-        """Where the browser's program serves a page of another origin."""
-        self._running: dict[Program, Puppet] = {}
+        """Port on which the browser's program serves a page of another origin."""
+        self._running: dict[Program, ClientProgram] = {}
 
-    def get(self, program: Program) -> Puppet:
+    def get(self, program: Program) -> ClientProgram:
         running = self._running.get(program)
         if running is not None and running.alive:
             return running
@@ -91,46 +93,46 @@ class Puppets:
         return started
 
     def close(self) -> None:
-        for puppet in self._running.values():
-            puppet.close()
+        for program in self._running.values():
+            program.close()
 
-    def _start(self, program: Program) -> Puppet:
+    def _start(self, program: Program) -> ClientProgram:
         if program == "java":
-            command = [*tools.java_programs(), "txbayeux.interop.Puppet"]
-            return Puppet(command, tools.JAVA)
+            command = [*tools.java_programs(), "txbayeux.interop.ClientProgram"]
+            return ClientProgram(command, tools.JAVA)
         node = tools.versioned("node", 18)
         if program == "node":
-            return Puppet([node, "node.js"], tools.node_programs())
+            return ClientProgram([node, "node.js"], tools.node_programs())
         chromium = tools.tool("chromium", "chromium-browser", "google-chrome")
         command = [node, "browser.js", chromium, str(self.pages)]
-        return Puppet(command, tools.node_programs())
+        return ClientProgram(command, tools.node_programs())
 
 
 @pytest.fixture(scope="session")
-def puppets() -> Generator[Puppets]:
-    with closing(Puppets()) as running:
+def programs() -> Generator[ClientPrograms]:
+    with closing(ClientPrograms()) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def server(
     request: pytest.FixtureRequest,
-    puppets: Puppets,
+    programs: ClientPrograms,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Server]:
-    """Run the server; the parameter, if any, is its time-out."""
+    """Run the server; the parameter, if any, is its timeout in seconds."""
     output = tmp_path_factory.mktemp("server") / "output"
-    made = _make(output, getattr(request, "param", TIMEOUT), puppets)
+    made = _make(output, getattr(request, "param", TIMEOUT), programs)
     with ExitStack() as stack:
         stack.callback(made.kill)
         made.start()
         yield made
 
 
-def _make(output: Path, timeout: int, puppets: Puppets) -> Server:
+def _make(output: Path, timeout: int, programs: ClientPrograms) -> Server:
     match SERVER:
         case "txbayeux" | "txbayeux-redis":
-            origins = [f"http://localhost:{puppets.pages}"]
+            origins = [f"http://localhost:{programs.pages}"]
             shared = SERVER == "txbayeux-redis"
             return servers.txbayeux(output, timeout, origins, shared=shared)
         case "faye":
@@ -143,20 +145,20 @@ def _make(output: Path, timeout: int, puppets: Puppets) -> Server:
 
 
 @pytest.fixture
-def stage(
-    request: pytest.FixtureRequest, server: Server, puppets: Puppets
-) -> Generator[Stage]:
-    """Set the scene for a Cast, the fixture's parameter."""
-    cast: Cast = request.param
+def environment(
+    request: pytest.FixtureRequest, server: Server, programs: ClientPrograms
+) -> Generator[Environment]:
+    """Prepare an environment for the fixture's parameter, a ClientKind."""
+    kind: ClientKind = request.param
     if not server.alive:
         server.start()
 
     page = {
-        "other": f"http://localhost:{puppets.pages}/",
-        "neighbour": f"http://127.0.0.1:{puppets.pages}/",
-        "stranger": f"http://stranger.localhost:{puppets.pages}/",
-        # Any page of the server's will do, and one that is not there needs no making.
-    }.get(cast.origin, f"http://127.0.0.1:{server.port}/interop")
-    made = Stage(cast, server, puppets.get(cast.program), page)
+        "other": f"http://localhost:{programs.pages}/",
+        "neighbour": f"http://127.0.0.1:{programs.pages}/",
+        "stranger": f"http://stranger.localhost:{programs.pages}/",
+        # Any page of the server's origin will do, also one that is not found.
+    }.get(kind.origin, f"http://127.0.0.1:{server.port}/interop")
+    made = Environment(kind, server, programs.get(kind.program), page)
     yield made
-    made.clear()
+    made.close_clients()

@@ -1,4 +1,4 @@
-"""A TCP proxy that drops connections at random, in turns with the ports behind it."""
+"""A TCP proxy that drops connections at random and alternates between ports."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class DroppingProxy:
-    """Closes or resets one connection for each so many pieces of data that pass.
+    """Closes or resets connections at random.
 
-    :param ports: where connections go, in turns.
-    :param seed: of the chance.
-    :param rate: of pieces at which a connection is dropped: before it, in its middle,
-        or after it.
+    :param ports: the ports that connections are forwarded to, alternating.
+    :param seed: of the random numbers.
+    :param rate: probability for each chunk of data that the connection is dropped
+        before it, in its middle, or after it.
     """
 
     def __init__(self, ports: list[int], *, seed: int, rate: float) -> None:
         self._ports = ports
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._turn = 0
         self.rate = rate
@@ -68,9 +68,9 @@ class DroppingProxy:
         with suppress(OSError):
             while data := source.recv(65536):
                 with self._lock:
-                    drops = self._chance.random() < self.rate
-                    part = self._chance.choice([0, len(data) // 2, len(data)])
-                    resets = self._chance.random() < 0.5
+                    drops = self._random.random() < self.rate
+                    part = self._random.choice([0, len(data) // 2, len(data)])
+                    resets = self._random.random() < 0.5
                     self.dropped += drops
                 if drops:
                     target.sendall(data[:part])
@@ -82,7 +82,7 @@ class DroppingProxy:
 
 
 class _Pair:
-    """The two sides of a connection, ended once both pumps are through."""
+    """The two sides of a connection, closed when both directions have ended."""
 
     def __init__(self, *sockets: socket.socket) -> None:
         self._sockets = sockets

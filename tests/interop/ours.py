@@ -16,7 +16,7 @@ from txbayeux.extensions.ack import Ack
 from txbayeux.message import Message
 
 
-def say(**line: Any) -> None:
+def report(**line: Any) -> None:
     print(json.dumps(line), flush=True)
 
 
@@ -25,7 +25,7 @@ class Handshakes(Extension):
 
     def incoming(self, message: Message, request: object) -> Message:
         ack = message.get("ext", {}).get("ack")
-        say(handshake=message["successful"], ack=bool(ack))
+        report(handshake=message["successful"], ack=bool(ack))
         return message
 
 
@@ -35,12 +35,14 @@ async def listen(url: str, transport: str, channel: str) -> None:
         reactor=reactor,
         transports=[transport],
         extensions=[Ack(), Handshakes()],
-        # As hasty as the others: much is to happen in a few seconds.
+        # As fast as the other clients: much happens in a few seconds.
         retry=Retry(initial=0.05, maximum=0.2, stable=0.05),
     )
-    subscription = client.subscribe(channel, lambda message: say(data=message["data"]))
+    subscription = client.subscribe(
+        channel, lambda message: report(data=message["data"])
+    )
     await subscription.ready
-    say(ready=True)
+    report(ready=True)
 
 
 there: Any = reactor

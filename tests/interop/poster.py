@@ -1,4 +1,4 @@
-"""The plainest client: a POST for each message."""
+"""A minimal client: one POST for each message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from http.cookiejar import CookieJar
 from typing import Any
 from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
 
-from .puppet import DEADLINE
+from .client_program import DEADLINE
 
 
 class Poster:

@@ -13,7 +13,7 @@ class Refusing(Extension):
     """Refuses what node/peers/rules.js makes the peers' own servers refuse."""
 
     def incoming(self, message: dict[str, Any], request: object) -> dict[str, Any]:
-        """Set an error where the rules say so."""
+        """Set an error on messages that the rules refuse."""
         if _refuses(message):
             message["error"] = REFUSED
         return message
@@ -32,5 +32,5 @@ def _refuses(message: dict[str, Any]) -> bool:
 
 
 def factory() -> Refusing:
-    """Make the extension."""
+    """Return the extension."""
     return Refusing()

@@ -1,8 +1,8 @@
-"""Two front-ends on one Redis behind a proxy that takes turns: one service on one port.
+"""Two front-ends on one Redis behind a proxy that alternates: one service on one port.
 
 Run as ``python round_robin.py PORT [OPTION ...]``; the options are ``twistd bayeux``'s.
-Every HTTP request is the only one of its connection, so that the next one goes to the
-other front-end; a WebSocket stays where it was opened.
+Every HTTP request has a connection of its own, so that the next one goes to the other
+front-end; a WebSocket stays where it was opened.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def wait(place: int | str) -> None:
                 return
         except OSError:
             time.sleep(0.02)
-    raise RuntimeError(f"nobody listens on {place}")
+    raise RuntimeError(f"nothing listens on {place}")
 
 
 class Client(Protocol):
@@ -107,7 +107,7 @@ class Front(Protocol):
 
 
 def alone(request: bytes) -> bytes:
-    """Have the connection closed after this request, unless it becomes a WebSocket."""
+    """Return the request with ``Connection: close``, unless it opens a WebSocket."""
     head, _, body = request.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     if any(line.lower().startswith(b"upgrade:") for line in lines):

@@ -1,4 +1,4 @@
-"""The servers that scenarios are played against: ours, and the peers' own."""
+"""The servers that the tests run against: ours, Faye's and CometD's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from .puppet import DEADLINE
+from .client_program import DEADLINE
 from .refusing import REFUSED
 
 _HERE: Final = Path(__file__).parent
@@ -20,7 +20,7 @@ _ROOT: Final = str(_HERE.parent.parent)
 
 
 def free_port() -> int:
-    """Give a port on which nothing listens."""
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -33,16 +33,16 @@ class Server:
     command: Sequence[str]
     directory: Path
     output: Path
-    """The file that collects what it prints."""
+    """The file that its output is appended to."""
     port: int
     refusal: str = REFUSED
-    """How the error begins that its extension sets."""
+    """The beginning of the error that its extension sets."""
     environment: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """The mount."""
+        """The Bayeux URL."""
         return f"http://127.0.0.1:{self.port}/bayeux"
 
     @property
@@ -73,30 +73,30 @@ class Server:
                 return
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Terminate it, and wait until it has ended."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(DEADLINE)
 
     def kill(self) -> None:
-        """End it without its having a say."""
+        """Kill it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def log(self) -> str:
-        """Give the end of what it printed."""
+        """Return the end of its output."""
         return self.output.read_text(errors="replace")[-8000:]
 
 
 def txbayeux(
     output: Path, timeout: int, origins: Sequence[str], *, shared: bool = False
 ) -> Server:
-    """Make our own server.
+    """Return our server.
 
     :param timeout: seconds for which it holds a connect.
-    :param origins: other origins whose pages may use it.
-    :param shared: by two front-ends on Redis, behind a proxy that takes turns.
+    :param origins: other origins that are allowed.
+    :param shared: two front-ends on Redis, behind a proxy that alternates.
     """
     port = free_port()
     options = [
@@ -124,7 +124,10 @@ def txbayeux(
 
 
 def faye(output: Path, timeout: int, programs: Path) -> Server:
-    """Make Faye's server for Node. :param programs: the directory node/, installed."""
+    """Return Faye's server for Node.
+
+    :param programs: the directory node/, installed.
+    """
     port = free_port()
     return Server(
         command=["node", "peers/faye.js", str(port), str(timeout)],
@@ -135,7 +138,10 @@ def faye(output: Path, timeout: int, programs: Path) -> Server:
 
 
 def cometd_node(output: Path, timeout: int, programs: Path) -> Server:
-    """Make CometD's server for Node. :param programs: as for Faye's."""
+    """Return CometD's server for Node.
+
+    :param programs: the directory node/, installed.
+    """
     port = free_port()
     return Server(
         command=["node", "peers/cometd.js", str(port), str(timeout)],
@@ -147,7 +153,10 @@ def cometd_node(output: Path, timeout: int, programs: Path) -> Server:
 
 
 def cometd_java(output: Path, timeout: int, java: Sequence[str]) -> Server:
-    """Make CometD's Java server. :param java: how a class of java/ is run."""
+    """Return CometD's Java server.
+
+    :param java: the command that runs a class of java/.
+    """
     port = free_port()
     return Server(
         command=[*java, "txbayeux.interop.CometDServer", str(port), str(timeout)],

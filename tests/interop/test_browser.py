@@ -4,8 +4,8 @@ from typing import Final
 
 import pytest
 
+from .environment import ClientKind, Environment, Family, Origin
 from .scenarios import Scenarios
-from .stage import Cast, Family, Origin, Stage
 
 # What the browser sends over each, the handshake included: Faye's client makes it over
 # HTTP, to another origin by JSON-P, whatever the transport it then goes on with.
@@ -30,41 +30,43 @@ TRANSPORTS: Final[dict[Origin, dict[tuple[Family, str], set[str]]]] = {
     "own": OWN,
     "other": OTHER,
 }
-REQUESTS: Final[dict[Cast, set[str]]] = {
-    Cast(program="browser", family=family, transport=transport, origin=origin): kinds
+REQUESTS: Final[dict[ClientKind, set[str]]] = {
+    ClientKind(
+        program="browser", family=family, transport=transport, origin=origin
+    ): kinds
     for origin, transports in TRANSPORTS.items()
     for (family, transport), kinds in transports.items()
 }
 
 
-@pytest.mark.parametrize("stage", REQUESTS, ids=str, indirect=True)
+@pytest.mark.parametrize("environment", REQUESTS, ids=str, indirect=True)
 class TestBrowser(Scenarios):
-    def test_sends_what_the_transport_is_for(self, stage: Stage) -> None:
-        alice = stage.actor("alice", fresh=True)
+    def test_sends_what_the_transport_is_for(self, environment: Environment) -> None:
+        alice = environment.client("alice", fresh=True)
         alice.subscribe("/kinds")
         alice.publish("/kinds", "sent")
         alice.wait_for("/kinds", 1)
 
-        mount = stage.server.url.removeprefix("http")
+        mount = environment.server.url.removeprefix("http")
         kinds = {
             request["kind"]
             for request in alice.ask("requests")
             if mount in request["url"]
         }
-        assert kinds == REQUESTS[stage.cast]
+        assert kinds == REQUESTS[environment.kind]
 
 
 UNLISTED: Final[tuple[Origin, ...]] = ("neighbour", "stranger")
 # CometD's client handshakes over the transport itself.
 STRANGERS: Final = [
-    Cast(program="browser", family="cometd", transport=transport, origin=origin)
+    ClientKind(program="browser", family="cometd", transport=transport, origin=origin)
     for origin in UNLISTED
     for transport in ("websocket", "long-polling", "callback-polling")
 ]
 
 
-@pytest.mark.parametrize("stage", STRANGERS, ids=str, indirect=True)
-def test_pages_of_other_origins_are_not_let_in(stage: Stage) -> None:
-    _, reply = stage.enter("mallory")
+@pytest.mark.parametrize("environment", STRANGERS, ids=str, indirect=True)
+def test_pages_of_other_origins_are_not_let_in(environment: Environment) -> None:
+    _, reply = environment.open("mallory")
 
     assert not reply["successful"]

@@ -17,11 +17,11 @@ from txbayeux.errors import BayeuxError
 from txbayeux.extensions import Ack, Replay, TimeSync
 
 from . import servers, tools
-from .puppet import DEADLINE
+from .client_program import DEADLINE
 from .scenarios import DATA
 from .servers import Server
 
-CASTS = [
+COMBINATIONS = [
     ("txbayeux", "websocket"),
     ("txbayeux", "eventsource"),
     ("txbayeux", "long-polling"),
@@ -61,7 +61,7 @@ def _make(kind: str, directory: Any) -> Server:
     return servers.cometd_java(output, HOLD, tools.java_programs())
 
 
-class Play:
+class ClientTest:
     """One test's server and clients."""
 
     def __init__(self, server: Server, kind: str, transport: str) -> None:
@@ -78,35 +78,35 @@ class Play:
         return client
 
 
-@pytest.fixture(params=CASTS, ids="-".join)
-def play(
+@pytest.fixture(params=COMBINATIONS, ids="-".join)
+def peer(
     request: pytest.FixtureRequest,
     peers: dict[str, Server],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Play:
+) -> ClientTest:
     kind, transport = request.param
     if kind not in peers:
         peers[kind] = _make(kind, tmp_path_factory.mktemp(kind))
     if not peers[kind].alive:
         peers[kind].start()
-    return Play(peers[kind], kind, transport)
+    return ClientTest(peers[kind], kind, transport)
 
 
-def played(
-    test: Callable[[Play], Coroutine[Any, Any, None]],
-) -> Callable[[Play], Any]:
+def client_test(
+    test: Callable[[ClientTest], Coroutine[Any, Any, None]],
+) -> Callable[[ClientTest], Any]:
     """Run a test in the reactor; afterwards nothing of its clients may be left."""
 
-    async def run(play: Play) -> None:
+    async def run(peer: ClientTest) -> None:
         with leaving_nothing():
             try:
-                await test(play)
+                await test(peer)
             finally:
-                for client in play.clients:
+                for client in peer.clients:
                     await soon(client.disconnect())
 
     run.__name__ = test.__name__
-    decorated: Callable[[Play], Any] = pytest_twisted.ensureDeferred(run)
+    decorated: Callable[[ClientTest], Any] = pytest_twisted.ensureDeferred(run)
     return decorated
 
 
@@ -163,22 +163,22 @@ async def listening(client: Client, *channels: str) -> Inbox:
     return inbox
 
 
-@played
-async def test_publish_with_its_reply(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_publish_with_its_reply(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     inbox = await listening(alice, "/chat/room")
     for client, text in ((bob, "hello"), (alice, "welcome")):
         reply = await soon(client.publish("/chat/room", {"text": text}))
         assert reply["successful"] is True
     got = await inbox.wait(2)
     assert sorted(data["text"] for data in got) == ["hello", "welcome"]
-    assert alice.transport == play.transport
+    assert alice.transport == peer.transport
     assert alice.state is State.CONNECTED
 
 
-@played
-async def test_wildcards(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_wildcards(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     inbox = await listening(alice, "/wild/*")
     deep = await listening(alice, "/wild/a/**")
     for name in ("", "/one", "/a/b", "/a/b/c", "er/one", "/end"):
@@ -187,9 +187,9 @@ async def test_wildcards(play: Play) -> None:
     assert await deep.wait(2) == ["/a/b", "/a/b/c"]
 
 
-@played
-async def test_200_messages_in_order(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_200_messages_in_order(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     inbox = await listening(alice, "/order")
     replies = await soon(
         gatherResults([bob.publish("/order", number) for number in range(200)])
@@ -198,32 +198,32 @@ async def test_200_messages_in_order(play: Play) -> None:
     assert await inbox.wait(200) == list(range(200))
 
 
-@played
-async def test_300_kilobytes(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_300_kilobytes(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     inbox = await listening(alice, "/large")
     text = "".join(f"{number:07} *\n" for number in range(30_000))
-    sender = bob if play.transport != "callback-polling" else None
+    sender = bob if peer.transport != "callback-polling" else None
     if sender is None:  # a URL does not hold as much
-        sender = Client(play.server.url, transports=["long-polling"])
-        play.clients.append(sender)
+        sender = Client(peer.server.url, transports=["long-polling"])
+        peer.clients.append(sender)
     await soon(sender.publish("/large", {"text": text}))
     await soon(sender.publish("/large", "end"))
     assert await inbox.wait(2) == [{"text": text}, "end"]
 
 
-@played
-async def test_data_arrives_as_it_was(play: Play) -> None:
-    alice = play.client()
+@client_test
+async def test_data_arrives_as_it_was(peer: ClientTest) -> None:
+    alice = peer.client()
     inbox = await listening(alice, "/data")
     for data in DATA:
         await soon(alice.publish("/data", data))
     assert await inbox.wait(len(DATA)) == DATA
 
 
-@played
-async def test_refusal_by_an_extension(play: Play) -> None:
-    alice = play.client()
+@client_test
+async def test_refusal_by_an_extension(peer: ClientTest) -> None:
+    alice = peer.client()
     for asked in (
         alice.publish("/forbidden/fruit", "apple"),
         alice.subscribe("/forbidden/fruit", print).ready,
@@ -236,18 +236,18 @@ async def test_refusal_by_an_extension(play: Play) -> None:
     assert await inbox.wait(1) == ["pear"]
 
 
-@played
-async def test_refused_handshake(play: Play) -> None:
-    mallory = play.client(ext={"refuse": True})
+@client_test
+async def test_refused_handshake(peer: ClientTest) -> None:
+    mallory = peer.client(ext={"refuse": True})
     with pytest.raises(BayeuxError) as caught:
         await soon(mallory.connect())
     assert caught.value.code == 403
     assert mallory.state is State.REFUSED
 
 
-@played
-async def test_unsubscribe(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_unsubscribe(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     news, end = Inbox(), await listening(alice, "/end")
     subscription = alice.subscribe("/news", news)
     await soon(subscription.ready)
@@ -261,9 +261,9 @@ async def test_unsubscribe(play: Play) -> None:
     assert news.data == [1]
 
 
-@played
-async def test_disconnect_ends_the_session(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_disconnect_ends_the_session(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     gone, inbox = await listening(alice, "/news"), await listening(bob, "/news")
     await soon(alice.disconnect())
     assert alice.state is State.DISCONNECTED
@@ -272,9 +272,9 @@ async def test_disconnect_ends_the_session(play: Play) -> None:
     assert gone.data == []
 
 
-@played
-async def test_a_connect_that_was_held_to_its_end(play: Play) -> None:
-    alice, bob = play.client(), play.client()
+@client_test
+async def test_a_connect_that_was_held_to_its_end(peer: ClientTest) -> None:
+    alice, bob = peer.client(), peer.client()
     states: list[State] = []
     alice.on_state(lambda new, old: states.append(new))
     inbox = await listening(alice, "/news")
@@ -286,49 +286,49 @@ async def test_a_connect_that_was_held_to_its_end(play: Play) -> None:
     assert states == [State.HANDSHAKING, State.CONNECTING, State.CONNECTED]
 
 
-@played
-async def test_the_shipped_extensions_go_with_every_server(play: Play) -> None:
+@client_test
+async def test_the_shipped_extensions_go_with_every_server(peer: ClientTest) -> None:
     ack = Ack()
-    alice = play.client(extensions=[ack, Replay(), TimeSync()])
-    bob = play.client()
+    alice = peer.client(extensions=[ack, Replay(), TimeSync()])
+    bob = peer.client()
     inbox = await listening(alice, "/news")
     await soon(gatherResults([bob.publish("/news", number) for number in range(50)]))
     assert await inbox.wait(50) == list(range(50))
-    assert ack.enabled or play.kind != "txbayeux"
+    assert ack.enabled or peer.kind != "txbayeux"
 
 
 BEST = {"cometd-node": "long-polling"}
 
 
 @pytest.mark.parametrize(
-    "play",
-    [(kind, "websocket") for kind in dict(CASTS)],
-    ids=lambda cast: cast[0],
+    "peer",
+    [(kind, "websocket") for kind in dict(COMBINATIONS)],
+    ids=lambda pair: pair[0],
     indirect=True,
 )
-@played
-async def test_the_best_that_both_have_is_found(play: Play) -> None:
-    alice = Client(play.server.url, reactor=reactor)
-    play.clients.append(alice)
+@client_test
+async def test_the_best_that_both_have_is_found(peer: ClientTest) -> None:
+    alice = Client(peer.server.url, reactor=reactor)
+    peer.clients.append(alice)
     inbox = await listening(alice, "/news")
     await soon(alice.publish("/news", 1))
     assert await inbox.wait(1) == [1]
-    assert alice.transport == BEST.get(play.kind, "websocket")
+    assert alice.transport == BEST.get(peer.kind, "websocket")
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
-@pytest.mark.parametrize("play", CASTS, ids="-".join, indirect=True)
+@pytest.mark.parametrize("peer", COMBINATIONS, ids="-".join, indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_recovery_after_a_restart(play: Play, end: str) -> None:
-    alice, bob = play.client(), play.client()
+async def test_recovery_after_a_restart(peer: ClientTest, end: str) -> None:
+    alice, bob = peer.client(), peer.client()
     try:
         inbox = await listening(alice, "/news", "/other/**")
         await soon(bob.publish("/news", "before"))
         await inbox.wait(1)
         in_flight = [bob.publish("/news", number) for number in range(20)]
-        await deferToThread(getattr(play.server, end))
+        await deferToThread(getattr(peer.server, end))
         waiting = [alice.publish("/other/news", number) for number in range(20)]
-        await deferToThread(play.server.start)
+        await deferToThread(peer.server.start)
         for publishing in (*in_flight, *waiting):
             reply = await soon(publishing)
             assert reply["successful"] is True
@@ -340,5 +340,5 @@ async def test_recovery_after_a_restart(play: Play, end: str) -> None:
         ours = [m["data"] for m in inbox.messages if m["channel"] == "/other/news"]
         assert ours == list(range(20))
     finally:
-        for client in play.clients:
+        for client in peer.clients:
             await soon(client.disconnect())

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .puppet import DEADLINE
+from .client_program import DEADLINE
 from .servers import Server
 
 TIMES = 20

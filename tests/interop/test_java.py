@@ -2,15 +2,15 @@
 
 import pytest
 
+from .environment import ClientKind
 from .scenarios import Scenarios
-from .stage import Cast
 
 
 @pytest.mark.parametrize(
-    "stage",
+    "environment",
     [
-        Cast(program="java", family="cometd", transport="websocket"),
-        Cast(program="java", family="cometd", transport="long-polling"),
+        ClientKind(program="java", family="cometd", transport="websocket"),
+        ClientKind(program="java", family="cometd", transport="long-polling"),
     ],
     ids=str,
     indirect=True,

@@ -2,17 +2,17 @@
 
 import pytest
 
+from .environment import ClientKind
 from .scenarios import Scenarios
-from .stage import Cast
 
 
 @pytest.mark.parametrize(
-    "stage",
+    "environment",
     [
-        Cast(program="node", family="faye", transport="websocket"),
-        Cast(program="node", family="faye", transport="long-polling"),
-        Cast(program="node", family="cometd", transport="websocket"),
-        Cast(program="node", family="cometd", transport="long-polling"),
+        ClientKind(program="node", family="faye", transport="websocket"),
+        ClientKind(program="node", family="faye", transport="long-polling"),
+        ClientKind(program="node", family="cometd", transport="websocket"),
+        ClientKind(program="node", family="cometd", transport="long-polling"),
     ],
     ids=str,
     indirect=True,

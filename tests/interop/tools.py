@@ -1,4 +1,4 @@
-"""What the programs need: found, or else skipped for; installed and compiled once."""
+"""Tools of other ecosystems: found or skipped for; packages installed once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JAVA: Final = HERE / "java"
 
 
 def tool(*names: str) -> str:
-    """Give the first of these commands that there is."""
+    """Return the path of the first of these commands that exists."""
     for name in names:
         found = shutil.which(name)
         if found:
@@ -27,7 +27,7 @@ def tool(*names: str) -> str:
 
 
 def versioned(name: str, least: int) -> str:
-    """Give a command that prints a version of at least ``least`` at ``-version``."""
+    """Return the path of a command of version ``least`` or later."""
     found = tool(name)
     option = "--version" if name == "node" else "-version"
     printed = _run([found, option], HERE)
@@ -38,7 +38,7 @@ def versioned(name: str, least: int) -> str:
 
 
 def node_programs() -> Path:
-    """Give the directory node/ with its dependencies installed."""
+    """Return the directory node/ with its dependencies installed."""
     versioned("node", 18)
     npm = tool("npm")
     inputs = [NODE / "package.json", NODE / "package-lock.json"]
@@ -51,7 +51,7 @@ def node_programs() -> Path:
 
 
 def java_programs() -> list[str]:
-    """Compile java/, and give the command to which a class's name is to be added."""
+    """Compile java/; return the command to which the name of a class is appended."""
     java = versioned("java", 17)
     tool("javac")
     maven = tool("mvn")
@@ -65,7 +65,7 @@ def java_programs() -> list[str]:
 
 
 def _once(stamp: Path, inputs: Iterable[Path], command: Sequence[str]) -> None:
-    """Run a command unless it was run since its inputs changed."""
+    """Run a command, unless it was run since its inputs changed."""
     contents = b"\0".join(path.read_bytes() for path in inputs)
     digest = hashlib.sha256(contents).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:

@@ -3,7 +3,7 @@
  *
  *     node browser.js CHROMIUM PORT
  *
- * Each actor on stage has a tab of its own. `open` names the page that the tab shows: one of the server
+ * Each client has a tab of its own. `open` names the page that the tab shows: one of the server
  * under test, or the one that this program serves on PORT together with the scripts, by any name
  * of this machine: Chromium finds it at localhost, 127.0.0.1 and stranger.localhost.
  */
@@ -16,7 +16,7 @@ import {listen, say} from "./lines.js";
 const [executablePath, port] = process.argv.slice(2);
 const SCRIPTS = `http://localhost:${port}`;
 const FOLDERS = [["/faye/", "node_modules/faye/client/"], ["/cometd/", "node_modules/cometd/"],
-    ["/actors/", "actors/"]];
+    ["/clients/", "clients/"]];
 
 const server = createServer(async (request, response) => {
     if (request.url === "/") {
@@ -46,7 +46,7 @@ const browser = await chromium.launch({
 const context = await browser.newContext({bypassCSP: true});
 const tabs = new Map();
 // Making a tab and loading the scripts takes longer than most scenarios. A client that was closed
-// may still send a last request or two, so `requests` is for an actor that asked for a fresh one.
+// may still send a last request or two, so `requests` is for an client that asked for a fresh one.
 const idle = new Map();
 
 async function makeTab(command) {
@@ -64,13 +64,13 @@ async function makeTab(command) {
     await page.exposeFunction("interopEmit", say);
     await page.addScriptTag({url: `${SCRIPTS}/faye/faye-browser-min.js`});
     await page.evaluate(async scripts => {
-        const {Stage} = await import(`${scripts}/actors/stage.js`);
-        const {FayeActor} = await import(`${scripts}/actors/faye.js`);
-        const {CometDActor} = await import(`${scripts}/actors/cometd.js`);
+        const {ClientHost} = await import(`${scripts}/clients/host.js`);
+        const {FayeClient} = await import(`${scripts}/clients/faye.js`);
+        const {CometDClient} = await import(`${scripts}/clients/cometd.js`);
         const library = await import(`${scripts}/cometd/cometd.js`);
-        window.interopStage = new Stage({
-            faye: emit => new FayeActor(window.Faye, emit),
-            cometd: emit => new CometDActor(library, emit),
+        window.interopHost = new ClientHost({
+            faye: emit => new FayeClient(window.Faye, emit),
+            cometd: emit => new CometDClient(library, emit),
         }, window.interopEmit);
     }, SCRIPTS);
     return tab;
@@ -90,15 +90,15 @@ async function perform(command) {
             : idleTabs(command).pop() ?? await makeTab(command);
         tab.home = idleTabs(command);
         tab.requests.length = 0;
-        tabs.set(command.actor, tab);
+        tabs.set(command.client, tab);
     }
-    const tab = tabs.get(command.actor);
+    const tab = tabs.get(command.client);
     if (command.do === "requests") {
         return tab.requests;
     }
-    const result = await tab.page.evaluate(c => window.interopStage.perform(c), command);
+    const result = await tab.page.evaluate(c => window.interopHost.perform(c), command);
     if (command.do === "close") {
-        tabs.delete(command.actor);
+        tabs.delete(command.client);
         tab.home.push(tab);
     }
     return result;

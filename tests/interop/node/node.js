@@ -2,19 +2,19 @@
 import Faye from "faye";
 import {adapt} from "cometd-nodejs-client";
 
-import {CometDActor} from "./actors/cometd.js";
-import {FayeActor} from "./actors/faye.js";
-import {Stage} from "./actors/stage.js";
+import {CometDClient} from "./clients/cometd.js";
+import {FayeClient} from "./clients/faye.js";
+import {ClientHost} from "./clients/host.js";
 import {listen, say} from "./lines.js";
 
 adapt();
 const library = await import("cometd");
 
-const stage = new Stage({
-    faye: emit => new FayeActor(Faye, emit),
-    cometd: emit => new CometDActor(library, emit),
+const host = new ClientHost({
+    faye: emit => new FayeClient(Faye, emit),
+    cometd: emit => new CometDClient(library, emit),
 }, say);
 
 say({ready: true});
-await listen(command => stage.perform(command));
+await listen(command => host.perform(command));
 process.exit(0);

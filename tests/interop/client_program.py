@@ -1,4 +1,4 @@
-"""Programs with other people's clients in them, driven by JSON lines."""
+"""Programs that run clients of Faye and CometD, driven by lines of JSON."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 DEADLINE: Final = 60.0
-"""Seconds that anything may take: a bound on failure, not an expectation."""
+"""Seconds after which an operation counts as failed."""
 
 Event = dict[str, Any]
 
 
-class PuppetError(AssertionError):
-    """A program died, failed at a command, or let a deadline pass."""
+class ClientProgramError(AssertionError):
+    """A program ended, a command failed, or a deadline has passed."""
 
 
-class Puppet:
-    """One such program; see node/actors/stage.js for the commands."""
+class ClientProgram:
+    """One such program; see node/clients/host.js for the commands."""
 
     def __init__(self, command: Sequence[str], directory: Path) -> None:
         """:param command: the program; its working directory is ``directory``."""
@@ -52,11 +52,11 @@ class Puppet:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked."""
+        """Whether the program is running."""
         return self._process.poll() is None
 
     def ask(self, operation: str, **fields: Any) -> Any:
-        """Have a command performed, and give its result."""
+        """Execute a command and return its result."""
         number = next(self._ids)
         line = json.dumps({"id": number, "do": operation, **fields})
         self._record(f"> {line}")
@@ -64,28 +64,30 @@ class Puppet:
             self._stdin.write(line + "\n")
             self._stdin.flush()
         except BrokenPipeError:
-            raise PuppetError(f"The program ended before: {line[:200]}") from None
+            raise ClientProgramError(
+                f"The program ended before: {line[:200]}"
+            ) from None
         self.wait(lambda: number in self._answers, f"the result of {line[:200]}")
         answer = self._answers.pop(number)
         if "failed" in answer:
-            raise PuppetError(f"{line[:200]} failed: {answer['failed']}")
+            raise ClientProgramError(f"{line[:200]} failed: {answer['failed']}")
         return answer["result"]
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until what the program said makes ``condition`` true."""
+        """Wait until output of the program makes ``condition`` true."""
         with self._changed:
             self._changed.wait_for(lambda: condition() or not self.alive, DEADLINE)
             if not condition():
-                state = "no sign" if self.alive else "the program ended"
-                raise PuppetError(f"Waited for {what}: {state}")
+                state = "it did not happen" if self.alive else "the program ended"
+                raise ClientProgramError(f"Waited for {what}: {state}")
 
     def transcript(self) -> str:
-        """Give the last lines said, in both directions."""
+        """Return the last lines in both directions."""
         with self._changed:
             return "\n".join(self._transcript)
 
     def close(self) -> None:
-        """Hang up; the program ends of itself, or is killed."""
+        """Close its input, at which the program ends; kill it if it does not."""
         self._stdin.close()
         try:
             self._process.wait(DEADLINE)
@@ -104,13 +106,13 @@ class Puppet:
             self._changed.notify_all()
 
     def _take(self, line: str) -> None:
-        said = json.loads(line)
+        message = json.loads(line)
         self._record(f"< {line}")
         with self._changed:
-            if "event" in said:
-                self.events.append(said)
-            elif "id" in said:
-                self._answers[said["id"]] = said
+            if "event" in message:
+                self.events.append(message)
+            elif "id" in message:
+                self._answers[message["id"]] = message
             else:
                 self._ready = True
             self._changed.notify_all()

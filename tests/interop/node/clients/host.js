@@ -1,14 +1,14 @@
 /**
  * What every interoperability program does with the driver's commands, in Node and in a page.
  *
- * A command is `{do, actor, ...}`. Each actor is one client of one family; families maps a
- * family's name to a function `(emit, command) => actor`. Whatever an actor observes goes out
- * through `emit({actor, event, ...})`.
+ * A command is `{do, client, ...}`. Each client is one client of one family; families maps a
+ * family's name to a function `(emit, command) => client`. Whatever a client observes goes out
+ * through `emit({client, event, ...})`.
  */
-export class Stage {
+export class ClientHost {
     #families;
     #emit;
-    #actors = new Map();
+    #clients = new Map();
 
     constructor(families, emit) {
         this.#families = families;
@@ -16,21 +16,21 @@ export class Stage {
     }
 
     async perform(command) {
-        const name = command.actor;
+        const name = command.client;
         if (command.do === "open") {
-            const emit = event => this.#emit({actor: name, ...event});
-            const actor = this.#families[command.family](emit);
-            this.#actors.set(name, actor);
-            return actor.open(command);
+            const emit = event => this.#emit({client: name, ...event});
+            const client = this.#families[command.family](emit);
+            this.#clients.set(name, client);
+            return client.open(command);
         }
-        const actor = this.#actors.get(name);
-        if (!actor) {
-            throw new Error(`no actor ${name}`);
+        const client = this.#clients.get(name);
+        if (!client) {
+            throw new Error(`no client ${name}`);
         }
         if (command.do === "close") {
-            this.#actors.delete(name);
+            this.#clients.delete(name);
         }
-        return actor[command.do](command);
+        return client[command.do](command);
     }
 }
 

@@ -1,9 +1,9 @@
-import {arrival, publishAll, summary} from "./stage.js";
+import {arrival, publishAll, summary} from "./host.js";
 
 const MEGABYTE = 1024 * 1024;
 
 /** One CometD client. */
-export class CometDActor {
+export class CometDClient {
     #emit;
     #cometd;
     #handles = new Map();

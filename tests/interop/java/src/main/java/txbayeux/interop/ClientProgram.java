@@ -15,29 +15,29 @@ import java.util.concurrent.Executors;
 import org.eclipse.jetty.util.ajax.JSON;
 
 /** CometD's Java client, driven by JSON lines as ../node/node.js is. */
-public final class Puppet {
+public final class ClientProgram {
     private static final JSON JSON = new JSON();
     private static final PrintStream OUT =
         new PrintStream(new FileOutputStream(FileDescriptor.out), false, StandardCharsets.UTF_8);
 
-    private final Map<String, Actor> actors = new ConcurrentHashMap<>();
+    private final Map<String, RemoteClient> clients = new ConcurrentHashMap<>();
     private final Transports transports;
 
-    private Puppet(Transports transports) {
+    private ClientProgram(Transports transports) {
         this.transports = transports;
     }
 
     public static void main(String[] args) throws Exception {
         // Libraries may write to System.out; standard output belongs to the driver.
         System.setOut(System.err);
-        Puppet puppet = new Puppet(new Transports());
+        ClientProgram program = new ClientProgram(new Transports());
         ExecutorService threads = Executors.newCachedThreadPool();
         say(Map.of("ready", true));
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             @SuppressWarnings("unchecked")
             Map<String, Object> command = (Map<String, Object>)JSON.fromJSON(line);
-            threads.execute(() -> puppet.answer(command));
+            threads.execute(() -> program.answer(command));
         }
         Runtime.getRuntime().halt(0);
     }
@@ -70,24 +70,24 @@ public final class Puppet {
     }
 
     private CompletableFuture<?> perform(Map<String, Object> command) throws Exception {
-        String name = (String)command.get("actor");
+        String name = (String)command.get("client");
         String operation = (String)command.get("do");
         if (operation.equals("open")) {
-            Actor actor = new Actor(name, (String)command.get("url"), transports.make((String)command.get("transport")));
-            actors.put(name, actor);
-            return actor.open((Map<?, ?>)command.get("ext"));
+            RemoteClient client = new RemoteClient(name, (String)command.get("url"), transports.make((String)command.get("transport")));
+            clients.put(name, client);
+            return client.open((Map<?, ?>)command.get("ext"));
         }
-        Actor actor = actors.get(name);
+        RemoteClient client = clients.get(name);
         String channel = (String)command.get("channel");
         return switch (operation) {
-            case "subscribe" -> actor.subscribe(channel);
-            case "unsubscribe" -> actor.unsubscribe(channel);
-            case "publish" -> actor.publish(channel, command.get("data"));
-            case "publishAll" -> actor.publishAll(
+            case "subscribe" -> client.subscribe(channel);
+            case "unsubscribe" -> client.unsubscribe(channel);
+            case "publish" -> client.publish(channel, command.get("data"));
+            case "publishAll" -> client.publishAll(
                 channel, (Object[])command.get("items"), Boolean.TRUE.equals(command.get("pipelined")));
-            case "disconnect" -> actor.disconnect();
-            case "transport" -> CompletableFuture.completedFuture(actor.transport());
-            case "close" -> actors.remove(name).close();
+            case "disconnect" -> client.disconnect();
+            case "transport" -> CompletableFuture.completedFuture(client.transport());
+            case "close" -> clients.remove(name).close();
             default -> throw new IllegalArgumentException(operation);
         };
     }

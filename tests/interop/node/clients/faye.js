@@ -1,4 +1,4 @@
-import {arrival, publishAll, summary, until} from "./stage.js";
+import {arrival, publishAll, summary, until} from "./host.js";
 
 // In the order in which Faye's client prefers them.
 const TRANSPORTS = [
@@ -7,7 +7,7 @@ const TRANSPORTS = [
 ];
 
 /** One Faye client, of its node or its browser build. */
-export class FayeActor {
+export class FayeClient {
     #Faye;
     #emit;
     #client;

@@ -13,15 +13,15 @@ import org.cometd.bayeux.client.ClientSessionChannel;
 import org.cometd.client.BayeuxClient;
 import org.cometd.client.transport.ClientTransport;
 
-/** One BayeuxClient: the counterpart of ../node/actors/cometd.js. */
-final class Actor {
+/** One BayeuxClient: the counterpart of ../node/clients/cometd.js. */
+final class RemoteClient {
     private final String name;
     private final BayeuxClient client;
     private final Map<String, ClientSessionChannel.MessageListener> subscriptions = new ConcurrentHashMap<>();
     private final CompletableFuture<Map<String, Object>> handshaken = new CompletableFuture<>();
     private final CompletableFuture<Void> connected = new CompletableFuture<>();
 
-    Actor(String name, String url, ClientTransport transport) {
+    RemoteClient(String name, String url, ClientTransport transport) {
         this.name = name;
         this.client = new BayeuxClient(url, transport);
         client.addExtension(new ClientSession.Extension() {
@@ -122,9 +122,9 @@ final class Actor {
 
     private void emit(String kind, Map<String, Object> fields) {
         Map<String, Object> event = new HashMap<>(fields);
-        event.put("actor", name);
+        event.put("client", name);
         event.put("event", kind);
-        Puppet.say(event);
+        ClientProgram.say(event);
     }
 
     private interface Request {

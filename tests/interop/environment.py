@@ -1,4 +1,4 @@
-"""Where a scenario is played: who plays, over what, and against which server."""
+"""What a scenario runs in: a server, and a program with clients of one kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from .puppet import Puppet
+from .client_program import ClientProgram
 from .servers import Server
 
 Program = Literal["node", "browser", "java"]
@@ -15,15 +15,15 @@ Origin = Literal["none", "own", "other", "neighbour", "stranger"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cast:
-    """A client and the transport that it is to use."""
+class ClientKind:
+    """A client library, the program it runs in, and the transport that it uses."""
 
     program: Program
     family: Family
     transport: str
     origin: Origin = "none"
-    """Of the page that a browser shows: the server's own, another one that the server
-    was told to let in, another port of its host that it was not, or another host.
+    """The origin of the page that a browser shows: the server's own, another one that
+    is allowed, another port of the server's host that is not, or another host.
     """
 
     def __str__(self) -> str:
@@ -32,16 +32,16 @@ class Cast:
 
     @property
     def keeps_order(self) -> bool:
-        """Whether publishes made at once arrive in order: one is sent after another."""
+        """Whether concurrent publishes arrive in order."""
         if self.family == "cometd":
             return self.program != "java" or self.transport == "websocket"
         return self.transport == "websocket"
 
     @property
     def decodes_whole(self) -> bool:
-        """Whether a character survives that two reads of a response share.
+        """Whether characters that are split between two chunks are decoded correctly.
 
-        In cometd-nodejs-client 2.0.0 it does not: it decodes each chunk for itself.
+        Not by cometd-nodejs-client 2.0.0, which decodes each chunk on its own.
         """
         return (
             self.program != "node"
@@ -51,7 +51,7 @@ class Cast:
 
     @property
     def sends_large(self) -> bool:
-        """Whether a message need not fit into a URL."""
+        """Whether messages may be larger than a URL."""
         return self.transport != "callback-polling"
 
 
@@ -65,18 +65,18 @@ class Received(NamedTuple):
 _numbers: Final = itertools.count(1)
 
 
-class Actor:
-    """A client in a program, by a name of its own."""
+class RemoteClient:
+    """A client in a program, with a unique name."""
 
-    def __init__(self, puppet: Puppet, role: str) -> None:
-        """:param role: alice, bob, ...: what the transcript calls it, with a number."""
-        self._puppet = puppet
+    def __init__(self, program: ClientProgram, role: str) -> None:
+        """:param role: alice, bob, ...: its name in the transcript, with a number."""
+        self._program = program
         self._name = f"{role}-{next(_numbers)}"
-        self._start = len(puppet.events)
+        self._start = len(program.events)
 
     def ask(self, operation: str, **fields: Any) -> Any:
-        """Have it perform a command."""
-        return self._puppet.ask(operation, actor=self._name, **fields)
+        """Execute a command and return its result."""
+        return self._program.ask(operation, client=self._name, **fields)
 
     def subscribe(self, channel: str) -> None:
         """Subscribe, successfully."""
@@ -96,14 +96,14 @@ class Actor:
     def publish_all(
         self, channel: str, items: list[Any], *, pipelined: bool
     ) -> list[dict[str, Any]]:
-        """Publish them at once, or each after the reply to the one before."""
+        """Publish all items concurrently, or each after the reply to the last."""
         replies: list[dict[str, Any]] = self.ask(
             "publishAll", channel=channel, items=items, pipelined=pipelined
         )
         return replies
 
     def received(self, subscription: str) -> list[Received]:
-        """Give what the listener of ``subscription`` got, in order."""
+        """Return what the listener of ``subscription`` received, in order."""
         return [
             Received(event["channel"], event["data"])
             for event in self._events("message")
@@ -111,19 +111,19 @@ class Actor:
         ]
 
     def arrivals(self) -> list[str]:
-        """Give the channels of the messages that came over the wire, replies apart."""
+        """Return the channels of the messages received, without replies."""
         return [event["channel"] for event in self._events("arrival")]
 
     def wait_for(self, subscription: str, count: int) -> list[Received]:
-        """Wait until the listener got ``count`` messages, and give what it got."""
-        self._puppet.wait(
+        """Wait until the listener received ``count`` messages; return all of them."""
+        self._program.wait(
             lambda: len(self.received(subscription)) >= count,
             f"{count} messages for {self._name} on {subscription}",
         )
         return self.received(subscription)
 
     def replies(self, channel: str) -> list[dict[str, Any]]:
-        """Give the successful replies on a meta channel."""
+        """Return the successful replies on a meta channel."""
         return [
             event
             for event in self._events("reply")
@@ -131,8 +131,8 @@ class Actor:
         ]
 
     def wait_for_reply(self, channel: str, count: int) -> None:
-        """Wait until it has ``count`` successful replies on a meta channel."""
-        self._puppet.wait(
+        """Wait for ``count`` successful replies on a meta channel."""
+        self._program.wait(
             lambda: len(self.replies(channel)) >= count,
             f"{count} successful replies on {channel} for {self._name}",
         )
@@ -140,44 +140,46 @@ class Actor:
     def _events(self, kind: str) -> list[dict[str, Any]]:
         return [
             event
-            for event in self._puppet.events[self._start :]
-            if event["actor"] == self._name and event["event"] == kind
+            for event in self._program.events[self._start :]
+            if event["client"] == self._name and event["event"] == kind
         ]
 
 
-class Stage:
-    """A server, a program, and the actors that a scenario asks for."""
+class Environment:
+    """A server, a program, and the clients that a scenario asks for."""
 
-    def __init__(self, cast: Cast, server: Server, puppet: Puppet, page: str) -> None:
-        """:param page: what a browser is to show."""
-        self.cast = cast
+    def __init__(
+        self, kind: ClientKind, server: Server, program: ClientProgram, page: str
+    ) -> None:
+        """:param page: URL of the page that a browser shows."""
+        self.kind = kind
         self.server = server
-        self.puppet = puppet
+        self.program = program
         self._page = page
-        self._actors: list[Actor] = []
+        self._clients: list[RemoteClient] = []
 
-    def enter(self, role: str, **options: Any) -> tuple[Actor, dict[str, Any]]:
-        """Have an actor handshake, and give it with the handshake's reply."""
-        actor = Actor(self.puppet, role)
-        self._actors.append(actor)
-        reply = actor.ask(
+    def open(self, role: str, **options: Any) -> tuple[RemoteClient, dict[str, Any]]:
+        """Return a new client and the reply to its handshake."""
+        client = RemoteClient(self.program, role)
+        self._clients.append(client)
+        reply = client.ask(
             "open",
-            family=self.cast.family,
-            transport=self.cast.transport,
+            family=self.kind.family,
+            transport=self.kind.transport,
             url=self.server.url,
             page=self._page,
             **options,
         )
-        return actor, reply
+        return client, reply
 
-    def actor(self, role: str, **options: Any) -> Actor:
-        """Give an actor whose handshake succeeded."""
-        actor, reply = self.enter(role, **options)
+    def client(self, role: str, **options: Any) -> RemoteClient:
+        """Return a new client; its handshake must succeed."""
+        client, reply = self.open(role, **options)
         assert reply["successful"], reply
-        return actor
+        return client
 
-    def clear(self) -> None:
-        """Send the actors home."""
-        if self.puppet.alive:
-            for actor in self._actors:
-                actor.ask("close")
+    def close_clients(self) -> None:
+        """Close all clients."""
+        if self.program.alive:
+            for client in self._clients:
+                client.ask("close")
