@@ -1,4 +1,4 @@
-"""Sockets in memory: both ends of each, and a clock."""
+"""Connections in memory, whose server's end a test controls, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from txbayeux.message import Message
-from txbayeux.transport.base import Context, TransportError
-from txbayeux.transport.url import parse
+from txbayeux.transport.base import Context, Transport, TransportError
+from txbayeux.transport.endpoints import EndpointFactory
+from txbayeux.transport.url import ServerURL, parse
 
 PEER = IPv4Address("TCP", "127.0.0.1", 8000)
 URL = "http://127.0.0.1:8000/bayeux"
+PUBLISH = {"channel": "/a", "data": 1, "id": "1", "clientId": "s"}
+REPLY = {"channel": "/a", "id": "1", "successful": True}
 
 
 class Receiver:
-    """What a transport told."""
+    """Records what a transport reports."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -35,15 +38,15 @@ class Receiver:
         self.errors.append(error)
 
 
-class Pipe:
-    """The server's end of one TCP connection, as a test plays it."""
+class ServerConnection:
+    """The server's end of one TCP connection; the client's protocol writes to it."""
 
     def __init__(self, client: IProtocol, clock: Clock) -> None:
         self.client: Any = client
         self.written = b""
         self.closed = False
-        self._clock = clock
         self.aborted = False
+        self._clock = clock
         self._taken = 0
 
     # ITransport, as the client's protocol sees it.
@@ -84,17 +87,17 @@ class Pipe:
         pass
 
     def loseConnection(self) -> None:
-        # As Twisted's, which tell their protocol in the reactor's next turn.
+        # As with Twisted's transports, connectionLost comes in the reactor's next turn.
         self._clock.callLater(0, self.close)
 
     def abortConnection(self) -> None:
         self.aborted = True
         self.loseConnection()
 
-    # What the test does.
+    # For the test.
 
     def take(self) -> bytes:
-        """Give what the client wrote since the last time."""
+        """Return what the client has written since the last call."""
         new = self.written[self._taken :]
         self._taken = len(self.written)
         return new
@@ -110,14 +113,21 @@ class Pipe:
             self.client.connectionLost(Failure(error or ConnectionDone()))
 
 
-class Network:
-    """Stands where connections are made: each is accepted, unless refused."""
+class Network(EndpointFactory):
+    """Connects at once, fails with ``refusal``, or waits if ``pending`` is a list."""
 
     def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, tls=None, proxy=None, timeout=10)
         self.clock = clock
-        self.pipes: list[Pipe] = []
+        self.connections: list[ServerConnection] = []
+        self.targets: list[ServerURL] = []
         self.refusal: Exception | None = None
         self.pending: list[Deferred[Any]] | None = None
+
+    def endpoint(self, to: ServerURL) -> Any:
+        """Return the one endpoint: this object."""
+        self.targets.append(to)
+        return self
 
     def connect(self, factory: Factory) -> Deferred[IProtocol]:
         result: Deferred[IProtocol] = Deferred()
@@ -129,16 +139,10 @@ class Network:
             return result
         protocol = factory.buildProtocol(PEER)
         assert protocol is not None
-        pipe = Pipe(protocol, self.clock)
-        self.pipes.append(pipe)
-        protocol.makeConnection(pipe)  # type: ignore[arg-type]
+        self.connections.append(ServerConnection(protocol, self.clock))
+        protocol.makeConnection(self.connections[-1])  # type: ignore[arg-type]
         result.callback(protocol)
         return result
-
-    # The parts of EndpointFactory that the transports use.
-
-    def endpoint(self, to: object) -> Network:
-        return self
 
 
 def context(url: str = URL, **options: Any) -> Context:
@@ -147,6 +151,35 @@ def context(url: str = URL, **options: Any) -> Context:
 
 
 def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """Return a list that holds the result, or the exception, once there is one."""
     results: list[Any] = []
     deferred.addCallbacks(results.append, lambda f: results.append(f.value))
     return results
+
+
+class TransportFixture:
+    """A transport on connections in memory; subclasses set ``transport``."""
+
+    transport: Transport
+
+    def __init__(self, **options: Any) -> None:
+        self.context = context(**options)
+        self.clock = self.context.reactor
+        self.network = Network(self.clock)
+        self.receiver = Receiver()
+
+    @property
+    def connection(self) -> ServerConnection:
+        """The last connection that was made."""
+        return self.network.connections[-1]
+
+    def send(self, timeout: float = 10) -> list[Any]:
+        return outcome(self.transport.send([PUBLISH], timeout))
+
+    def assert_nothing_left(self) -> None:
+        """Close the transport; no timer and no connection may remain."""
+        closed = outcome(self.transport.close())
+        self.clock.advance(0)
+        assert closed == [None]
+        assert self.clock.getDelayedCalls() == []
+        assert all(connection.closed for connection in self.network.connections)

@@ -1,4 +1,4 @@
-"""Long-polling and callback-polling over HTTP, both ends in memory."""
+"""Long-polling and callback-polling over HTTP, on connections in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from twisted.internet import error as twisted_error
-from twisted.web.client import Agent
 
 from txbayeux.message import encode_list
 from txbayeux.transport.base import (
@@ -20,40 +19,39 @@ from txbayeux.transport.base import (
 )
 from txbayeux.transport.callback_polling import CallbackPolling
 from txbayeux.transport.cookies import cookie_header, own_cookie
-from txbayeux.transport.http import Http
 
-from .posts import BODY, PUBLISH, REPLY, Network80, Stage
-from .support import outcome
+from .http_fixture import BODY, HTTPFixture
+from .support import PUBLISH, REPLY, outcome
 
 
-def test_a_batch_is_posted_and_its_answer_handed_on() -> None:
-    stage = Stage()
-    done = stage.send()
-    head, body = stage.pipe.take().split(b"\r\n\r\n")
+def test_a_batch_is_posted_and_its_response_passed_on() -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    head, body = fixture.connection.take().split(b"\r\n\r\n")
     assert head.startswith(b"POST /bayeux HTTP/1.1\r\n")
     assert b"Content-Type: application/json;charset=UTF-8" in head
     assert f"Content-Length: {len(body)}".encode() in head
     assert json.loads(body) == [PUBLISH]
-    stage.answer(encode_list([{"channel": "/b", "data": 2}, REPLY]))
+    fixture.respond(encode_list([{"channel": "/b", "data": 2}, REPLY]))
     assert done == [None]
-    assert stage.receiver.messages == [{"channel": "/b", "data": 2}, REPLY]
+    assert fixture.receiver.messages == [{"channel": "/b", "data": 2}, REPLY]
 
 
-def test_connections_are_kept_and_used_again() -> None:
-    stage = Stage()
+def test_connections_are_kept_alive_and_reused() -> None:
+    fixture = HTTPFixture()
     for _ in range(5):
-        done = stage.send()
-        stage.answer()
+        done = fixture.send()
+        fixture.respond()
         assert done == [None]
-    assert len(stage.network.pipes) == 1
-    stage.assert_nothing_left()
+    assert len(fixture.network.connections) == 1
+    fixture.assert_nothing_left()
 
 
-def test_two_requests_are_two_connections() -> None:
-    stage = Stage()
-    stage.send()
-    stage.send()
-    assert len(stage.network.pipes) == 2
+def test_concurrent_requests_use_two_connections() -> None:
+    fixture = HTTPFixture()
+    fixture.send()
+    fixture.send()
+    assert len(fixture.network.connections) == 2
 
 
 @pytest.mark.parametrize(
@@ -77,19 +75,19 @@ def test_two_requests_are_two_connections() -> None:
         encode_list([{**REPLY, "successful": "true"}]),
     ],
 )
-def test_an_answer_without_the_reply_is_a_failure_at_once(body: bytes) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.answer(body)
+def test_a_response_without_the_reply_fails_at_once(body: bytes) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.respond(body)
     assert isinstance(done[0], NoReply)
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()
 
 
 @pytest.mark.parametrize("without", ["id", "clientId"])
-def test_a_server_that_echoes_no_id(without: str) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.answer(encode_list([{k: v for k, v in REPLY.items() if k != without}]))
+def test_a_reply_without_id_or_client_id_is_accepted(without: str) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.respond(encode_list([{k: v for k, v in REPLY.items() if k != without}]))
     assert done == [None]
 
 
@@ -105,108 +103,108 @@ def test_a_server_that_echoes_no_id(without: str) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
     ],
 )
-def test_half_an_answer_is_none(end: bytes) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.pipe.send(end)
-    stage.pipe.close()
+def test_an_incomplete_response_is_a_failure(end: bytes) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.connection.send(end)
+    fixture.connection.close()
     assert isinstance(done[0], NoReply)
-    assert stage.receiver.messages == []
-    stage.assert_nothing_left()
+    assert fixture.receiver.messages == []
+    fixture.assert_nothing_left()
 
 
 @pytest.mark.parametrize("status", [204, 303, 400, 401, 403, 404, 413, 500, 503])
-def test_other_statuses_are_failures_that_name_them(status: int) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.answer(b"<html>", status=f"{status} No")
+def test_failures_carry_the_status(status: int) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.respond(b"<html>", status=f"{status} No")
     [error] = done
     assert isinstance(error, NoReply)
     assert error.status == status
 
 
-def test_an_error_page_without_end_is_not_read_for_ever() -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.pipe.send(b"HTTP/1.1 500 No\r\n\r\n")
+def test_an_endless_error_page_is_aborted() -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.connection.send(b"HTTP/1.1 500 No\r\n\r\n")
     for _ in range(20):
-        stage.pipe.send(b"x" * 10_000)
+        fixture.connection.send(b"x" * 10_000)
     assert done[0].status == 500
-    assert stage.pipe.aborted
+    assert fixture.connection.aborted
 
 
 @pytest.mark.parametrize(
     "piece", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n["]
 )
-def test_silence_is_bounded_and_the_connection_aborted(piece: bytes) -> None:
-    stage = Stage()
-    done = stage.send(timeout=10)
-    stage.pipe.send(piece)
-    stage.clock.advance(9.9)
+def test_the_connection_is_aborted_when_no_response_comes_in_time(piece: bytes) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send(timeout=10)
+    fixture.connection.send(piece)
+    fixture.clock.advance(9.9)
     assert done == []
-    stage.clock.advance(0.2)
+    fixture.clock.advance(0.2)
     assert isinstance(done[0], ReplyTimeout)
-    assert stage.pipe.aborted
-    stage.assert_nothing_left()
+    assert fixture.connection.aborted
+    fixture.assert_nothing_left()
 
 
-def test_an_answer_is_bounded_also_when_it_was_compressed() -> None:
+def test_the_size_limit_holds_for_the_decompressed_response() -> None:
     for body, header in (
         (b" " * 200_000 + BODY, ""),
         (gzip.compress(b" " * 200_000 + BODY), "Content-Encoding: gzip"),
     ):
-        stage = Stage(max_response=100_000)
-        done = stage.send()
-        stage.answer(body, *filter(None, [header]))
+        fixture = HTTPFixture(max_response=100_000)
+        done = fixture.send()
+        fixture.respond(body, *filter(None, [header]))
         assert isinstance(done[0], NoReply)
-        assert stage.receiver.messages == []
-        stage.assert_nothing_left()
+        assert fixture.receiver.messages == []
+        fixture.assert_nothing_left()
 
 
-def test_a_compressed_answer_is_understood() -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.answer(gzip.compress(BODY), "Content-Encoding: gzip")
+def test_a_compressed_response_is_read() -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.respond(gzip.compress(BODY), "Content-Encoding: gzip")
     assert done == [None]
 
 
 @pytest.mark.parametrize(
     "error", [twisted_error.ConnectionRefusedError(), twisted_error.DNSLookupError("x")]
 )
-def test_no_connection(error: Exception) -> None:
-    stage = Stage()
-    stage.network.refusal = error
-    done = stage.send()
+def test_no_connection_is_unreachable(error: Exception) -> None:
+    fixture = HTTPFixture()
+    fixture.network.refusal = error
+    done = fixture.send()
     assert isinstance(done[0], Unreachable)
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()
 
 
 def test_closing_while_a_connection_is_being_made() -> None:
-    stage = Stage()
-    stage.network.pending = []
-    done = stage.send()
-    stage.assert_nothing_left()
+    fixture = HTTPFixture()
+    fixture.network.pending = []
+    done = fixture.send()
+    fixture.assert_nothing_left()
     assert isinstance(done[0], TransportError)
 
 
 def test_closing_with_a_request_in_flight() -> None:
-    stage = Stage()
-    stage.send()
-    stage.answer()
-    done = [stage.send(), stage.send()]
-    stage.pipe.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[")
-    stage.assert_nothing_left()
+    fixture = HTTPFixture()
+    fixture.send()
+    fixture.respond()
+    done = [fixture.send(), fixture.send()]
+    fixture.connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[")
+    fixture.assert_nothing_left()
     assert all(isinstance(result[0], TransportError) for result in done)
 
 
-def test_giving_a_request_up_aborts_its_connection() -> None:
-    stage = Stage()
-    sending = stage.transport.send([PUBLISH], 10)
+def test_cancelling_a_request_aborts_its_connection() -> None:
+    fixture = HTTPFixture()
+    sending = fixture.transport.send([PUBLISH], 10)
     done = outcome(sending)
     sending.cancel()
     assert len(done) == 1
-    assert stage.pipe.aborted
-    stage.assert_nothing_left()
+    assert fixture.connection.aborted
+    fixture.assert_nothing_left()
 
 
 # Redirects.
@@ -214,18 +212,18 @@ def test_giving_a_request_up_aborts_its_connection() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("location", ["/moved?x=1", "http://127.0.0.1:8000/moved?x=1"])
-def test_a_redirect_within_the_origin_is_followed_as_it_was(
+def test_a_redirect_within_the_origin_keeps_method_headers_and_body(
     status: int, location: str
 ) -> None:
-    stage = Stage(headers={"Authorization": "Bearer x"})
-    done = stage.send()
-    first = stage.pipe.take().split(b"\r\n\r\n")[1]
-    stage.answer(b"gone", f"Location: {location}", status=f"{status} Moved")
-    head, body = stage.pipe.take().split(b"\r\n\r\n")
+    fixture = HTTPFixture(headers={"Authorization": "Bearer x"})
+    done = fixture.send()
+    first = fixture.connection.take().split(b"\r\n\r\n")[1]
+    fixture.respond(b"gone", f"Location: {location}", status=f"{status} Moved")
+    head, body = fixture.connection.take().split(b"\r\n\r\n")
     assert head.startswith(b"POST /moved?x=1 HTTP/1.1\r\n")
     assert b"Authorization: Bearer x" in head
     assert body == first
-    stage.answer()
+    fixture.respond()
     assert done == [None]
 
 
@@ -243,56 +241,56 @@ def test_a_redirect_within_the_origin_is_followed_as_it_was(
 def test_a_redirect_to_another_origin_is_not_followed(
     location: str, status: int
 ) -> None:
-    stage = Stage(headers={"Authorization": "Bearer x"})
-    stage.context.jar.clear()
-    done = stage.send()
-    stage.answer(b"", f"Location: {location}", status=f"{status} Moved")
+    fixture = HTTPFixture(headers={"Authorization": "Bearer x"})
+    fixture.context.jar.clear()
+    done = fixture.send()
+    fixture.respond(b"", f"Location: {location}", status=f"{status} Moved")
     assert "another origin" in str(done[0])
-    assert len(stage.network.pipes) == 1
-    assert stage.pipe.written.count(b"POST") == 1
+    assert len(fixture.network.connections) == 1
+    assert fixture.connection.written.count(b"POST") == 1
 
 
 @pytest.mark.parametrize(
     "location", ["javascript:x", "http://[::1", "http://x:y/", "\xff"]
 )
-def test_a_redirect_that_leads_nowhere(location: str) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.answer(b"", f"Location: {location}", status="307 Moved")
+def test_a_redirect_to_an_invalid_url(location: str) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.respond(b"", f"Location: {location}", status="307 Moved")
     assert isinstance(done[0], NoReply)
 
 
-def test_redirects_end() -> None:
-    stage = Stage()
-    done = stage.send()
+def test_the_number_of_redirects_is_limited() -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
     for _ in range(10):
         if not done:
-            stage.answer(b"", "Location: /bayeux", status="307 Moved")
+            fixture.respond(b"", "Location: /bayeux", status="307 Moved")
     assert "too many" in str(done[0])
-    assert stage.pipe.written.count(b"POST") == 6
+    assert fixture.connection.written.count(b"POST") == 6
 
 
 # Cookies.
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "example.com"])
-def test_the_user_s_cookies_and_the_server_s_come_home(host: str) -> None:
-    stage = Stage(url=f"http://{host}:8000/bayeux")
-    stage.context.jar.set_cookie(own_cookie(stage.context.endpoint, "mine", "1"))
-    stage.send()
-    request = stage.pipe.take().decode()
+def test_cookies_of_the_user_and_of_the_server_are_sent(host: str) -> None:
+    fixture = HTTPFixture(url=f"http://{host}:8000/bayeux")
+    fixture.context.jar.set_cookie(own_cookie(fixture.context.endpoint, "mine", "1"))
+    fixture.send()
+    request = fixture.connection.take().decode()
     assert f"Host: {host}:8000\r\n" in request
     assert "Cookie: mine=1\r\n" in request
-    stage.answer(BODY, "Set-Cookie: theirs=2")
-    stage.send()
-    assert "Cookie: mine=1; theirs=2\r\n" in stage.pipe.take().decode()
-    assert cookie_header(stage.context.jar, stage.context.endpoint) is not None
+    fixture.respond(BODY, "Set-Cookie: theirs=2")
+    fixture.send()
+    assert "Cookie: mine=1; theirs=2\r\n" in fixture.connection.take().decode()
+    assert cookie_header(fixture.context.jar, fixture.context.endpoint) is not None
 
 
-def test_cookies_are_kept_and_sent() -> None:
-    stage = Stage()
-    stage.send()
-    stage.answer(
+def test_cookies_are_stored_by_their_attributes() -> None:
+    fixture = HTTPFixture()
+    fixture.send()
+    fixture.respond(
         BODY,
         "Set-Cookie: a=1; Path=/bayeux",
         "Set-Cookie: b=2; Path=/other",
@@ -303,17 +301,17 @@ def test_cookies_are_kept_and_sent() -> None:
         "Set-Cookie: ;;;===",
         "Set-Cookie: \xff\xfe=1",
     )
-    stage.send()
-    [cookies] = re.findall(rb"Cookie: (.*)\r\n", stage.pipe.written)
+    fixture.send()
+    [cookies] = re.findall(rb"Cookie: (.*)\r\n", fixture.connection.written)
     names = {pair.split(b"=")[0] for pair in cookies.split(b"; ")}
     assert {b"a", b"f"} <= names
     assert not names & {b"b", b"c", b"d", b"e"}
 
 
-def test_each_client_has_its_own_jar() -> None:
-    first, second = Stage(), Stage()
+def test_each_client_has_its_own_cookies() -> None:
+    first, second = HTTPFixture(), HTTPFixture()
     first.send()
-    first.answer(BODY, "Set-Cookie: a=1")
+    first.respond(BODY, "Set-Cookie: a=1")
     assert cookie_header(first.context.jar, first.context.endpoint) == "a=1"
     assert cookie_header(second.context.jar, second.context.endpoint) is None
 
@@ -321,16 +319,16 @@ def test_each_client_has_its_own_jar() -> None:
 # Callback-polling.
 
 
-def test_callback_polling_is_a_get_whose_answer_calls_back() -> None:
-    stage = Stage(CallbackPolling)
-    done = stage.send()
-    [line] = re.findall(rb"GET (.*) HTTP/1.1\r\n", stage.pipe.take())
+def test_callback_polling_sends_a_get_and_reads_a_script() -> None:
+    fixture = HTTPFixture(CallbackPolling)
+    done = fixture.send()
+    [line] = re.findall(rb"GET (.*) HTTP/1.1\r\n", fixture.connection.take())
     query = parse_qs(urlsplit(line.decode()).query)
     assert json.loads(query["message"][0]) == [PUBLISH]
     [name] = query["jsonp"]
-    stage.answer(f"/**/{name}({BODY.decode()});".encode())
+    fixture.respond(f"/**/{name}({BODY.decode()});".encode())
     assert done == [None]
-    assert stage.receiver.messages == [REPLY]
+    assert fixture.receiver.messages == [REPLY]
 
 
 @pytest.mark.parametrize(
@@ -347,20 +345,17 @@ def test_callback_polling_is_a_get_whose_answer_calls_back() -> None:
         (b"", False),
     ],
 )
-def test_what_is_a_callback(script: bytes, is_good: bool) -> None:
-    stage = Stage(CallbackPolling)
-    done = stage.send()
-    stage.answer(script.replace(b"%s", BODY))
+def test_which_scripts_are_accepted(script: bytes, is_good: bool) -> None:
+    fixture = HTTPFixture(CallbackPolling)
+    done = fixture.send()
+    fixture.respond(script.replace(b"%s", BODY))
     assert (done == [None]) is is_good
     if not is_good:
         assert isinstance(done[0], NoReply)
-        assert stage.receiver.messages == []
+        assert fixture.receiver.messages == []
 
 
-def test_the_agent_is_the_dialer_s() -> None:
-    stage = Stage()
-    network = Network80(stage.clock)
-    agent = Agent.usingEndpointFactory(stage.clock, network)
-    http = Http(stage.context, agent)
-    outcome(http.request("GET", stage.context.endpoint, {}, None, 1))
-    assert network.uris == ["http://127.0.0.1:8000/bayeux"]
+def test_connections_are_made_by_the_endpoint_factory() -> None:
+    fixture = HTTPFixture()
+    fixture.send()
+    assert [to.url for to in fixture.network.targets] == ["http://127.0.0.1:8000/"]

@@ -1,4 +1,4 @@
-"""Certificates made here, servers on real sockets, https and wss."""
+"""Which certificates are accepted over https and wss; on real sockets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from txbayeux.client import Client
 from txbayeux.transport.base import Unreachable
 from txbayeux.transport.tls import TLSPolicy
 
-# Twisted hands pyOpenSSL what this has begun to deprecate.
+# Twisted passes pyOpenSSL arguments that pyOpenSSL has begun to deprecate.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:dump_privatekey:DeprecationWarning"),
@@ -60,7 +60,7 @@ class Identity:
         return self.private.dumpPEM()
 
 
-def made(
+def certificate_for(
     *,
     issuer: Identity | None = None,
     address: str = ADDRESS,
@@ -91,8 +91,8 @@ def made(
     return Identity(builder.sign(signer, hashes.SHA256()), key)
 
 
-class Answering(Protocol):
-    """Notes the application data that reaches it; TLS comes before any."""
+class NotFoundServer(Protocol):
+    """Records the application data that it receives, which comes after TLS."""
 
     def dataReceived(self, data: bytes) -> None:
         self.factory.received.append(data)  # type: ignore[union-attr]
@@ -101,14 +101,14 @@ class Answering(Protocol):
 
 
 @dataclass
-class Listening:
-    """TLS servers, and what they were sent."""
+class TLSServers:
+    """Starts TLS servers, and records what they receive."""
 
     received: list[bytes] = field(default_factory=list)
     ports: list[Any] = field(default_factory=list)
 
     def start(self, identity: Identity, client_ca: Identity | None = None) -> int:
-        factory = Factory.forProtocol(Answering)
+        factory = Factory.forProtocol(NotFoundServer)
         factory.received = self.received  # type: ignore[attr-defined]
         own = identity.private
         trusted = {}
@@ -124,10 +124,10 @@ class Listening:
 
 
 @pytest.fixture
-def listening() -> Generator[Listening]:
-    servers = Listening()
-    yield servers
-    for port in servers.ports:
+def servers() -> Generator[TLSServers]:
+    started = TLSServers()
+    yield started
+    for port in started.ports:
         pytest_twisted.blockon(maybeDeferred(port.stopListening))
 
 
@@ -152,83 +152,85 @@ async def first_failure(port: int, transport: str, **options: Any) -> Exception:
 
 
 TRANSPORTS = ["long-polling", "websocket", "callback-polling"]
-CA = made(is_ca=True)
+CA = certificate_for(is_ca=True)
 
 
 def self_signed() -> Identity:
-    return made()
+    return certificate_for()
 
 
 def by_another_ca() -> Identity:
-    return made(issuer=made(is_ca=True))
+    return certificate_for(issuer=certificate_for(is_ca=True))
 
 
 def for_another_host() -> Identity:
-    return made(issuer=CA, address="127.0.0.2")
+    return certificate_for(issuer=CA, address="127.0.0.2")
 
 
 def expired() -> Identity:
-    return made(issuer=CA, ages=(-3, -2))
+    return certificate_for(issuer=CA, ages=(-3, -2))
 
 
 def not_yet_valid() -> Identity:
-    return made(issuer=CA, ages=(2, 3))
+    return certificate_for(issuer=CA, ages=(2, 3))
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("trusting", [False, True], ids=["platform", "own-ca"])
+@pytest.mark.parametrize("trusts_ca", [False, True], ids=["platform", "own-ca"])
 @pytest.mark.parametrize(
     "identity",
     [self_signed, by_another_ca, for_another_host, expired, not_yet_valid],
     ids=lambda make: make.__name__,
 )
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_that_proves_nothing_is_refused(
-    listening: Listening,
+async def test_an_invalid_certificate_is_refused(
+    servers: TLSServers,
     identity: Callable[[], Identity],
-    trusting: bool,
+    trusts_ca: bool,
     transport: str,
 ) -> None:
-    port = listening.start(identity())
-    tls = TLSPolicy.from_pem(CA.pem) if trusting else None
+    port = servers.start(identity())
+    tls = TLSPolicy.from_pem(CA.pem) if trusts_ca else None
     error = await first_failure(port, transport, tls=tls)
     assert isinstance(error, Unreachable)
     assert "TLS failed" in str(error)
-    assert listening.received == []
+    assert servers.received == []
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest_twisted.ensureDeferred
-async def test_a_given_ca_passes(listening: Listening, transport: str) -> None:
-    port = listening.start(made(issuer=CA))
+async def test_a_certificate_of_the_given_ca_is_accepted(
+    servers: TLSServers, transport: str
+) -> None:
+    port = servers.start(certificate_for(issuer=CA))
     error = await first_failure(
         port, transport, tls=TLSPolicy(Certificate.loadPEM(CA.pem))
     )
     assert "404" in str(error)
-    assert b"/bayeux" in b"".join(listening.received)
+    assert b"/bayeux" in b"".join(servers.received)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest_twisted.ensureDeferred
-async def test_the_platform_s_roots_do_not_hold_our_ca(
-    listening: Listening, transport: str
+async def test_a_ca_that_is_not_among_the_platform_roots_is_refused(
+    servers: TLSServers, transport: str
 ) -> None:
-    port = listening.start(made(issuer=CA))
+    port = servers.start(certificate_for(issuer=CA))
     assert isinstance(await first_failure(port, transport), Unreachable)
-    assert listening.received == []
+    assert servers.received == []
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("shown", [True, False])
 @pytest_twisted.ensureDeferred
 async def test_client_certificates(
-    listening: Listening, transport: str, shown: bool
+    servers: TLSServers, transport: str, shown: bool
 ) -> None:
-    port = listening.start(made(issuer=CA), client_ca=CA)
-    own = made(issuer=CA).pem_with_key if shown else None
+    port = servers.start(certificate_for(issuer=CA), client_ca=CA)
+    own = certificate_for(issuer=CA).pem_with_key if shown else None
     error = await first_failure(port, transport, tls=TLSPolicy.from_pem(CA.pem, own))
     assert ("404" in str(error)) is shown
-    assert bool(listening.received) is shown
+    assert bool(servers.received) is shown
 
 
 def test_pem_without_certificates() -> None:

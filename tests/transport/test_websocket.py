@@ -1,4 +1,4 @@
-"""The client's WebSocket transport."""
+"""The WebSocket transport: upgrade, frames, pings, limits and closing, in memory."""
 
 from __future__ import annotations
 
@@ -17,103 +17,105 @@ from txbayeux.transport.base import (
 )
 from txbayeux.transport.cookies import cookie_header
 
-from .sockets import PUBLISH, REPLY, Stage, frame, frames
-from .support import outcome
+from .support import PUBLISH, REPLY, outcome
+from .websocket_fixture import WebSocketFixture, frame, frames
 
 
-def test_a_socket_is_opened_for_the_first_message_and_kept() -> None:
-    stage = Stage()
-    assert stage.network.pipes == []
-    done = stage.send()
-    request = stage.pipe.written.decode()
+def test_a_socket_is_opened_for_the_first_message_and_kept_open() -> None:
+    fixture = WebSocketFixture()
+    assert fixture.network.connections == []
+    done = fixture.send()
+    request = fixture.connection.written.decode()
     assert request.startswith("GET /bayeux HTTP/1.1\r\n")
     assert "Host: 127.0.0.1:8000\r\n" in request
     assert "Extensions" not in request
-    stage.upgrade()
-    assert frames(stage.pipe.take()) == [(1, encode_list([PUBLISH]))]
+    fixture.upgrade()
+    assert frames(fixture.connection.take()) == [(1, encode_list([PUBLISH]))]
     assert done == []
-    stage.pipe.send(frame(b"[]"))
-    stage.pipe.send(frame(encode_list([{"channel": "/b", "data": 2}, REPLY])))
+    fixture.connection.send(frame(b"[]"))
+    fixture.connection.send(frame(encode_list([{"channel": "/b", "data": 2}, REPLY])))
     assert done == [None]
-    assert stage.receiver.messages == [{"channel": "/b", "data": 2}, REPLY]
-    again = stage.send()
-    stage.reply()
+    assert fixture.receiver.messages == [{"channel": "/b", "data": 2}, REPLY]
+    again = fixture.send()
+    fixture.reply()
     assert again == [None]
-    assert len(stage.network.pipes) == 1
+    assert len(fixture.network.connections) == 1
 
 
-def test_headers_and_cookies_go_with_the_upgrade_and_come_with_its_answer() -> None:
-    stage = Stage(headers={"Authorization": "Bearer x"})
-    stage.send()
-    assert "Authorization: Bearer x\r\n" in stage.pipe.written.decode()
-    assert "Cookie" not in stage.pipe.written.decode()
-    stage.upgrade(
+def test_headers_and_cookies_of_the_upgrade() -> None:
+    fixture = WebSocketFixture(headers={"Authorization": "Bearer x"})
+    fixture.send()
+    assert "Authorization: Bearer x\r\n" in fixture.connection.written.decode()
+    assert "Cookie" not in fixture.connection.written.decode()
+    fixture.upgrade(
         "Set-Cookie: a=1; Path=/; Expires=Wed, 01 Jan 2098 00:00:00 GMT",
         "Set-Cookie: b=2; Secure",
         "Set-Cookie: c=3; Domain=example.com",
     )
-    assert cookie_header(stage.context.jar, stage.context.endpoint) == "a=1"
-    stage.pipe.close()
-    stage.send()
-    assert "Cookie: a=1\r\n" in stage.pipe.written.decode()
+    assert cookie_header(fixture.context.jar, fixture.context.endpoint) == "a=1"
+    fixture.connection.close()
+    fixture.send()
+    assert "Cookie: a=1\r\n" in fixture.connection.written.decode()
 
 
 def test_ipv6_and_other_ports() -> None:
-    stage = Stage(url="ws://[::1]:9000/x?y=1")
-    stage.send()
-    request = stage.pipe.written.decode()
+    fixture = WebSocketFixture(url="ws://[::1]:9000/x?y=1")
+    fixture.send()
+    request = fixture.connection.written.decode()
     assert request.startswith("GET /x?y=1 HTTP/1.1\r\n")
     assert "Host: [::1]:9000\r\n" in request
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 426])
-def test_a_refused_upgrade_makes_sockets_unusable(status: int) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.pipe.send(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+def test_a_refused_upgrade_makes_the_transport_unavailable(status: int) -> None:
+    fixture = WebSocketFixture()
+    done = fixture.send()
+    fixture.connection.send(
+        f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    )
     [error] = done
     assert isinstance(error, TransportUnavailable)
     assert error.status == status
-    assert stage.receiver.errors == [error]
-    stage.assert_nothing_left()
+    assert fixture.receiver.errors == [error]
+    fixture.assert_nothing_left()
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_gateway_s_trouble_says_nothing_of_sockets(status: int) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.pipe.send(f"HTTP/1.1 {status} No\r\n\r\n".encode())
+def test_a_gateway_error_does_not_make_the_transport_unavailable(status: int) -> None:
+    fixture = WebSocketFixture()
+    done = fixture.send()
+    fixture.connection.send(f"HTTP/1.1 {status} No\r\n\r\n".encode())
     assert type(done[0]) is NoReply
 
 
-def test_no_connection_is_no_fault_of_sockets() -> None:
-    stage = Stage()
-    stage.network.refusal = twisted_error.ConnectionRefusedError()
-    [error] = stage.send()
+def test_no_connection_does_not_make_the_transport_unavailable() -> None:
+    fixture = WebSocketFixture()
+    fixture.network.refusal = twisted_error.ConnectionRefusedError()
+    [error] = fixture.send()
     assert isinstance(error, Unreachable)
-    assert stage.receiver.errors == [error]
-    stage.network.refusal = None
-    stage.send()
-    assert len(stage.network.pipes) == 1
+    assert fixture.receiver.errors == [error]
+    fixture.network.refusal = None
+    fixture.send()
+    assert len(fixture.network.connections) == 1
 
 
-def test_a_connection_that_takes_too_long() -> None:
-    stage = Stage()
-    stage.network.pending = []
-    done = stage.send(timeout=30)
-    stage.clock.advance(10.1)
+def test_a_connection_that_is_not_made_in_time() -> None:
+    fixture = WebSocketFixture()
+    fixture.network.pending = []
+    done = fixture.send(timeout=30)
+    fixture.clock.advance(10.1)
     assert isinstance(done[0], TransportError)
-    assert stage.network.pending[0].called
-    stage.assert_nothing_left()
+    assert fixture.network.pending[0].called
+    fixture.assert_nothing_left()
 
 
 def test_an_upgrade_that_is_never_answered() -> None:
-    stage = Stage()
-    done = stage.send(timeout=30)
-    stage.clock.advance(10.1)
+    fixture = WebSocketFixture()
+    done = fixture.send(timeout=30)
+    fixture.clock.advance(10.1)
     assert isinstance(done[0], TransportUnavailable)
-    assert stage.pipe.aborted
-    stage.assert_nothing_left()
+    assert fixture.connection.aborted
+    fixture.assert_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -129,11 +131,11 @@ def test_an_upgrade_that_is_never_answered() -> None:
     ],
 )
 def test_garbage_instead_of_an_upgrade(garbage: bytes) -> None:
-    stage = Stage()
-    done = stage.send()
-    stage.pipe.send(garbage)
+    fixture = WebSocketFixture()
+    done = fixture.send()
+    fixture.connection.send(garbage)
     assert isinstance(done[0], TransportError)
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()
 
 
 @pytest.mark.parametrize(
@@ -151,175 +153,177 @@ def test_garbage_instead_of_an_upgrade(garbage: bytes) -> None:
         b"\x81\x7f" + struct.pack(">Q", 2**40),
     ],
 )
-def test_a_broken_frame_ends_the_socket_at_once(wrong: bytes) -> None:
-    stage = Stage()
-    done = stage.opened()
-    stage.pipe.send(wrong)
+def test_an_invalid_frame_closes_the_socket_at_once(wrong: bytes) -> None:
+    fixture = WebSocketFixture()
+    done = fixture.open()
+    fixture.connection.send(wrong)
     assert isinstance(done[0], NoReply)
-    assert len(stage.receiver.errors) == 1
-    assert stage.receiver.messages == []
-    stage.assert_nothing_left()
-    again = stage.send()
+    assert len(fixture.receiver.errors) == 1
+    assert fixture.receiver.messages == []
+    fixture.assert_nothing_left()
+    again = fixture.send()
     assert again == []
 
 
-def test_silence_on_a_new_socket_makes_sockets_unusable() -> None:
-    stage = Stage()
-    done = stage.opened()
-    stage.clock.advance(10.1)
+def test_no_reply_on_a_new_socket_makes_the_transport_unavailable() -> None:
+    fixture = WebSocketFixture()
+    done = fixture.open()
+    fixture.clock.advance(10.1)
     assert isinstance(done[0], TransportUnavailable)
-    assert stage.pipe.aborted
-    assert len(stage.receiver.errors) == 1
-    stage.assert_nothing_left()
+    assert fixture.connection.aborted
+    assert len(fixture.receiver.errors) == 1
+    fixture.assert_nothing_left()
 
 
-def test_silence_on_a_socket_that_worked_ends_it() -> None:
-    stage = Stage()
-    stage.opened()
-    stage.reply()
-    first, second = stage.send(5), stage.send(50)
-    stage.clock.advance(5.1)
+def test_no_reply_on_a_socket_that_has_worked_closes_it() -> None:
+    fixture = WebSocketFixture()
+    fixture.open()
+    fixture.reply()
+    first, second = fixture.send(5), fixture.send(50)
+    fixture.clock.advance(5.1)
     assert type(first[0]) is NoReply
     assert type(second[0]) is NoReply
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()
 
 
-def test_a_dead_peer_is_found_by_pings() -> None:
-    stage = Stage(ping_interval=20.0)
-    stage.opened()
-    stage.reply()
-    held = stage.send(timeout=1000)
-    stage.pipe.take()
-    stage.clock.advance(20.1)
+def test_a_dead_peer_is_detected_by_pings() -> None:
+    fixture = WebSocketFixture(ping_interval=20.0)
+    fixture.open()
+    fixture.reply()
+    held = fixture.send(timeout=1000)
+    fixture.connection.take()
+    fixture.clock.advance(20.1)
     for _ in range(3):
-        stage.clock.advance(20.1)
-        assert [opcode for opcode, _ in frames(stage.pipe.take())] == [9]
-        stage.pipe.send(frame(b"", opcode=10))
-        stage.clock.advance(10.1)
+        fixture.clock.advance(20.1)
+        assert [opcode for opcode, _ in frames(fixture.connection.take())] == [9]
+        fixture.connection.send(frame(b"", opcode=10))
+        fixture.clock.advance(10.1)
         assert held == []
-    stage.clock.advance(20.1)
-    stage.clock.advance(10.1)
+    fixture.clock.advance(20.1)
+    fixture.clock.advance(10.1)
     assert isinstance(held[0], NoReply)
-    assert stage.pipe.aborted
+    assert fixture.connection.aborted
 
 
-def test_a_peer_that_talks_is_not_pinged() -> None:
-    stage = Stage(ping_interval=20.0)
-    stage.opened()
-    stage.reply()
-    stage.pipe.take()
+def test_a_peer_that_sends_is_not_pinged() -> None:
+    fixture = WebSocketFixture(ping_interval=20.0)
+    fixture.open()
+    fixture.reply()
+    fixture.connection.take()
     for _ in range(20):
-        stage.clock.advance(10)
-        stage.pipe.send(frame(b"[]"))
-    assert stage.pipe.take() == b""
+        fixture.clock.advance(10)
+        fixture.connection.send(frame(b"[]"))
+    assert fixture.connection.take() == b""
 
 
-def test_our_server_s_pings_are_answered() -> None:
-    stage = Stage()
-    stage.opened()
-    stage.pipe.take()
-    stage.pipe.send(frame(b"beat", opcode=9))
-    assert frames(stage.pipe.take()) == [(10, b"beat")]
+def test_pings_are_answered() -> None:
+    fixture = WebSocketFixture()
+    fixture.open()
+    fixture.connection.take()
+    fixture.connection.send(frame(b"beat", opcode=9))
+    assert frames(fixture.connection.take()) == [(10, b"beat")]
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1009])
-def test_a_peer_that_closes_is_left_at_once(code: int) -> None:
-    stage = Stage()
-    done = stage.opened()
-    old = stage.pipe
+def test_a_close_frame_fails_requests_and_opens_a_new_socket_for_the_next(
+    code: int,
+) -> None:
+    fixture = WebSocketFixture()
+    done = fixture.open()
+    old = fixture.connection
     old.take()
     old.send(frame(struct.pack(">H", code), opcode=8))
     [error] = done
     assert isinstance(error, NoReply)
     assert error.status == (413 if code == 1009 else None)
-    assert len(stage.receiver.errors) == 1
+    assert len(fixture.receiver.errors) == 1
     assert frames(old.take())[0][0] == 8
-    again = stage.send()
-    stage.upgrade()
-    stage.reply()
+    again = fixture.send()
+    fixture.upgrade()
+    fixture.reply()
     assert again == [None]
     assert not old.closed
-    stage.clock.advance(2.1)
-    stage.clock.advance(0)
+    fixture.clock.advance(2.1)
+    fixture.clock.advance(0)
     assert old.closed
-    assert len(stage.receiver.errors) == 1
+    assert len(fixture.receiver.errors) == 1
 
 
-def test_a_connection_that_breaks_fails_all_that_is_in_flight() -> None:
-    stage = Stage()
-    first = stage.opened()
-    second = stage.send()
-    stage.pipe.close()
+def test_a_lost_connection_fails_all_requests_in_flight() -> None:
+    fixture = WebSocketFixture()
+    first = fixture.open()
+    second = fixture.send()
+    fixture.connection.close()
     assert isinstance(first[0], NoReply)
     assert isinstance(second[0], NoReply)
-    assert len(stage.receiver.errors) == 1
-    stage.assert_nothing_left()
+    assert len(fixture.receiver.errors) == 1
+    fixture.assert_nothing_left()
 
 
-def test_giving_a_request_up_ends_the_socket() -> None:
-    stage = Stage()
-    sending = stage.transport.send([PUBLISH], 10)
+def test_cancelling_a_request_closes_the_socket() -> None:
+    fixture = WebSocketFixture()
+    sending = fixture.transport.send([PUBLISH], 10)
     done = outcome(sending)
-    stage.upgrade()
+    fixture.upgrade()
     sending.cancel()
     assert len(done) == 1
-    assert stage.pipe.aborted
-    stage.assert_nothing_left()
+    assert fixture.connection.aborted
+    fixture.assert_nothing_left()
 
 
-def test_closing_is_polite_and_bounded() -> None:
-    stage = Stage()
-    done = stage.opened()
-    stage.reply()
+def test_closing_sends_a_close_frame_and_waits_a_limited_time() -> None:
+    fixture = WebSocketFixture()
+    done = fixture.open()
+    fixture.reply()
     assert done == [None]
-    stage.pipe.take()
-    closed = outcome(stage.transport.close())
-    [(opcode, payload)] = frames(stage.pipe.take())
+    fixture.connection.take()
+    closed = outcome(fixture.transport.close())
+    [(opcode, payload)] = frames(fixture.connection.take())
     assert (opcode, payload[:2]) == (8, struct.pack(">H", 1000))
     assert closed == []
-    stage.clock.advance(2.1)
-    stage.clock.advance(0)
+    fixture.clock.advance(2.1)
+    fixture.clock.advance(0)
     assert closed == [None]
-    assert stage.receiver.errors == []
-    stage.assert_nothing_left()
+    assert fixture.receiver.errors == []
+    fixture.assert_nothing_left()
 
 
 def test_closing_with_a_peer_that_closes_too() -> None:
-    stage = Stage()
-    stage.opened()
-    closed = [outcome(stage.transport.close()) for _ in range(2)]
-    stage.pipe.send(frame(struct.pack(">H", 1000), opcode=8))
-    stage.pipe.close()
+    fixture = WebSocketFixture()
+    fixture.open()
+    closed = [outcome(fixture.transport.close()) for _ in range(2)]
+    fixture.connection.send(frame(struct.pack(">H", 1000), opcode=8))
+    fixture.connection.close()
     assert closed == [[None], [None]]
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()
 
 
 @pytest.mark.parametrize("when", ["connecting", "upgrading"])
 def test_closing_before_it_is_open(when: str) -> None:
-    stage = Stage()
+    fixture = WebSocketFixture()
     if when == "connecting":
-        stage.network.pending = []
-    done = stage.send()
-    closed = outcome(stage.transport.close())
-    stage.clock.advance(0)
+        fixture.network.pending = []
+    done = fixture.send()
+    closed = outcome(fixture.transport.close())
+    fixture.clock.advance(0)
     assert closed == [None]
     assert isinstance(done[0], TransportError)
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()
 
 
-def test_compression_is_negotiable_and_bounded() -> None:
-    stage = Stage(compression=True, max_response=10_000)
-    done = stage.send()
-    assert "permessage-deflate" in stage.pipe.written.decode()
-    stage.upgrade("Sec-WebSocket-Extensions: permessage-deflate")
+def test_compression_is_negotiated_and_its_output_limited() -> None:
+    fixture = WebSocketFixture(compression=True, max_response=10_000)
+    done = fixture.send()
+    assert "permessage-deflate" in fixture.connection.written.decode()
+    fixture.upgrade("Sec-WebSocket-Extensions: permessage-deflate")
     squeeze = zlib.compressobj(wbits=-15)
     text = encode_list([REPLY])
     packed = squeeze.compress(text) + squeeze.flush(zlib.Z_SYNC_FLUSH)
-    stage.pipe.send(frame(packed[:-4], rsv1=True))
+    fixture.connection.send(frame(packed[:-4], rsv1=True))
     assert done == [None]
-    again = stage.send()
+    again = fixture.send()
     bomb = squeeze.compress(b" " * 1_000_000) + squeeze.flush(zlib.Z_SYNC_FLUSH)
     assert len(bomb) < 5_000
-    stage.pipe.send(frame(bomb[:-4], rsv1=True))
+    fixture.connection.send(frame(bomb[:-4], rsv1=True))
     assert isinstance(again[0], NoReply)
-    stage.assert_nothing_left()
+    fixture.assert_nothing_left()

@@ -42,24 +42,25 @@ _MAX_DISCARDED: Final = 64 * 1024
 class Http:
     """Requests to one server, on a connection pool of its own."""
 
-    def __init__(self, context: Context, agent: IAgent | None = None) -> None:
-        """:param agent: sends the requests; made from ``context`` by default."""
+    def __init__(
+        self, context: Context, endpoint_factory: EndpointFactory | None = None
+    ) -> None:
+        """:param endpoint_factory: made from ``context`` by default."""
         self._context = context
         self._pool = HTTPConnectionPool(context.reactor, persistent=True)
         self._pool.maxPersistentPerHost = _PERSISTENT
         self._pool.cachedConnectionTimeout = _IDLE_SECONDS
         # The agent would retry a GET by itself; retrying is up to the client.
         self._pool.retryAutomatically = False
-        self._endpoint_factory = EndpointFactory(
+        self._endpoint_factory = endpoint_factory or EndpointFactory(
             context.reactor,
             tls=context.tls,
             proxy=context.proxy,
             timeout=context.network_delay,
         )
-        if agent is None:
-            agent = Agent.usingEndpointFactory(
-                context.reactor, self._endpoint_factory, self._pool
-            )
+        agent = Agent.usingEndpointFactory(
+            context.reactor, self._endpoint_factory, self._pool
+        )
         self._client = HTTPClient(
             _HeaderFilter(agent),
             cookiejar=context.jar,

@@ -1,20 +1,19 @@
-"""URLs, proxies, and the ways to a server."""
+"""URLs, proxies and TLS policies: how a connection to the server is made."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
-from txbayeux.transport.base import Context, NoReply, Unreachable
+from txbayeux.transport.base import NoReply, Unreachable
 from txbayeux.transport.endpoints import EndpointFactory
 from txbayeux.transport.long_polling import LongPolling
 from txbayeux.transport.url import Credentials, Proxy, ServerURL, parse
 from txbayeux.transport.websocket import WebSocket
 
-from .support import Network, Pipe, Receiver, context, outcome
+from .support import PEER, Receiver, ServerConnection, context, outcome
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_user_and_password() -> None:
         f"https://{'long' * 16}.example/",
     ],
 )
-def test_urls_that_are_none(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse(url)
 
@@ -84,71 +83,51 @@ def test_advice_cannot_turn_tls_off(host: str) -> None:
         home.at(host)
 
 
-class Through(Network):
-    """What connects to the proxy; notes to where."""
+class ProxyFixture:
+    """A connection to ``http://server/`` through a proxy, which the test plays."""
 
-    def __init__(self, clock: Any) -> None:
-        super().__init__(clock)
-        self.asked: list[ServerURL] = []
-
-    def tcp(self, to: ServerURL) -> Through:
-        self.asked.append(to)
-        return self
-
-
-def proxied(
-    url: str = "http://server/bayeux",
-) -> tuple[Context, EndpointFactory, Through]:
-    made = context(url, proxy=Proxy.parse("http://user:pa55@proxy:3128"))
-    endpoint_factory = EndpointFactory(
-        made.reactor, tls=None, proxy=made.proxy, timeout=10
-    )
-    network = Through(made.reactor)
-    endpoint_factory._tcp = network.tcp  # type: ignore[assignment, method-assign]
-    return made, endpoint_factory, network
+    def __init__(self, inner: type[Protocol] = Protocol) -> None:
+        self.context = context(
+            "http://server/bayeux",
+            proxy=Proxy.parse("http://user:pa55@127.0.0.1:3128"),
+        )
+        self.reactor = self.context.reactor
+        factory = EndpointFactory(
+            self.reactor, tls=None, proxy=self.context.proxy, timeout=10
+        )
+        endpoint = factory.endpoint(self.context.endpoint)
+        self.result = outcome(endpoint.connect(Factory.forProtocol(inner)))
+        [(self.host, self.port, client, *_)] = self.reactor.tcpClients
+        protocol = client.buildProtocol(PEER)
+        self.connection = ServerConnection(protocol, self.reactor)
+        protocol.makeConnection(self.connection)
 
 
-def tunnel(answer: bytes) -> tuple[list[Any], Pipe]:
-    made, endpoint_factory, network = proxied()
-    connecting: Deferred[Any] = endpoint_factory.endpoint(made.endpoint).connect(
-        Factory.forProtocol(Protocol)
-    )
-    result = outcome(connecting)
-    network.pipes[0].send(answer)
-    made.reactor.advance(0)
-    return result, network.pipes[0]
-
-
-def test_a_tunnel_is_asked_for_and_then_a_pipe() -> None:
-    made, endpoint_factory, network = proxied()
+def test_a_tunnel_is_requested_and_then_used_as_a_connection() -> None:
     received: list[bytes] = []
 
     class Inner(Protocol):
         def dataReceived(self, data: bytes) -> None:
             received.append(data)
 
-    connecting = endpoint_factory.endpoint(made.endpoint).connect(
-        Factory.forProtocol(Inner)
-    )
-    result = outcome(connecting)
-    [pipe] = network.pipes
-    assert network.asked[0].host == "proxy"
-    assert pipe.take() == (
+    proxy = ProxyFixture(Inner)
+    assert (proxy.host, proxy.port) == ("127.0.0.1", 3128)
+    assert proxy.connection.take() == (
         b"CONNECT server:80 HTTP/1.1\r\nHost: server:80\r\n"
         b"Proxy-Authorization: Basic dXNlcjpwYTU1\r\n\r\n"
     )
-    pipe.send(b"HTTP/1.1 200 Conn")
-    assert result == []
-    pipe.send(b"ected\r\nVia: x\r\n\r\nearly")
-    [inner] = result
+    proxy.connection.send(b"HTTP/1.1 200 Conn")
+    assert proxy.result == []
+    proxy.connection.send(b"ected\r\nVia: x\r\n\r\nearly")
+    [inner] = proxy.result
     inner.transport.write(b"hello")
-    assert pipe.take() == b"hello"
-    pipe.send(b"later")
+    assert proxy.connection.take() == b"hello"
+    proxy.connection.send(b"later")
     assert received == [b"early", b"later"]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
         b"HTTP/1.1 502 No\r\n\r\n",
@@ -157,33 +136,29 @@ def test_a_tunnel_is_asked_for_and_then_a_pipe() -> None:
         b"HTTP/1.1 200" + b"x" * 20_000,
     ],
 )
-def test_a_proxy_that_opens_no_tunnel(answer: bytes) -> None:
-    [error], pipe = tunnel(answer)
-    assert isinstance(error, Unreachable)
-    assert pipe.closed
+def test_a_proxy_that_opens_no_tunnel(response: bytes) -> None:
+    proxy = ProxyFixture()
+    proxy.connection.send(response)
+    proxy.reactor.advance(0)
+    assert isinstance(proxy.result[0], Unreachable)
+    assert proxy.connection.closed
 
 
 def test_a_proxy_that_closes() -> None:
-    made, endpoint_factory, network = proxied()
-    result = outcome(
-        endpoint_factory.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
-    )
-    network.pipes[0].close()
-    assert isinstance(result[0], Unreachable)
+    proxy = ProxyFixture()
+    proxy.connection.close()
+    assert isinstance(proxy.result[0], Unreachable)
 
 
-def test_a_proxy_that_is_silent() -> None:
-    made, endpoint_factory, network = proxied()
-    result = outcome(
-        endpoint_factory.endpoint(made.endpoint).connect(Factory.forProtocol(Protocol))
-    )
-    made.reactor.advance(10.1)
-    assert isinstance(result[0], Unreachable)
-    assert network.pipes[0].aborted
+def test_a_proxy_that_does_not_respond() -> None:
+    proxy = ProxyFixture()
+    proxy.reactor.advance(10.1)
+    assert isinstance(proxy.result[0], Unreachable)
+    assert proxy.connection.aborted
 
 
 @pytest.mark.parametrize("kind", [LongPolling, WebSocket])
-def test_nothing_is_asked_of_the_environment(
+def test_proxies_of_the_environment_are_ignored(
     kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -196,16 +171,16 @@ def test_nothing_is_asked_of_the_environment(
     outcome(transport.close())
 
 
-class Distrustful:
-    """A policy of somebody's own, that fails."""
+class RaisingPolicy:
+    """A TLS policy that raises."""
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
         raise RuntimeError("no such certificate")
 
 
 @pytest.mark.parametrize("kind", [LongPolling, WebSocket])
-def test_a_policy_that_raises_is_a_failure_as_any(kind: Any) -> None:
-    made = context("https://127.0.0.1/", tls=Distrustful())
+def test_a_tls_policy_that_raises_is_a_failure_like_any_other(kind: Any) -> None:
+    made = context("https://127.0.0.1/", tls=RaisingPolicy())
     transport = kind(made, Receiver())
     for _ in range(2):
         done = outcome(transport.send([{"channel": "/a", "id": "1"}], 10))

@@ -1,4 +1,4 @@
-"""The server's end of a WebSocket, as a test plays it."""
+"""A WebSocket transport, and its server's end for the test."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import Any
 from txbayeux.message import encode_list
 from txbayeux.transport.websocket import WebSocket
 
-from .support import Network, Pipe, Receiver, context, outcome
-
-PUBLISH = {"channel": "/a", "data": 1, "id": "1", "clientId": "s"}
-REPLY = {"channel": "/a", "id": "1", "successful": True}
+from .support import REPLY, TransportFixture
 
 
 def frame(payload: bytes, opcode: int = 1, *, rsv1: bool = False) -> bytes:
@@ -27,7 +24,7 @@ def frame(payload: bytes, opcode: int = 1, *, rsv1: bool = False) -> bytes:
 
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:
-    """Read the client's masked frames."""
+    """Return opcode and payload of each of the client's masked frames."""
     found = []
     while data:
         opcode, size = data[0] & 15, data[1] & 127
@@ -41,21 +38,14 @@ def frames(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-class Stage:
+class WebSocketFixture(TransportFixture):
     def __init__(self, **options: Any) -> None:
-        self.context = context(**options)
-        self.clock = self.context.reactor
-        self.network = Network(self.clock)
-        self.receiver = Receiver()
-        self.transport = WebSocket(self.context, self.receiver, self.network)  # type: ignore[arg-type]
-
-    @property
-    def pipe(self) -> Pipe:
-        return self.network.pipes[-1]
+        super().__init__(**options)
+        self.transport = WebSocket(self.context, self.receiver, self.network)
 
     def upgrade(self, *headers: str) -> None:
-        """Answer the upgrade as a server does."""
-        request = self.pipe.take().decode()
+        """Accept the upgrade as a server does."""
+        request = self.connection.take().decode()
         [key] = [
             line.split(": ")[1]
             for line in request.split("\r\n")
@@ -70,22 +60,13 @@ class Stage:
             f"Sec-WebSocket-Accept: {accept.decode()}",
             *headers,
         ]
-        self.pipe.send("\r\n".join([*head, "", ""]).encode())
+        self.connection.send("\r\n".join([*head, "", ""]).encode())
 
-    def send(self, timeout: float = 10) -> list[Any]:
-        return outcome(self.transport.send([PUBLISH], timeout))
-
-    def opened(self) -> list[Any]:
+    def open(self) -> list[Any]:
+        """Send a message and accept the upgrade; return the outcome of the send."""
         done = self.send()
         self.upgrade()
         return done
 
     def reply(self) -> None:
-        self.pipe.send(frame(encode_list([REPLY])))
-
-    def assert_nothing_left(self) -> None:
-        closed = outcome(self.transport.close())
-        self.clock.advance(0)
-        assert closed == [None]
-        assert self.clock.getDelayedCalls() == []
-        assert all(pipe.closed for pipe in self.network.pipes)
+        self.connection.send(frame(encode_list([REPLY])))
