@@ -24,7 +24,7 @@ class Missing(Exception):
 
 
 def tool(*names: str) -> str:
-    """Give the first of these commands that there is."""
+    """Return the first of these commands that exists."""
     for name in names:
         found = shutil.which(name)
         if found:
@@ -56,7 +56,7 @@ def package_version(name: str) -> str:
 
 
 def allow_many_files() -> None:
-    """Let this process and its children open as many as the machine allows."""
+    """Raise the limit of open files to what the machine allows."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -67,7 +67,7 @@ def pin(core: int) -> None:
 
 
 def description() -> str:
-    """Tell what was measured on."""
+    """Return what describes this machine."""
     cpu = platform.processor() or "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -82,5 +82,5 @@ def description() -> str:
 
 
 def busy_elsewhere() -> float:
-    """Give the load average of the last minute, before anything is started."""
+    """Return the load average of the last minute, before anything is started."""
     return os.getloadavg()[0]

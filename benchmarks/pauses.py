@@ -82,7 +82,7 @@ class _Scene:
     def _watch(
         self, what: str, seconds: float, act: Callable[..., Any] = int, *arguments: Any
     ) -> Any:
-        """Let the pair talk while something happens; gives what that gives."""
+        """Measure the pair while ``act`` runs, and return its result."""
         probe = {"clients": 1, "rate": 200, "seconds": seconds, "warm_up": 0}
         pair = self._start(**probe)
         time.sleep(0.5)  # for it to begin
@@ -99,7 +99,7 @@ class _Scene:
         return result
 
     def _crowd(self, **options: Any) -> Popen[str]:
-        """Let the crowd come up."""
+        """Start the crowd, and wait for its sessions."""
         size = {"clients": _CROWD, "publishers": 0, "seconds": 0}
         options["transport"] = self._transport
         crowd = self._start(**size, ask=True, **options)

@@ -25,7 +25,7 @@ class Results:
     measurements: Sequence[Measurement]
 
     def figures(self, scenario: str, peer: str, figure: str) -> dict[int, float]:
-        """Give a figure by repeat; what failed is left out."""
+        """Return a figure by repeat, without failed ones."""
         return {
             one.repeat: one.figures[figure]
             for one in self.measurements
@@ -39,7 +39,7 @@ class Results:
     def ratio(
         self, scenario: str, peer: str, figure: str, other: str = BASELINE
     ) -> float | None:
-        """Give the median of the repeats' ratios: each compares neighbours in time."""
+        """Return the median of the ratios: each compares neighbours in time."""
         own = self.figures(scenario, peer, figure)
         others = self.figures(scenario, other, figure)
         ratios = [
@@ -48,7 +48,7 @@ class Results:
         return median(ratios) if ratios else None
 
     def reached(self, target: Target) -> list[float] | None:
-        """Give a target's ratios, None if one of its scenarios was not measured."""
+        """Return a target's ratios, None if one of its scenarios was not measured."""
         ratios = [
             self.ratio(name, target.ours, target.figure, target.peer)
             for name in target.scenarios
@@ -70,7 +70,7 @@ class Results:
 
 
 def targets_table(results: Results) -> list[str]:
-    """Say which promises hold."""
+    """Return a table of the targets, and whether each is met."""
     titles = {peer.name: peer.title for peer in PEERS}
     lines = [
         "| target | compared with | at most | measured | |",

@@ -26,7 +26,7 @@ class Scenario:
     """The figure that peers are compared by."""
 
     def options(self, seconds: float) -> dict[str, Any]:
-        """Give the load generator's options for a measurement of about so long."""
+        """Return the load generator's options for a measurement of about so long."""
         timed = {"seconds": seconds, "warm_up": seconds / 3}
         return {"transport": self.transport, **timed, **self.load}
 

@@ -33,7 +33,7 @@ def measure(program: Path, seconds: float) -> list[Point]:
 
 
 def _work(program: Path, seconds: float) -> Point:
-    """Ask Redis itself what a publish costs it, however many are subscribed."""
+    """Measure what a publish costs Redis, however many are subscribed."""
     values = {}
     for subscribers in (10, 100, 1000):
         server = Process(_REDIS)
@@ -93,7 +93,7 @@ def _run(program: Path, server: Process, **load: Any) -> dict[str, Any]:
 
 
 def _statistics(port: int) -> dict[str, tuple[int, int]]:
-    """Give calls and microseconds of each command."""
+    """Return calls and microseconds of each command."""
     text = b""
     with socket.create_connection(("127.0.0.1", port), 5) as redis:
         redis.sendall(b"INFO commandstats\r\nQUIT\r\n")

@@ -61,7 +61,7 @@ class Suite:
                 server.stop()
 
     def _failed(self, scenario: Scenario, peer: Peer) -> bool:
-        """Tell whether it did in an earlier round; it would take as long again."""
+        """Return whether it failed in an earlier round; it would take as long again."""
         return any(
             one.failure and (one.scenario, one.peer) == (scenario.name, peer.name)
             for one in self.measurements
@@ -129,5 +129,5 @@ def available(peers: Iterable[Peer]) -> tuple[list[Peer], dict[str, str], list[s
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Tell how the run goes on."""
+    """Print the progress."""
     print(text, end=end, flush=True, file=sys.stderr)

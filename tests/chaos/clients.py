@@ -23,7 +23,7 @@ class Client(threading.Thread):
         self.failure: BaseException | None = None
 
     def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Give the answer, None if there was none: nobody knows what was done."""
+        """Return the response; None if there was none, and the outcome is unknown."""
         port = self.random.choice(self.ports)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         try:
@@ -43,7 +43,7 @@ class Client(threading.Thread):
         return answer
 
     def insist(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        """Ask until it is answered."""
+        """Repeat a request until it is answered."""
         while True:
             answer = self.post(message)
             if answer is not None and "503" not in str(answer[-1].get("error")):
@@ -156,7 +156,7 @@ class SocketSubscriber(Subscriber):
     _wire: Wire | None = None
 
     def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Give all that came up to the answer, or up to the connection's end."""
+        """Return all that came up to the response, or up to the connection's end."""
         came: list[dict[str, Any]] = []
         try:
             if self._wire is None:

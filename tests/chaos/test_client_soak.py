@@ -42,7 +42,7 @@ def record(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["memory", "redis"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[list[str]]:
-    """Give the options for an engine: Redis outlives the server, memory does not."""
+    """Return the options for an engine: Redis outlives the server, memory does not."""
     if request.param == "memory":
         yield []
         return

@@ -49,7 +49,7 @@ class Wire:
         self._socket.sendall(bytes([128 | opcode]) + length + mask + masked)
 
     def receive(self) -> bytes:
-        """Give the next message; answer pings on the way."""
+        """Return the next message; answers pings on the way."""
         while True:
             first, size = self._read(2)
             if size == 126:
