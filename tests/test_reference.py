@@ -1,4 +1,4 @@
-"""docs/reference/service.md says what the code does."""
+"""docs/reference/service.md lists the options, limits and metrics of the code."""
 
 import inspect
 import re
@@ -53,7 +53,7 @@ def written(value: Any) -> str:
     return "off" if value == 0 else str(value)
 
 
-def test_every_option_is_there_with_its_default() -> None:
+def test_every_option_is_documented_with_its_default() -> None:
     options = Options()
     documented = set()
     for names, default, _ in rows("Options"):
@@ -68,7 +68,7 @@ def test_every_option_is_there_with_its_default() -> None:
 
 BOUNDS = {
     "channel name or pattern": channel.MAX_LENGTH,
-    "segments": channel.MAX_SEGMENTS,
+    "segments of a channel": channel.MAX_SEGMENTS,
     "nesting": message.MAX_DEPTH,
     "message id": fields.MAX_ID_LENGTH,
     "name of a JSON-P callback": callback_polling.MAX_CALLBACK,
@@ -77,19 +77,19 @@ BOUNDS = {
     "seconds that an HTTP connection may be idle": default_of(
         http.FastHTTPFactory, "timeout"
     ),
-    "seconds between signs of life": default_of(resource.BayeuxResource, "keep_alive"),
-    "answers that one socket": websocket.MAX_HELD,
+    "seconds between keep-alives": default_of(resource.BayeuxResource, "keep_alive"),
+    "replies that a WebSocket": websocket.MAX_HELD,
     "connects with the same messages": session.MAX_REPEATS,
     "connections that wait": ports.BACKLOG,
-    "seconds that a socket has": websocket.CLOSE_TIMEOUT,
-    "seconds that a socket whose session has ended": websocket.REPLY_TIMEOUT,
-    "milliseconds of a reactor turn in which closed": io.TIME_SLICE * 1000,
-    "milliseconds of one for sessions": expiry._TURN * 1000,
+    "seconds that a client has to answer": websocket.CLOSE_TIMEOUT,
+    "seconds that a WebSocket whose session has ended": websocket.REPLY_TIMEOUT,
+    "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
+    "milliseconds of a reactor turn for expired": expiry._TURN * 1000,
 }
 
 
-def test_every_bound_is_what_it_says() -> None:
-    table = rows("Bounds that are no options")
+def test_every_fixed_limit_is_that_of_the_code() -> None:
+    table = rows("Fixed limits")
     assert len(table) == len(BOUNDS)
     for (what, value), (name, bound) in zip(table, BOUNDS.items(), strict=True):
         assert what.startswith(name)
@@ -101,7 +101,7 @@ def test_every_bound_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
-def test_every_metric_is_there_with_its_meaning(kind: str) -> None:
+def test_every_metric_is_documented_as_in_its_help(kind: str) -> None:
     clock = MemoryReactorClock()
     engine: Any = (
         MemoryEngine(clock)
