@@ -1,6 +1,10 @@
-"""Imports may not point upwards, and the global reactor is nobody's at import time."""
+"""Imports point downwards only, and no files import each other.
+
+No file imports the global reactor when it is imported itself.
+"""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -71,3 +75,22 @@ def test_imports_point_downwards_only(name: str) -> None:
     assert reactor not in imports(MODULES[name], late=False), (
         "the reactor is an argument"
     )
+
+
+def file_of(imported: str) -> str | None:
+    """Return the module of the package that a name is imported from, if it is one."""
+    while imported and imported not in MODULES:
+        imported = imported.rpartition(".")[0]
+    return imported or None
+
+
+def test_no_files_import_each_other() -> None:
+    """Imports for type checkers and within functions count as well."""
+    graph = {
+        name: {file_of(imported) for imported in imports(path)} - {name, None}
+        for name, path in MODULES.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
