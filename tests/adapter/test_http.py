@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from txbayeux.adapter.response import REQUEST_TIMEOUT
-from txbayeux.adapter.site import _DRAIN
+from txbayeux.adapter.site import MAX_DISCARDED
 from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
@@ -162,7 +162,7 @@ def test_one_who_never_stops_sending_is_cut_off() -> None:
     while not transport.disconnecting:
         transport.protocol.dataReceived(b"x" * 65536)
         sent += 65536
-        assert sent < _DRAIN + 200_000
+        assert sent < MAX_DISCARDED + 200_000
 
 
 def test_a_large_body_within_the_limit() -> None:

@@ -1,18 +1,17 @@
 """Which web pages may use the service: one allow-list for every transport, and CORS.
 
-A browser tells whose page a request comes from in ``Origin``, or, for a
-script load (JSON-P), in ``Sec-Fetch-Site`` and ``Referer``.  Requests of the
-service's own pages and of programs that are no browsers always pass.  Others
-are refused *before* they have any effect: to withhold CORS headers would only
+A browser names the origin of the page that sends a request in ``Origin``, or, for a
+script load (JSON-P), describes it in ``Sec-Fetch-Site`` and ``Referer``.  Requests of
+the service's own pages, and of programs other than browsers, are always allowed.
+Others are refused *before* they have any effect: to withhold CORS headers would only
 hide the answer of a publish that has been made.
 
-Whether a page is the service's own is the browser's word where it gives it
-(``Sec-Fetch-Site``, which no page can forge).  Older browsers, and all of
-them on plain HTTP, do not: then the page's host and port are compared with
-the request's ``Host``.  Behind a proxy that ends TLS the scheme cannot be
-known, so on a plain connection ``https://a.example`` and ``http://a.example``
-both match ``Host: a.example``.  A proxy that changes ``Host`` must be told not
-to, or the origin be listed.
+``Sec-Fetch-Site`` says whether a page is the service's own; no page can forge it.
+Older browsers do not send it, nor does any browser over plain HTTP: then the page's
+host and port are compared with the request's ``Host``.  Behind a proxy that ends TLS
+the scheme is not known, so on a plain connection ``https://a.example`` and
+``http://a.example`` both match ``Host: a.example``.  Where a proxy changes ``Host``,
+the origin has to be listed.
 """
 
 from __future__ import annotations
@@ -53,24 +52,24 @@ class Origins:
 
     Each item is an exact origin (``https://example.com``), a pattern
     (``https://*.example.com`` for every name below it; ``http://localhost:*``
-    for every port), ``*`` for every origin but the one below, or ``null`` for
-    pages that have none (files, sandboxed frames).  The empty list, the
-    default, admits the service's own pages only.
+    for every port), ``*`` for every origin except ``null``, or ``null`` for
+    pages without an origin (files, sandboxed frames).  The empty list, the
+    default, allows the service's own pages only.
 
-    ``hosts`` are the names that the service has (``www.example.com``); the port
-    does not matter.  With none, it has every name by which it is asked, so that
-    a page whose name is pointed at it would count as its own (DNS rebinding).
+    ``hosts`` are the host names of the service (``www.example.com``), without
+    ports.  By default any name will do, so that a page of any host that resolves to
+    the service's address counts as its own (DNS rebinding).
 
-    :raises ValueError: for an item or a host that is none of these.
+    :raises ValueError: for an item or a host of another form.
     """
 
     __slots__ = ("_any", "_exact", "_hosts", "_null", "_patterns", "hosts", "items")
 
     def __init__(self, items: Iterable[str] = (), *, hosts: Iterable[str] = ()) -> None:
         self.items = tuple(items)
-        """What was given."""
+        """The origins and patterns, as given."""
         self.hosts = tuple(hosts)
-        """Likewise."""
+        """The host names, as given."""
         self._hosts = frozenset(_parse_name(host) for host in self.hosts)
         listed = [item.strip().lower() for item in self.items]
         self._any = "*" in listed
@@ -99,7 +98,7 @@ class Origins:
         return hash((self.items, self.hosts))
 
     def allows(self, origin: str) -> bool:
-        """Tell whether ``origin``, as a browser writes it, is on the list."""
+        """Return whether ``origin``, as a browser writes it, is on the list."""
         if origin == "null":
             return self._null
         parts = _parse(origin)
@@ -114,14 +113,13 @@ class Origins:
     def refusal(
         self, header: Callable[[str], str | None], secure: bool, *, script: bool = False
     ) -> str | None:
-        """Judge a request by its headers; None if it may pass.
+        """Return why a request is refused, for the operator; None if it is allowed.
 
-        ``header`` gives a request header's value by its name in lower case,
-        None if the request lacks it (several of one name: joined by a comma).
-        ``secure`` says whether our own connection is TLS.  ``script`` marks a
-        request that a page can make without an ``Origin``: a script load.
-
-        :returns: why not, in a sentence for the operator.
+        :param header: returns the value of a header by its name in lower case, None if
+            there is none; several of one name are joined by a comma.
+        :param secure: whether the connection to this service is TLS.
+        :param script: whether a page can make the request without an ``Origin``, as it
+            can load a script.
         """
         if self._hosts:
             name = _host_name(header("host"))
@@ -134,7 +132,7 @@ class Origins:
                 return None
             referer = header("referer")
             if referer is None:
-                return self._nameless(header, site, script)
+                return self._refusal_without_origin(header, site, script)
             match = _REFERER.match(referer[:_MAX_LENGTH].lower())
             origin = "null" if match is None else match.group(1)
         if site == "same-origin":
@@ -143,7 +141,7 @@ class Origins:
             return None
         return None if self.allows(origin) else _explain(origin)
 
-    def _nameless(
+    def _refusal_without_origin(
         self, header: Callable[[str], str | None], site: str | None, script: bool
     ) -> str | None:
         if site is None:
@@ -155,7 +153,7 @@ class Origins:
         if self._any:
             return None
         return (
-            "A request of another site's page that does not say which: let the"
+            "A request of another site's page that does not say which site: let the"
             " page send its Referer, and start the service with --allow-origin"
             " for the page's origin"
         )
@@ -188,7 +186,7 @@ def preflight_headers(request: HTTPRequest) -> tuple[Header, ...]:
 
 def _explain(origin: str) -> str:
     if origin != "null" and _parse(origin) is None:
-        return "The Origin of this request is no origin"
+        return "The Origin of this request is not an origin"
     return (
         f"Pages of {origin} may not use this service. To let them, start it with"
         f" --allow-origin {origin}"
@@ -197,10 +195,8 @@ def _explain(origin: str) -> str:
 
 def _explain_host(name: str | None) -> str:
     if name is None:
-        return "The Host of this request is no host"
-    return (
-        f"This service is not named {name}. Should it be, start it with --host {name}"
-    )
+        return "The Host of this request is not a host name"
+    return f"This service has no host name {name}. If it should, add --host {name}"
 
 
 def _host_name(host: str | None) -> str | None:

@@ -1,8 +1,8 @@
-"""``twisted.web`` on ports of our own: what it lacks for a public service.
+"""Web sites with what ``twisted.web`` lacks for a public service.
 
-It keeps a whole body, whatever its length, before it asks a resource, and
-parses every form on the way; it writes a line for every request, with the
-session in the URL.
+A :class:`~twisted.web.server.Site` reads a whole body, however large, before it asks a
+resource, and parses every form on the way.  It logs every request with its URL, which
+names the session.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 
 __all__ = [
+    "MAX_DISCARDED",
     "BayeuxSite",
     "BoundedChannel",
     "BoundedRequest",
@@ -36,16 +37,16 @@ __all__ = [
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._~\-]+\Z")  # the same in every URL
 
-_DRAIN: Final = 8 * 1024 * 1024
-"""Bytes of a refused body that are read and dropped before the connection is cut.
+MAX_DISCARDED: Final = 8 * 1024 * 1024
+"""Bytes of a refused body that are read and dropped before the connection is closed.
 
-To close with bytes unread resets the connection, and the client, still
-sending, would not see why (nginx: ``lingering_close``).
+To close with bytes unread resets the connection, and the client, which is still
+sending, would not see the response (nginx: ``lingering_close``).
 """
 
 
 class BoundedRequest(Request):
-    """Refused with 413 as soon as its length, declared or counted, is too much."""
+    """A request that is refused with 413 as soon as its body is too large."""
 
     max_bytes = Limits().request_bytes
     content: BytesIO
@@ -53,25 +54,25 @@ class BoundedRequest(Request):
     _refused = False
 
     def gotLength(self, length: int | None) -> None:
-        """Hear how long the body will be; None if it does not say (chunked)."""
-        # Bounded, so it may stay in memory: twisted.web's own goes to a file on disk.
+        """Called with the length of the body; None if it is not known (chunked)."""
+        # In memory, as it is bounded; twisted.web would use a file on disk.
         self.content = BytesIO()
         if length is not None and length > self.max_bytes:
             self._refuse()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body."""
+        """Called with a part of the body."""
         self._received += len(data)
         if not self._refused:
             if self._received <= self.max_bytes:
                 self.content.write(data)
                 return
             self._refuse()
-        if self._received > self.max_bytes + _DRAIN:
+        if self._received > self.max_bytes + MAX_DISCARDED:
             self.channel.loseConnection()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Hear that the body has ended."""
+        """Called at the end of the body."""
         if self._refused:
             self.channel.loseConnection()
         else:
@@ -82,48 +83,57 @@ class BoundedRequest(Request):
         self.content = BytesIO()
         self.channel.write(REQUEST_TOO_LARGE)
         if self.requestHeaders.hasHeader(b"Expect"):
-            # It has sent nothing yet, and will not without a "100 Continue".
+            # The client has sent nothing yet, and waits for "100 Continue" first.
             self.requestHeaders.removeHeader(b"Expect")
             self.channel.loseConnection()
 
 
 def bounded_request(limits: Limits) -> type[BoundedRequest]:
-    """Make a ``requestFactory`` for a :class:`~twisted.web.server.Site`."""
+    """Return a ``requestFactory`` for a :class:`~twisted.web.server.Site`.
+
+    :param limits: its ``request_bytes`` bound the body of each request.
+    """
     bounded = type("Request", (BoundedRequest,), {"max_bytes": limits.request_bytes})
     return cast("type[BoundedRequest]", bounded)
 
 
 class BoundedChannel(HTTPChannel):
-    """Answers what is too long (a line of 16 KiB) or too slow, and hangs up."""
+    """A connection that is closed where a line is too long (16 KiB) or a request slow.
+
+    Both are answered first.
+    """
 
     transport: Any
     _refused = False
-    _begun: float | None = None  # when the request that is still coming did
+    _responding = False  # a request has come whole and is not answered yet
+    _request_start: float | None = None  # of the request that is still coming
 
     def dataReceived(self, data: bytes) -> None:
-        """Read what the client sent, unless it has been told to go."""
+        """Read what the client sent."""
         if self._refused:
             return
         now = self.factory.reactor.seconds()
-        if self._begun is None or self._handlingRequest:
-            self._begun = now
-        elif now - self._begun > REQUEST_TIMEOUT:
+        if self._request_start is None or self._responding:
+            self._request_start = now
+        elif now - self._request_start > REQUEST_TIMEOUT:
             self._refuse(REQUEST_TIMEOUT_RESPONSE)
             return
         HTTPChannel.dataReceived(self, data)
 
     def allContentReceived(self) -> None:
-        """Hear that a request has come whole."""
-        self._begun = None
+        """Called when a request has come whole."""
+        self._request_start = None
+        self._responding = True
         HTTPChannel.allContentReceived(self)
 
     def requestDone(self, request: Request) -> None:
-        """Hear that a request is answered: what came behind it begins to count now."""
-        self._begun = None
+        """Called when a request is answered: the time of the next one begins now."""
+        self._request_start = None
+        self._responding = False
         HTTPChannel.requestDone(self, request)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse: twisted.web would leave a JSON-P client without a word."""
+        """Called for a line that is too long, which twisted.web would not answer."""
         self._refuse(HEADERS_TOO_LARGE)
 
     def _refuse(self, answer: bytes) -> None:
@@ -133,7 +143,7 @@ class BoundedChannel(HTTPChannel):
 
 
 class BoundedSite(Site):
-    """A site whose requests are bounded, and that keeps no access log.
+    """A site whose requests are bounded in size and time, without an access log.
 
     :param timeout: seconds that a connection may be idle between requests, or
         stay silent in the middle of one.  One that comes slowly is closed after
@@ -157,15 +167,15 @@ class BoundedSite(Site):
         )
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Offer no HTTP/2, which Site does where it can: a WebSocket needs HTTP/1.1."""
+        """Return HTTP/1.1 only, as WebSocket needs it; Site may offer HTTP/2."""
         return [b"http/1.1"]
 
     def logPrefix(self) -> str:
-        """Give the name under which the log says where it listens."""
+        """Return the name under which the log says where it listens."""
         return "Web site"
 
     def log(self, request: object) -> None:
-        """Write nothing."""
+        """Log nothing."""
 
 
 class BayeuxSite(FastHTTPFactory):
