@@ -83,7 +83,7 @@ class TestStreams(Fronts):
         await a.attach(alice, stream)
         await self.publish(a, "/a", 1)
         await self.until(lambda: stream.data == [1])
-        a.detach(stream)
+        a.hub.detach(stream)
         await self.publish(a, "/a", 2)
         await self.advance(0.7)
         assert await self.poll(b, alice) == [2]
@@ -99,6 +99,6 @@ class TestStreams(Fronts):
         await self.publish(a, "/a", 1, 2)
         await self.until(lambda: first.data == [1, 2])
         await b.attach(alice, second)
-        a.detach(first, first.entries[1:])
+        a.hub.detach(first, first.entries[1:])
         await self.until(lambda: second.data)
         assert second.data == [2]
