@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from txbayeux.client import State
 from txbayeux.errors import BayeuxError
@@ -96,6 +96,29 @@ def test_an_extension_can_stop_a_publish(how: str) -> None:
     assert error.code == (403 if how == "refuses" else 500)
     assert outcome(harness.client.publish("/b", 1))[0]["successful"]
     assert harness.count("/a") == 0
+
+
+def test_a_publish_cancelled_while_an_extension_has_it_is_not_sent() -> None:
+    waiting: list[Deferred[Message]] = []
+
+    class Slow(Extension):
+        channels = ("/a",)
+
+        def outgoing(self, message: Message, request: object) -> Deferred[Message]:
+            waiting.append(Deferred())
+            return waiting[-1].addCallback(lambda _: message)
+
+    harness = Harness(extensions=[Slow()], types=["long-polling"])
+    harness.connect()
+    publishing = harness.client.publish("/a", 1)
+    result = outcome(publishing)
+    later = outcome(harness.client.publish("/b", 2))
+    publishing.cancel()
+    assert isinstance(result[0], CancelledError)
+    assert later == []
+    waiting[0].callback({})
+    assert harness.count("/a") == 0
+    assert later[0]["successful"] is True
 
 
 def test_messages_keep_their_order_behind_a_slow_extension() -> None:

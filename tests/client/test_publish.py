@@ -38,6 +38,24 @@ def test_publish_connects_and_fires_with_the_reply() -> None:
     assert harness.client.pending == 0
 
 
+def test_replies_without_id_belong_to_the_oldest_request_on_their_channel() -> None:
+    harness = Harness()
+
+    def respond(request: Request) -> None:
+        if not harness.is_held(request.messages[0]):
+            replies = [harness.reply(message) for message in request.messages]
+            for reply in replies:
+                del reply["id"]
+            request.answer(*replies)
+
+    harness.respond = respond
+    results = [outcome(harness.client.publish("/a", number)) for number in range(3)]
+    assert [[reply["channel"] for reply in result] for result in results] == [
+        ["/a"]
+    ] * 3
+    assert data(harness) == [0, 1, 2]
+
+
 @pytest.mark.parametrize("value", [None, 0, "", False, [], {}, "ü€😀", 1.5])
 def test_any_json_is_data(value: object) -> None:
     harness = Harness()
