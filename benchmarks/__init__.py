@@ -1,1 +1,1 @@
-"""txbayeux measured beside the servers that a user would pick instead."""
+"""Benchmarks of txbayeux and of comparable servers."""

@@ -1,4 +1,4 @@
-"""An extension that looks at the protocol's own messages, as most do."""
+"""An extension with hooks for meta messages only, as most extensions have."""
 
 from typing import Any
 

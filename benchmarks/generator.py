@@ -1,4 +1,4 @@
-"""The load generator: compiled once, run for each figure."""
+"""Compile and run the load generator."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import BUILD, HERE, LOAD_CORE, pin, printed, tool
+from benchmarks.machine import BUILD, HERE, LOAD_CORE, find_command, output_of, pin
 
 _runs = count()
 
 
 class Failed(Exception):
-    """A measurement that came to nothing, with the reason."""
+    """A measurement failed; the text says why."""
 
 
 def compile_generator() -> Path:
-    """Compile load/*.c; gives the program."""
+    """Compile load/*.c and return the path of the program."""
     program = BUILD / "load"
     BUILD.mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path) for path in (HERE / "load").glob("*.c"))
-    printed(tool("cc", "gcc", "clang"), "-O2", "-o", str(program), *sources)
+    output_of(find_command("cc", "gcc", "clang"), "-O2", "-o", str(program), *sources)
     return program
 
 
 def start_load(
     program: Path, port: str, pids: Sequence[int], options: dict[str, Any]
 ) -> subprocess.Popen[str]:
-    """Start the generator; ``options`` are its own, True for one without a value."""
+    """Start the generator.
+
+    :param options: its command-line options; True for one without a value.
+    """
     command = [str(program), f"--port={port}", f"--prefix=/load{next(_runs)}"]
     if pids:
         command.append(f"--pids={','.join(map(str, pids))}")
@@ -40,7 +43,7 @@ def start_load(
         command.append(option if value is True else f"{option}={value}")
     return subprocess.Popen(
         command,
-        stdin=subprocess.PIPE,  # figures() ends it: the word that --ask waits for
+        stdin=subprocess.PIPE,  # --hold waits for it; collect_metrics closes it
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -49,15 +52,15 @@ def start_load(
 
 
 def await_sessions(load: subprocess.Popen[str]) -> None:
-    """Wait until all sessions of a load with ``ask`` are up."""
+    """Wait until all sessions of a load with ``hold`` are connected."""
     assert load.stdout is not None
     load.stdout.readline()
 
 
-def figures(load: subprocess.Popen[str], limit: float) -> dict[str, Any]:
-    """Wait for the generator, and give what it measured.
+def collect_metrics(load: subprocess.Popen[str], limit: float) -> dict[str, Any]:
+    """Wait for the generator to end and return what it measured.
 
-    :raises Failed: if it took too long or could not measure.
+    :raises Failed: if it took too long, or lost or duplicated a message.
     """
     try:
         output, errors = load.communicate(timeout=limit)

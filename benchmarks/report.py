@@ -1,4 +1,4 @@
-"""What came out: medians, ratios, the targets, as Markdown and as JSON."""
+"""Medians, ratios and targets, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ BASELINE: Final = "faye-node"
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that a run measured."""
+    """All measurements of a run."""
 
     about: Mapping[str, Any]
     scenarios: Sequence[Scenario]
     measurements: Sequence[Measurement]
 
-    def figures(self, scenario: str, peer: str, figure: str) -> dict[int, float]:
-        """Return a figure by repeat, without failed ones."""
+    def metrics(self, scenario: str, peer: str, metric: str) -> dict[int, float]:
+        """Return a metric by round, without failed measurements."""
         return {
-            one.repeat: one.figures[figure]
+            one.repeat: one.metrics[metric]
             for one in self.measurements
             if (one.scenario, one.peer) == (scenario, peer) and not one.failure
         }
 
-    def median(self, scenario: str, peer: str, figure: str) -> float | None:
-        found = self.figures(scenario, peer, figure).values()
+    def median(self, scenario: str, peer: str, metric: str) -> float | None:
+        found = self.metrics(scenario, peer, metric).values()
         return median(found) if found else None
 
     def ratio(
-        self, scenario: str, peer: str, figure: str, other: str = BASELINE
+        self, scenario: str, peer: str, metric: str, other: str = BASELINE
     ) -> float | None:
-        """Return the median of the ratios: each compares neighbours in time."""
-        own = self.figures(scenario, peer, figure)
-        others = self.figures(scenario, other, figure)
+        """Return the median over the rounds of the ratio within each round."""
+        own = self.metrics(scenario, peer, metric)
+        others = self.metrics(scenario, other, metric)
         ratios = [
             own[repeat] / others[repeat] for repeat in own if others.get(repeat, 0) > 0
         ]
         return median(ratios) if ratios else None
 
-    def reached(self, target: Target) -> list[float] | None:
-        """Return a target's ratios, None if one of its scenarios was not measured."""
+    def target_ratios(self, target: Target) -> list[float] | None:
+        """Return one ratio per scenario; None if a scenario was not measured."""
         ratios = [
-            self.ratio(name, target.ours, target.figure, target.peer)
+            self.ratio(name, target.server, target.metric, target.peer)
             for name in target.scenarios
         ]
-        there = [ratio for ratio in ratios if ratio is not None]
-        return there if len(there) == len(ratios) else None
+        measured = [ratio for ratio in ratios if ratio is not None]
+        return measured if len(measured) == len(ratios) else None
 
     def failures(self) -> list[Measurement]:
         return [one for one in self.measurements if one.failure]
@@ -70,37 +70,38 @@ class Results:
 
 
 def targets_table(results: Results) -> list[str]:
-    """Return a table of the targets, and whether each is met."""
+    """Return the lines of a table of the targets and whether they are met."""
     titles = {peer.name: peer.title for peer in PEERS}
     lines = [
-        "| target | compared with | at most | measured | |",
+        "| target | compared with | at most | measured | met |",
         "|---|---|---:|---:|---|",
     ]
     for target in TARGETS:
-        reached = results.reached(target)
-        if reached is None:
+        ratios = results.target_ratios(target)
+        if ratios is None:
             shown, verdict = "not measured", ""
         else:
-            shown = ", ".join(f"{ratio:.2f}" for ratio in reached)
-            verdict = "yes" if max(reached) <= target.most else "**no**"
+            shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            verdict = "yes" if max(ratios) <= target.at_most else "**no**"
         lines.append(
-            f"| {target.title} | {titles[target.peer]} | {target.most:.2f}"
+            f"| {target.title} | {titles[target.peer]} | {target.at_most:.2f}"
             f" | {shown} | {verdict} |"
         )
     return lines
 
 
 def markdown(results: Results, notes: Iterable[str]) -> str:
-    """Write the whole report."""
+    """Return the whole report."""
     lines = ["# Benchmarks", "", f"{results.about['machine']}.", ""]
     lines += [f"- {name}: {which}" for name, which in results.about["versions"].items()]
     lines += [f"- {note}" for note in notes]
     lines += [
         "",
-        f"Medians of {results.about['repeats']} interleaved repeats of"
-        f" {results.about['seconds']} s each; the server on one core, the load on"
-        " another. CPU is the server's own, user and system, all its threads and"
-        " processes. A ratio is the median of each repeat's ratio to Faye for Node.",
+        f"Medians of {results.about['repeats']} interleaved rounds of"
+        f" {results.about['seconds']} s per measurement; the server runs on one core,"
+        " the load generator on another. CPU is user and system time of all threads"
+        " and processes of the server. A ratio is the median over the rounds of the"
+        " ratio to Faye for Node within a round.",
         "",
         "## Targets",
         "",
@@ -110,9 +111,9 @@ def markdown(results: Results, notes: Iterable[str]) -> str:
         lines += ["", f"## {scenario.title}", "", *_table(results, scenario)]
     failures = results.failures()
     if failures:
-        lines += ["", "## What failed", ""]
+        lines += ["", "## Failures", ""]
         lines += [
-            f"- {one.scenario} on {one.peer}, repeat {one.repeat + 1}: {one.failure}"
+            f"- {one.scenario} on {one.peer}, round {one.repeat + 1}: {one.failure}"
             for one in failures
         ]
     return "\n".join([*lines, ""])
@@ -125,9 +126,9 @@ _DELIVERY: Final = {
     "p99_ms": ("p99, ms", "{:.1f}"),
 }
 _SESSIONS: Final = {
-    "set_up_us": ("CPU per set-up, µs", "{:.0f}"),
+    "set_up_us": ("CPU per new session, µs", "{:.0f}"),
     "session_kib": ("memory per session, KiB", "{:.1f}"),
-    "idle_us": ("CPU per idle session and second, µs", "{:.2f}"),
+    "idle_us": ("CPU per idle session per second, µs", "{:.2f}"),
 }
 
 
@@ -139,13 +140,13 @@ def _table(results: Results, scenario: Scenario) -> list[str]:
         "|---|" + "---:|" * (len(heads) + 1),
     ]
     for peer in PEERS:
-        if results.median(scenario.name, peer.name, scenario.figure) is None:
+        if results.median(scenario.name, peer.name, scenario.metric) is None:
             continue
         cells = [
-            form.format(results.median(scenario.name, peer.name, figure))
-            for figure, (_, form) in columns.items()
+            form.format(results.median(scenario.name, peer.name, metric))
+            for metric, (_, form) in columns.items()
         ]
-        ratio = results.ratio(scenario.name, peer.name, scenario.figure)
+        ratio = results.ratio(scenario.name, peer.name, scenario.metric)
         cells.append("" if ratio is None else f"{ratio:.2f}")
         lines.append(f"| {peer.title} | {' | '.join(cells)} |")
     return lines

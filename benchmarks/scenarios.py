@@ -1,4 +1,4 @@
-"""What is measured: the load of each scenario."""
+"""The scenarios that are measured."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Scenario:
     transport: str
     load: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
-    """Whether it wants a server that has done nothing yet (memory)."""
+    """Whether it needs a newly started server, to measure memory."""
     quick: bool = False
     """Whether it is part of a quick run."""
-    figure: str = "delivery_us"
-    """The figure that peers are compared by."""
+    metric: str = "delivery_us"
+    """The metric by which servers are compared."""
 
     def options(self, seconds: float) -> dict[str, Any]:
-        """Return the load generator's options for a measurement of about so long."""
+        """Return the options of the load generator for a measurement of this length."""
         timed = {"seconds": seconds, "warm_up": seconds / 3}
         return {"transport": self.transport, **timed, **self.load}
 
@@ -62,7 +62,7 @@ def _large(transport: str, name: str) -> Scenario:
 
 
 def _chat(transport: str, name: str) -> Scenario:
-    # CometD's published load test.  Each client publishes in its own name.
+    # As in CometD's published load test.  The subscribers are the publishers.
     title = "WebSocket" if transport == WEBSOCKET else "long-polling"
     return Scenario(
         name=name,
@@ -72,7 +72,7 @@ def _chat(transport: str, name: str) -> Scenario:
             "clients": 1000,
             "channels": 100,
             "subscriptions": 10,
-            "own": True,
+            "self_publish": True,
             "batch": 10,
             "payload": 50,
             "rate": 100,
@@ -80,25 +80,22 @@ def _chat(transport: str, name: str) -> Scenario:
     )
 
 
-_STAY: Final = {"stay": True}  # its server is stopped afterwards
-
-
 def idle_sessions(sessions: int, idle: float, *, quick: bool = False) -> Scenario:
-    """Sessions that come up, and then do nothing."""
+    """Return a scenario of sessions that connect and then stay idle."""
     return Scenario(
         name=f"sessions-{sessions}",
-        title=f"{sessions:,} WebSocket sessions: set-up, memory, idling",
+        title=f"{sessions:,} WebSocket sessions: setup, memory, idle CPU",
         transport=WEBSOCKET,
         load={
             "clients": sessions,
             "publishers": 0,
             "seconds": 0,
             "idle": idle,
-            **_STAY,
+            "keep_open": True,  # the server is stopped afterwards
         },
         fresh=True,
         quick=quick,
-        figure="set_up_us",
+        metric="set_up_us",
     )
 
 

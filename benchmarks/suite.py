@@ -1,4 +1,4 @@
-"""The run: every scenario on every server that plays it, interleaved."""
+"""Run every scenario on every server that supports it, interleaved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generator import Failed, figures, start_load
+from benchmarks.generator import Failed, collect_metrics, start_load
 from benchmarks.machine import Missing
 from benchmarks.peers import Peer, Process
 from benchmarks.scenarios import Scenario
@@ -18,17 +18,20 @@ _LIMIT = 90.0  # seconds that one measurement may take
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one run of one scenario on one server came to."""
+    """The result of one scenario on one server in one round."""
 
     scenario: str
     peer: str
     repeat: int
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     failure: str = ""
 
 
 class Suite:
-    """Measures; ``seconds`` is about how long each measurement goes on."""
+    """Runs measurements.
+
+    :param seconds: approximate length of each.
+    """
 
     def __init__(self, program: Path, seconds: float) -> None:
         self._program = program
@@ -38,10 +41,11 @@ class Suite:
     def round(
         self, repeat: int, scenarios: Iterable[Scenario], peers: Sequence[Peer]
     ) -> None:
-        """Measure each scenario once on each server, one server after the other.
+        """Measure each scenario once on each server.
 
-        The servers of a round are started together and warmed up, so that what
-        the machine does meanwhile touches all of them alike.
+        All servers are started and warmed up first, and each scenario is measured
+        on one server right after the other, so that other work on the machine
+        affects all of them alike.
         """
         turn = repeat % len(peers)
         order = [*peers[turn:], *peers[:turn]]
@@ -52,7 +56,7 @@ class Suite:
                 self._warm_up(servers[peer.name])
             for scenario in scenarios:
                 for peer in order:
-                    if peer.plays(scenario) and not self._failed(scenario, peer):
+                    if peer.supports(scenario) and not self._failed(scenario, peer):
                         servers[peer.name] = self._measure(
                             scenario, servers[peer.name], repeat
                         )
@@ -61,7 +65,7 @@ class Suite:
                 server.stop()
 
     def _failed(self, scenario: Scenario, peer: Peer) -> bool:
-        """Return whether it failed in an earlier round; it would take as long again."""
+        """Return whether it failed in an earlier round; it is not tried again."""
         return any(
             one.failure and (one.scenario, one.peer) == (scenario.name, peer.name)
             for one in self.measurements
@@ -78,31 +82,31 @@ class Suite:
             try:
                 self._load(server, options)
             except Failed as failure:
-                say(f"{server.peer.name} does not warm up: {failure}")
+                progress(f"{server.peer.name}: warm-up failed: {failure}")
 
     def _measure(self, scenario: Scenario, server: Process, repeat: int) -> Process:
-        """Measure, and give the server for the next scenario."""
-        own = Process(server.peer) if scenario.fresh else server
+        """Measure, and return the server to use for the next scenario."""
+        measured_server = Process(server.peer) if scenario.fresh else server
         peer = server.peer.name
-        say(f"{repeat + 1}  {scenario.name:14} {peer:16} ", end="")
+        progress(f"{repeat + 1}  {scenario.name:14} {peer:16} ", end="")
         try:
-            measured = self._load(own, scenario.options(self._seconds))
+            measured = self._load(measured_server, scenario.options(self._seconds))
         except Failed as failure:
-            say(f"failed: {failure}")
+            progress(f"failed: {failure}")
             self.measurements.append(
                 Measurement(scenario.name, peer, repeat, {}, str(failure))
             )
         else:
-            say(
-                f"{measured[scenario.figure]:9.2f} {scenario.figure}"
+            progress(
+                f"{measured[scenario.metric]:9.2f} {scenario.metric}"
                 f"{measured['deliveries_per_second']:10,.0f}/s"
                 f"{measured['p99_ms']:9.1f} ms"
             )
             self.measurements.append(Measurement(scenario.name, peer, repeat, measured))
-        if own is not server:
-            own.stop()
+        if measured_server is not server:
+            measured_server.stop()
         elif self.measurements[-1].failure or not server.alive:
-            # What is left in it should not weigh on what it is measured by next.
+            # What is left in it must not affect the next measurement.
             server.stop()
             server = Process(server.peer)
             self._warm_up(server)
@@ -110,11 +114,11 @@ class Suite:
 
     def _load(self, server: Process, options: dict[str, Any]) -> dict[str, Any]:
         load = start_load(self._program, server.port, server.pids, options)
-        return figures(load, _LIMIT)
+        return collect_metrics(load, _LIMIT)
 
 
 def available(peers: Iterable[Peer]) -> tuple[list[Peer], dict[str, str], list[str]]:
-    """Prepare each; gives those that work, their versions, and notes on the others."""
+    """Prepare each; return those that work, their versions, and notes on the others."""
     ready: list[Peer] = []
     versions: dict[str, str] = {}
     notes: list[str] = []
@@ -124,10 +128,10 @@ def available(peers: Iterable[Peer]) -> tuple[list[Peer], dict[str, str], list[s
             ready.append(peer)
         except Missing as missing:
             notes.append(f"{peer.title} is left out: {missing}")
-            say(notes[-1])
+            progress(notes[-1])
     return ready, versions, notes
 
 
-def say(text: str, end: str = "\n") -> None:
-    """Print the progress."""
+def progress(text: str, end: str = "\n") -> None:
+    """Print progress to standard error."""
     print(text, end=end, flush=True, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The benchmarks' targets, report and plot."""
+"""The targets, report and plot of the benchmarks, from given measurements."""
 
 from benchmarks import plot, report
 from benchmarks.peers import PEERS
@@ -35,11 +35,11 @@ def test_every_target_can_be_measured() -> None:
     peers = {one.name: one for one in PEERS}
     for target in TARGETS:
         for name in target.scenarios:
-            assert peers[target.ours].plays(scenarios[name])
-            assert peers[target.peer].plays(scenarios[name])
+            assert peers[target.server].supports(scenarios[name])
+            assert peers[target.peer].supports(scenarios[name])
 
 
-def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
+def test_a_ratio_is_the_median_of_the_ratios_within_each_round() -> None:
     # The machine was twice as slow in the last round.
     run = results(
         *measured("faye-node", 10.0, 10.0, 20.0), *measured("txbayeux", 2.0, 3.0, 4.0)
@@ -47,7 +47,7 @@ def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert run.ratio("ws-100", "txbayeux", "delivery_us") == 0.2
 
 
-def test_failed_measurement_is_told_and_not_counted() -> None:
+def test_failed_measurements_are_reported_and_not_counted() -> None:
     failed = Measurement("ws-100", "txbayeux", 1, {}, "9 of 10 delivered")
     run = results(
         *measured("faye-node", 10.0, 10.0), *measured("txbayeux", 2.0), failed
@@ -56,18 +56,18 @@ def test_failed_measurement_is_told_and_not_counted() -> None:
     assert "9 of 10 delivered" in report.markdown(run, [])
 
 
-def test_target_needs_all_its_scenarios() -> None:
+def test_a_target_needs_measurements_of_all_its_scenarios() -> None:
     target = Target("Fan-out", ("ws-100", "ws-1000"), 0.2)
     some = [*measured("faye-node", 10.0), *measured("txbayeux", 1.0)]
-    assert results(*some).reached(target) is None
+    assert results(*some).target_ratios(target) is None
     more = [
         *measured("faye-node", 10.0, scenario="ws-1000"),
         *measured("txbayeux", 3.0, scenario="ws-1000"),
     ]
-    assert results(*some, *more).reached(target) == [0.1, 0.3]
+    assert results(*some, *more).target_ratios(target) == [0.1, 0.3]
 
 
-def test_report_says_which_targets_hold() -> None:
+def test_the_report_says_which_targets_are_met() -> None:
     run = results(
         *measured("faye-node", 10.0, scenario="ws-10"),
         *measured("txbayeux", 4.0, scenario="ws-10"),
@@ -80,19 +80,15 @@ def test_report_says_which_targets_hold() -> None:
     assert "- Faye for Ruby is left out" in text
 
 
-def test_plot_has_a_bar_for_each_server() -> None:
+def test_the_plot_has_a_bar_for_each_server() -> None:
     scenario = next(one for one in SCENARIOS if one.name == "ws-100")
-    players = [peer for peer in PEERS if peer.plays(scenario)]
+    peers = [peer for peer in PEERS if peer.supports(scenario)]
     costs = {"faye-node": 10.0}
     run = results(
-        *(
-            one
-            for peer in players
-            for one in measured(peer.name, costs.get(peer.name, 1))
-        )
+        *(one for peer in peers for one in measured(peer.name, costs.get(peer.name, 1)))
     )
     drawing = plot.ratios(run, SCENARIOS, "Servers & their cost")
-    for peer in players:
+    for peer in peers:
         ratio = "1.00" if peer.name in costs else "0.10"
         assert f"{ratio}  {peer.title}" in drawing
     assert "Servers &amp; their cost" in drawing

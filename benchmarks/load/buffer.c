@@ -1,4 +1,4 @@
-/* A growing string of bytes. */
+/* A growable byte buffer. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

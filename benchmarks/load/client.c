@@ -1,4 +1,4 @@
-/* Bayeux as a client speaks it. */
+/* The client's side of the Bayeux protocol. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +13,13 @@ Options options = {.clients = 100,
                    .batch = 1,
                    .payload = 64,
                    .window = 10,
-                   .together = 64,
-                   .leaving = 64,
+                   .opening = 64,
+                   .closing = 64,
                    .websocket = 1,
                    .publish_websocket = 1,
                    .warm_up = 0.3,
                    .seconds = 1,
-                   .patience = 5,
+                   .stall_timeout = 5,
                    .prefix = "/load"};
 Totals totals;
 long* subscribers_of;
@@ -36,10 +36,10 @@ static void begin(Client* client, const char* channel) {
 
 static void finish(Client* client) {
   append(&text, "}]", 2);
-  send_message(&client->wire, text.bytes, text.length);
+  send_message(&client->connection, text.bytes, text.length);
 }
 
-static void shake_hands(Client* client) {
+static void send_handshake(Client* client) {
   client->state = HANDSHAKING;
   begin(client, "/meta/handshake");
   append_text(&text,
@@ -48,7 +48,7 @@ static void shake_hands(Client* client) {
   finish(client);
 }
 
-static void subscribe(Client* client) {
+static void send_subscribe(Client* client) {
   client->state = SUBSCRIBING;
   begin(client, "/meta/subscribe");
   append_text(&text, ",\"subscription\":[");
@@ -64,35 +64,36 @@ static void subscribe(Client* client) {
   finish(client);
 }
 
-static void connect_again(Client* client) {
+static void send_connect(Client* client) {
   client->open_connects++;
   begin(client, "/meta/connect");
   append_text(&text, ",\"connectionType\":\"%s\"",
-              client->wire.is_websocket ? "websocket" : "long-polling");
+              client->connection.is_websocket ? "websocket" : "long-polling");
   finish(client);
 }
 
 void start_client(Client* client) {
-  client->wire.owner = client;
-  dial(&client->wire);
-  if (!client->wire.is_websocket) shake_hands(client);
+  client->connection.owner = client;
+  open_connection(&client->connection);
+  if (!client->connection.is_websocket) send_handshake(client);
 }
 
-void join_session(Client* client) {
-  client->wire.owner = client;
-  memcpy(client->wire.cookies, client->session_of->wire.cookies, sizeof client->wire.cookies);
-  dial(&client->wire);
+void open_publisher_connection(Client* client) {
+  client->connection.owner = client;
+  memcpy(client->connection.cookies, client->session_of->connection.cookies,
+         sizeof client->connection.cookies);
+  open_connection(&client->connection);
   client->state = READY;
 }
 
-/* A polling session's own connection waits for its connect: it leaves on a new one. */
-void leave(Client* client) {
+/* The connection of a polling session is busy with its held connect; disconnect on a new one. */
+void send_disconnect(Client* client) {
   if (client->state != READY || client->session_of) return;
-  client->state = LEAVING;
-  totals.leaving++;
-  if (!client->wire.is_websocket) {
-    hang_up(&client->wire);
-    dial(&client->wire);
+  client->state = CLOSING;
+  totals.closing++;
+  if (!client->connection.is_websocket) {
+    close_connection(&client->connection);
+    open_connection(&client->connection);
   }
   begin(client, "/meta/disconnect");
   finish(client);
@@ -119,17 +120,17 @@ int publish_batch(Client* client, int channel) {
   append(&batch, "]", 1);
   totals.published += options.batch;
   totals.expected += subscribers_of[channel] * options.batch;
-  send_message(&client->wire, batch.bytes, batch.length);
+  send_message(&client->connection, batch.bytes, batch.length);
   return 1;
 }
 
-void on_upgraded(Wire* wire) { shake_hands(wire->owner); }
+void on_upgraded(Connection* connection) { send_handshake(connection->owner); }
 
-void on_hung_up(Wire* wire) {
-  Client* client = wire->owner;
+void on_closed(Connection* connection) {
+  Client* client = connection->owner;
   if (client->state == READY) totals.ready--;
-  if (client->state == LEAVING) totals.leaving--;
-  if (client->state != LEAVING) totals.dead++;
+  if (client->state == CLOSING) totals.closing--;
+  if (client->state != CLOSING) totals.dead++;
   client->state = DEAD;
 }
 
@@ -143,7 +144,7 @@ static void count_deliveries(char* json, size_t length) {
   }
 }
 
-static int keep_session(Client* client, char* json, size_t length) {
+static int store_session(Client* client, char* json, size_t length) {
   char* id = memmem(json, length, "\"clientId\":\"", 12);
   if (!id) return 0;
   id += 12;
@@ -154,14 +155,14 @@ static int keep_session(Client* client, char* json, size_t length) {
   return 1;
 }
 
-void on_message(Wire* wire, char* json, size_t length) {
-  Client* client = wire->owner;
+void on_message(Connection* connection, char* json, size_t length) {
+  Client* client = connection->owner;
   if (options.verbose) fprintf(stderr, "%d: %.300s\n", client->number, json);
-  if (client->state == LEAVING) {
+  if (client->state == CLOSING) {
     if (memmem(json, length, "/meta/disconnect", 16)) {
       client->state = DEAD;
-      totals.leaving--;
-      hang_up(wire);
+      totals.closing--;
+      close_connection(connection);
     }
     return;
   }
@@ -170,21 +171,21 @@ void on_message(Wire* wire, char* json, size_t length) {
     if (totals.refused++ < 3) fprintf(stderr, "refused: %.300s\n", json);
     return;
   }
-  if (client->state == HANDSHAKING && keep_session(client, json, length)) {
+  if (client->state == HANDSHAKING && store_session(client, json, length)) {
     if (client->subscribes) {
-      subscribe(client);
+      send_subscribe(client);
     } else {
       client->state = READY;
       totals.ready++;
-      if (wire->is_websocket) connect_again(client);
+      if (connection->is_websocket) send_connect(client);
     }
   } else if (client->state == SUBSCRIBING && memmem(json, length, "/meta/subscribe", 15)) {
     client->state = READY;
     totals.ready++;
-    connect_again(client);
+    send_connect(client);
   }
   if (memmem(json, length, "/meta/connect", 13) && --client->open_connects <= 0) {
     client->open_connects = 0;
-    connect_again(client);
+    send_connect(client);
   }
 }

@@ -1,10 +1,10 @@
-/* load: drives a Bayeux server on 127.0.0.1 over WebSocket or long-polling.
+/* Load generator for a Bayeux server on 127.0.0.1, over WebSocket or long-polling.
  *
- * Sessions subscribe, publishers publish messages that carry the time, and every delivery is
- * counted. Either a window of messages is kept in flight (one is until all its subscribers have
- * it), or batches go out at a rate.  What is printed is one JSON object; its CPU time and memory
- * are those of the server's processes, whatever this program itself costs. Exit status 1 if a
- * delivery is missing or doubled, 2 if nothing could be measured. */
+ * Sessions subscribe, publishers publish messages with a timestamp, and every delivery is counted.
+ * Either a constant number of messages is kept in flight (a message is in flight until all its
+ * subscribers have received it), or batches are published at a constant rate. Prints one JSON
+ * object; its CPU time and memory are those of the server's processes, not of this program. The
+ * exit status is 1 if a delivery is missing or duplicated, 2 if nothing could be measured. */
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
@@ -23,20 +23,20 @@ static double since(uint64_t start) { return (now_ns() - start) / 1e9; }
 
 static void wait_seconds(double seconds) {
   uint64_t start = now_ns();
-  while (since(start) < seconds) serve_traffic(10);
+  while (since(start) < seconds) poll_connections(10);
 }
 
-/* Serves traffic until `*counter` reaches `goal`, unless it rests for too long. */
-static int reach(const long* counter, const long* goal) {
+/* Polls until `*counter` equals `*goal`; returns 0 if it does not change for `stall_timeout`. */
+static int wait_until_equal(const long* counter, const long* goal) {
   uint64_t progress = now_ns();
   long last = *counter;
   while (*counter < *goal) {
-    serve_traffic(20);
+    poll_connections(20);
     if (*counter != last) {
       last = *counter;
       progress = now_ns();
     }
-    if (since(progress) > options.patience) return 0;
+    if (since(progress) > options.stall_timeout) return 0;
   }
   return 1;
 }
@@ -45,14 +45,14 @@ static void start_sessions(void) {
   uint64_t progress = now_ns();
   int last = 0, started = 0;
   while (totals.ready + totals.dead < client_count) {
-    while (started < client_count && started - totals.ready - totals.dead < options.together)
+    while (started < client_count && started - totals.ready - totals.dead < options.opening)
       start_client(&clients[started++]);
-    serve_traffic(10);
+    poll_connections(10);
     if (totals.ready != last) {
       last = totals.ready;
       progress = now_ns();
     }
-    if (since(progress) > options.patience) break;
+    if (since(progress) > options.stall_timeout) break;
   }
 }
 
@@ -61,7 +61,7 @@ static Client* next_publisher(void) {
   return &clients[client_count - options.publishers + turn++ % options.publishers];
 }
 
-/* Publishes for so long, and waits for the last delivery. */
+/* Publishes for the given time, then waits for the last delivery; returns 0 if it stalls. */
 static int publish_for(double seconds) {
   uint64_t start = now_ns(), progress = start;
   long batches = 0, last = totals.delivered, fan_out = 0;
@@ -74,39 +74,39 @@ static int publish_for(double seconds) {
         publish_batch(next_publisher(), rand() % options.channels);
         batches++;
       }
-      serve_traffic(1);
+      poll_connections(1);
     } else {
       while (totals.expected - totals.delivered < options.window * deliveries_each)
         if (!publish_batch(next_publisher(), channel++ % options.channels)) return 0;
-      serve_traffic(20);
+      poll_connections(20);
     }
     if (totals.delivered != last) {
       last = totals.delivered;
       progress = now_ns();
     }
-    if (since(progress) > options.patience) return 0;
+    if (since(progress) > options.stall_timeout) return 0;
   }
-  return reach(&totals.delivered, &totals.expected);
+  return wait_until_equal(&totals.delivered, &totals.expected);
 }
 
-/* Says that all is up, and serves traffic until standard input has a line, or ends. */
-static void await_word(void) {
+/* Prints "up", then polls until standard input has a line or is closed. */
+static void hold_until_input(void) {
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
   puts("up");
   fflush(stdout);
-  while (!poll(&input, 1, 0)) serve_traffic(10);
+  while (!poll(&input, 1, 0)) poll_connections(10);
 }
 
-/* So many at a time are on their way out. */
-static void part(void) {
+/* Sends /meta/disconnect for all sessions, at most `options.closing` at a time. */
+static void disconnect_all(void) {
   uint64_t start = now_ns();
-  for (int i = 0; since(start) < options.patience && (totals.leaving || i < client_count);) {
-    while (i < client_count && totals.leaving < options.leaving) leave(&clients[i++]);
-    if (totals.leaving) serve_traffic(10);
+  for (int i = 0; since(start) < options.stall_timeout && (totals.closing || i < client_count);) {
+    while (i < client_count && totals.closing < options.closing) send_disconnect(&clients[i++]);
+    if (totals.closing) poll_connections(10);
   }
 }
 
-/* Clients take turns with the ports: the front-ends of one service. */
+/* The ports of the nodes of one service; clients are spread over them. */
 static void read_ports(char* list) {
   for (char* port = strtok(list, ","); port && port_count < 8; port = strtok(NULL, ","))
     ports[port_count++] = atoi(port);
@@ -121,7 +121,7 @@ static int read_options(int argc, char** argv) {
                                   {"subscriptions", 1, 0, 's'},
                                   {"unrelated", 1, 0, 'u'},
                                   {"publishers", 1, 0, 'k'},
-                                  {"own", 0, 0, 'o'},
+                                  {"self-publish", 0, 0, 'o'},
                                   {"batch", 1, 0, 'b'},
                                   {"payload", 1, 0, 'l'},
                                   {"window", 1, 0, 'w'},
@@ -130,25 +130,25 @@ static int read_options(int argc, char** argv) {
                                   {"seconds", 1, 0, 'S'},
                                   {"rate", 1, 0, 'r'},
                                   {"idle", 1, 0, 'I'},
-                                  {"patience", 1, 0, 'P'},
+                                  {"stall-timeout", 1, 0, 'P'},
                                   {"prefix", 1, 0, 'x'},
-                                  {"together", 1, 0, 'T'},
-                                  {"leaving", 1, 0, 'L'},
-                                  {"ask", 0, 0, 'a'},
-                                  {"stay", 0, 0, 'y'},
+                                  {"opening", 1, 0, 'T'},
+                                  {"closing", 1, 0, 'L'},
+                                  {"hold", 0, 0, 'a'},
+                                  {"keep-open", 0, 0, 'y'},
                                   {"verbose", 0, 0, 'v'},
                                   {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(argc, argv, "", known, 0)) != -1) switch (option) {
       case 'p': read_ports(optarg); break;
       case 'm': mount = optarg; break;
-      case 'i': watch_processes(optarg); break;
+      case 'i': track_processes(optarg); break;
       case 'n': options.clients = atoi(optarg); break;
       case 'c': options.channels = atoi(optarg); break;
       case 's': options.subscriptions = atoi(optarg); break;
       case 'u': options.unrelated = atoi(optarg); break;
       case 'k': options.publishers = atoi(optarg); break;
-      case 'o': options.own = 1; break;
+      case 'o': options.self_publish = 1; break;
       case 'b': options.batch = atoi(optarg); break;
       case 'l': options.payload = atoi(optarg); break;
       case 'w': options.window = atoi(optarg); break;
@@ -157,27 +157,27 @@ static int read_options(int argc, char** argv) {
       case 'S': options.seconds = atof(optarg); break;
       case 'r': options.rate = atof(optarg); break;
       case 'I': options.idle = atof(optarg); break;
-      case 'P': options.patience = atof(optarg); break;
+      case 'P': options.stall_timeout = atof(optarg); break;
       case 'x': options.prefix = optarg; break;
-      case 'T': options.together = atoi(optarg); break;
-      case 'L': options.leaving = atoi(optarg); break;
-      case 'a': options.ask = 1; break;
-      case 'y': options.stay = 1; break;
+      case 'T': options.opening = atoi(optarg); break;
+      case 'L': options.closing = atoi(optarg); break;
+      case 'a': options.hold = 1; break;
+      case 'y': options.keep_open = 1; break;
       case 'v': options.verbose = 1; break;
       default: return 0;
     }
   return port_count > 0 && options.publishers >= 0 && options.channels >= options.subscriptions;
 }
 
-/* Publishers in the sessions' own names: over a socket as they are, else on a second connection. */
+/* Lets the subscribers publish: over WebSocket on their connection, otherwise on a second one. */
 static void add_publishers(void) {
-  if (!options.own || options.websocket) return;
+  if (!options.self_publish || options.websocket) return;
   for (int i = 0; i < options.publishers; i++) {
     Client* client = &clients[client_count];
     client->number = client_count++;
-    client->wire.port = ports[client->number % port_count];
+    client->connection.port = ports[client->number % port_count];
     client->session_of = &clients[i];
-    join_session(client);
+    open_publisher_connection(client);
   }
 }
 
@@ -186,23 +186,24 @@ int main(int argc, char** argv) {
   if (!read_options(argc, argv)) {
     fprintf(
         stderr,
-        "usage: load --port PORT[,PORT] [--transport long-polling] [--clients N] [--pids PID,..] ...\n");
+        "usage: load --port PORT[,PORT] [--transport long-polling] [--clients N] [--pids PID,..]"
+        " ...\n");
     return 2;
   }
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
-  open_poll();
+  create_poller();
   srand(1);
-  if (options.own) options.publishers = options.clients;
-  client_count = options.clients + (options.own ? 0 : options.publishers);
+  if (options.self_publish) options.publishers = options.clients;
+  client_count = options.clients + (options.self_publish ? 0 : options.publishers);
   clients = calloc(options.clients + options.publishers, sizeof *clients);
   subscribers_of = calloc(options.channels, sizeof *subscribers_of);
   for (int i = 0; i < client_count; i++) {
     clients[i].number = i;
     clients[i].subscribes = i < options.clients;
-    clients[i].wire.port = ports[i % port_count];
-    clients[i].wire.is_websocket = options.websocket;
+    clients[i].connection.port = ports[i % port_count];
+    clients[i].connection.is_websocket = options.websocket;
   }
 
   double cpu = server_cpu_seconds(), memory = server_memory_kib();
@@ -211,7 +212,7 @@ int main(int argc, char** argv) {
   double set_up_seconds = since(start), set_up_cpu = server_cpu_seconds() - cpu;
   int sessions = totals.ready;
   if (sessions < client_count) {
-    fprintf(stderr, "only %d of %d sessions came up\n", sessions, client_count);
+    fprintf(stderr, "only %d of %d sessions connected\n", sessions, client_count);
     return 2;
   }
   add_publishers();
@@ -237,12 +238,12 @@ int main(int argc, char** argv) {
     delivered = totals.delivered - delivered;
     published = totals.published - published;
     totals.measuring = 0;
-    wait_seconds(0.1); /* a doubled delivery would show here */
+    wait_seconds(0.1); /* until duplicate deliveries have arrived */
   }
   ok = ok && !totals.dead && !totals.refused && totals.delivered == totals.expected;
   int dead = totals.dead;
-  if (options.ask) await_word();
-  if (!options.stay) part();
+  if (options.hold) hold_until_input();
+  if (!options.keep_open) disconnect_all();
   printf(
       "{\"ok\": %s, \"expected\": %ld, \"delivered\": %ld, \"refused\": %ld, \"dead\": %d, "
       "\"sessions\": %d, "

@@ -1,4 +1,4 @@
-/* The server's own CPU time and memory, and the latencies. */
+/* CPU time and memory of the server, and latencies. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ uint64_t now_ns(void) {
   return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
-void watch_processes(char* pids) {
+void track_processes(char* pids) {
   for (char* pid = strtok(pids, ","); pid && process_count < MAX_PROCESSES; pid = strtok(0, ",")) {
     processes[process_count].pid = atoi(pid);
     if (clock_getcpuclockid(atoi(pid), &processes[process_count].clock)) die("no such process");
@@ -39,7 +39,7 @@ void watch_processes(char* pids) {
   }
 }
 
-/* User and system time of all threads, ended ones included, in nanoseconds' resolution. */
+/* User and system time of all threads, including ended ones; nanosecond resolution. */
 double server_cpu_seconds(void) {
   double sum = 0;
   for (int i = 0; i < process_count; i++) sum += seconds_of(processes[i].clock);
@@ -61,7 +61,7 @@ double server_memory_kib(void) {
   return sum;
 }
 
-/* Log-linear: a hundred steps for each doubling. */
+/* A log-linear histogram with 100 steps per doubling. */
 void record_latency(double microseconds) {
   int doubling = 0;
   double base = 1;

@@ -1,4 +1,4 @@
-"""Our service nested in somebody's twisted.web site: python nested.py PORT."""
+"""A BayeuxResource in a twisted.web Site: python nested.py PORT."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-/** CometD's server for Node, which knows long-polling only: node cometd.js PORT */
+/** CometD's server for Node, which supports long-polling only: node cometd.js PORT */
 import {createServer} from "node:http";
 import cometd from "cometd-nodejs-server";
 

@@ -1,7 +1,7 @@
 # Faye for Ruby: puma config.ru
 require "faye"
 
-# Faye starts EventMachine at the first request, in two threads at once if two come.
+# Faye starts EventMachine with the first request; two concurrent ones would start it twice.
 Thread.new { EventMachine.run }
 Thread.pass until EventMachine.reactor_running?
 Faye::WebSocket.load_adapter("puma")

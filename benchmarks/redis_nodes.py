@@ -1,4 +1,4 @@
-"""Two front-ends on one Redis: its work per publish, and the time that one takes."""
+"""Two nodes on one Redis: the work of Redis per publish, and latency."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.generator import Failed, figures, start_load
-from benchmarks.growth import Point
+from benchmarks.generator import Failed, collect_metrics, start_load
+from benchmarks.growth import Series
 from benchmarks.peers import PEERS, Process
 from benchmarks.scenarios import WEBSOCKET
-from benchmarks.suite import say
+from benchmarks.suite import progress
 
 _REDIS: Final = next(peer for peer in PEERS if peer.name == "txbayeux-redis")
 _LIMIT: Final = 120.0
@@ -20,20 +20,20 @@ _CALL: Final = re.compile(r"cmdstat_(\w+):calls=(\d+),usec=(\d+)")
 _LONG: Final = {"warm_up": 3}
 
 
-def measure(program: Path, seconds: float) -> list[Point]:
-    """Take both figures; one that fails is left out."""
-    points = []
+def measure(program: Path, seconds: float) -> list[Series]:
+    """Measure both; one that fails is left out."""
+    series = []
     for step in (_work, _latency):
-        say("   sharing: Redis")
+        progress("   Redis")
         try:
-            points.append(step(program, seconds))
+            series.append(step(program, seconds))
         except Failed as failure:
-            say(f"   failed: {failure}")
-    return points
+            progress(f"   failed: {failure}")
+    return series
 
 
-def _work(program: Path, seconds: float) -> Point:
-    """Measure what a publish costs Redis, however many are subscribed."""
+def _work(program: Path, seconds: float) -> Series:
+    """Return calls and time per publish, from the command statistics of Redis."""
     values = {}
     for subscribers in (10, 100, 1000):
         server = Process(_REDIS)
@@ -41,12 +41,12 @@ def _work(program: Path, seconds: float) -> Point:
             load: dict[str, Any] = {"clients": subscribers, "rate": 50, **_LONG}
             options = {"transport": WEBSOCKET, "seconds": seconds * 4, **load}
             running = start_load(program, server.port, server.pids, options)
-            # In the middle of it, when all have come up and nobody leaves.
+            # Measured while all clients are connected and none connects or leaves.
             time.sleep(seconds * 2 + 2)
             before = _statistics(server.redis_port)
             time.sleep(seconds)
             after = _statistics(server.redis_port)
-            figures(running, _LIMIT)
+            collect_metrics(running, _LIMIT)
         finally:
             server.stop()
         done = {
@@ -60,15 +60,16 @@ def _work(program: Path, seconds: float) -> Point:
         calls = (done["evalsha"][0] + done["xread"][0]) / published
         spent = (done["evalsha"][1] + done["xread"][1]) / published
         values[f"{subscribers:,} subscribers: calls per publish"] = calls
-        values[f"{subscribers:,} subscribers: µs of Redis per publish"] = spent
-    return Point("two front-ends on Redis, by its own command statistics", "", values)
+        values[f"{subscribers:,} subscribers: µs of Redis CPU per publish"] = spent
+    return Series("two nodes on Redis, from its command statistics", "", values)
 
 
-def _latency(program: Path, seconds: float) -> Point:
-    """Publish at a steady rate; one core bears both front-ends and Redis.
+def _latency(program: Path, seconds: float) -> Series:
+    """Return the latency of publishes at a fixed rate.
 
-    200 publishes a second to 1,000 subscribers are 200,000 deliveries, which take
-    that core whole; with half as many it shows what the way itself takes.
+    Both nodes and Redis share one core.  200 publishes a second to 1,000 subscribers
+    are 200,000 deliveries, which keep that core fully busy; the lower rate shows the
+    latency without queueing.
     """
     values = {}
     for subscribers, rate in ((10, 200), (100, 200), (1000, 100), (1000, 200)):
@@ -78,22 +79,24 @@ def _latency(program: Path, seconds: float) -> Point:
             load: dict[str, Any] = {"clients": subscribers, "rate": rate, **_LONG}
             measured = _run(program, server, seconds=seconds * 4, **load)
         except Failed as failure:
-            say(f"   {what}: {failure}")
+            progress(f"   {what}: {failure}")
             continue
         finally:
             server.stop()
         values[f"{what}: p50"] = measured["p50_ms"]
         values[f"{what}: p99"] = measured["p99_ms"]
-    return Point("publish to delivery, two front-ends on Redis", "ms", values)
+    return Series("latency from publish to delivery, two nodes on Redis", "ms", values)
 
 
 def _run(program: Path, server: Process, **load: Any) -> dict[str, Any]:
     options = {"transport": WEBSOCKET, **load}
-    return figures(start_load(program, server.port, server.pids, options), _LIMIT)
+    return collect_metrics(
+        start_load(program, server.port, server.pids, options), _LIMIT
+    )
 
 
 def _statistics(port: int) -> dict[str, tuple[int, int]]:
-    """Return calls and microseconds of each command."""
+    """Return number of calls and microseconds of each command."""
     text = b""
     with socket.create_connection(("127.0.0.1", port), 5) as redis:
         redis.sendall(b"INFO commandstats\r\nQUIT\r\n")

@@ -1,8 +1,10 @@
-"""A bare Autobahn fan-out, the floor: python floor.py PORT.
+"""Fan-out with Autobahn and nothing else, as a lower bound.
 
-It answers what the load generator asks and hands each published message to the
-subscribers of its channel as a prepared message: no validation, sessions, queues,
-limits or time-outs.
+Usage: python autobahn_only.py PORT
+
+Replies to the messages of the load generator, and sends each published message to
+the subscribers of its channel as a prepared message.  There is no validation, and
+there are no sessions, queues, limits or timeouts.
 """
 
 import json
@@ -12,11 +14,11 @@ from itertools import count
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet import reactor
 
-subscribers: dict[str, set["Floor"]] = {}
+subscribers: dict[str, set["FanOut"]] = {}
 numbers = count()
 
 
-class Floor(WebSocketServerProtocol):
+class FanOut(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         for message in json.loads(payload):
             channel = message["channel"]
@@ -44,7 +46,7 @@ class Floor(WebSocketServerProtocol):
 
 
 factory = WebSocketServerFactory()
-factory.protocol = Floor
+factory.protocol = FanOut
 factory.setProtocolOptions(tcpNoDelay=True)
 reactor.listenTCP(int(sys.argv[1]), factory, backlog=4096, interface="127.0.0.1")
 reactor.run()
