@@ -1,4 +1,4 @@
-"""Operations on their way to Redis: gathered, in order, held while it is away."""
+"""Script calls: batched, in order, and held while Redis cannot be used."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 __all__ = ["Argument", "Commands"]
 
 Argument = str | bytes | int
-"""What a command can be made of."""
+"""The types that a command can be made of."""
 
 _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
-"""Most messages and bytes that one script call appends: it stops all of Redis."""
+"""Limits of one script call, since nothing else runs in Redis meanwhile."""
 
 _REPEATABLE: Final = frozenset(
     {"create", "give_back", "read", "settle", "take", "verify", "yield"}
 )
-"""Scripts that may run twice.  What is given back twice comes twice: not never."""
+"""Scripts that may run twice.  What is given back twice comes twice: none is lost."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
-"""Codes of a server that one had better not stay connected to."""
+"""Codes of a server that cannot be used: the connection is closed."""
 
 _ELSEWHERE: Final = frozenset({"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"})
 """Codes of a node of a cluster that has not all the keys.
@@ -49,14 +49,14 @@ They are not followed for one script: it needs all keys in one node.  The hello 
 too, and the link finds the node.
 """
 
-_AFRESH: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"}) | _ELSEWHERE
-"""Codes of scripts that did nothing: all comes again, in order, after a hello."""
+_NOT_DONE: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"}) | _ELSEWHERE
+"""Codes of scripts that did nothing: they are sent again, in order, after a hello."""
 
 _log: Final = Logger()
 
 
 class _Call:
-    """A script to run; ``arguments`` follow those that every script gets."""
+    """A script call without a reply; ``arguments`` follow those of every script."""
 
     __slots__ = ("arguments", "deadline", "number", "result", "script", "size")
 
@@ -79,18 +79,18 @@ class _Call:
 class Commands:
     """Runs scripts in the order of the calls.
 
-    Messages published in one reactor turn go in one call.  What is issued while
-    Redis is away waits for a time and within a bound.  What was on its way when a
-    connection broke may have been carried out, or not: messages are issued again
-    under the number that they had, so that they are appended once; what changes
-    nothing when it is done twice is issued again, too; the rest fails.  What
-    another epoch refused has had no effect, and is issued again in the new one.
-    What a given-up connection brings late is not appended.
+    Messages published in one reactor turn share a call.  Calls made while Redis
+    cannot be used are held, for a limited time and up to a limit.  A call whose
+    connection was lost may have been carried out or not: messages are sent again
+    under the same number, so that they are appended once; scripts that may run twice
+    are sent again, too; others fail.  A call that was refused because the epoch or
+    the node had changed had no effect, and is sent again.  A script that Redis reads
+    late from a connection that was given up appends nothing.
 
     :param front: this front-end's id.
     :param keys: the keys that every script declares; the first holds the epoch.
-    :param stale: is told once when Redis knows another epoch, another connection of
-        this front-end that said hello later, or a script no more.
+    :param stale: called when a hello is needed: Redis has another epoch, a later
+        connection of this front-end, or a script no more, or the keys have moved.
     """
 
     def __init__(
@@ -117,25 +117,25 @@ class Commands:
         self._gathered: list[_Call] = []
         self._flush_call: DelayedCall | None = None
         self._loaded: set[str] = set()
-        self._complained: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._closed = False
         self.published: tuple[int, int] | None = None
         """Position and token of the last message that Redis accepted from here."""
 
     @property
     def live(self) -> bool:
-        """Whether what is issued now is sent now."""
+        """Whether a call is sent at once."""
         return self._redis is not None
 
     @property
     def outstanding(self) -> int:
-        """Count the operations that have not been answered."""
+        """The number of calls without a reply."""
         return self._outstanding
 
     # The connection
 
     def up(self, redis: Connection, epoch: str, prefix: str, token: int) -> None:
-        """Use this connection, and send what was held."""
+        """Use this connection, and send the calls that were held."""
         self._redis = redis
         self._loaded.clear()
         self._common = (epoch, prefix, token, self._front)
@@ -151,13 +151,13 @@ class Commands:
                 self._issue(calls[0])
 
     def down(self) -> None:
-        """Hold what comes from now on, and what was not sent yet."""
+        """Hold calls from now on."""
         self._redis = None
         self._held.extend(self._gathered)
         self._gathered = []
 
     def stop(self) -> None:
-        """Fail what is held; leave nothing in the reactor."""
+        """Fail the calls that are held, and leave nothing in the reactor."""
         self._closed = True
         self.down()
         if self._flush_call is not None and self._flush_call.active():
@@ -166,7 +166,7 @@ class Commands:
         self._fail_held(lambda call: True)
 
     def expire(self) -> None:
-        """Fail what has been held for too long."""
+        """Fail the calls that have been held for too long."""
         now = self._clock.seconds()
         self._fail_held(lambda call: call.deadline <= now)
 
@@ -185,8 +185,8 @@ class Commands:
         :class:`~txbayeux.errors.TooManySubscriptions`, or BayeuxError 503 in
         every other case.
 
-        :param patience: seconds to wait for a Redis that is away.
-        :param size: bytes to count against the bound of what waits.
+        :param patience: seconds to hold it while Redis cannot be used.
+        :param size: bytes to count against the limit of what is held.
         """
         if patience is None:
             patience = self._options.patience
@@ -307,7 +307,7 @@ class Commands:
         code = error.code if isinstance(error, RedisError) else ""
         if isinstance(error, Lost) and self._comes_again(name, calls):
             return
-        if code in _AFRESH:
+        if code in _NOT_DONE:
             # It may have been carried out when it was sent before.
             unsure = code == "STALE" or (unsure and code in _ELSEWHERE)
             if not (unsure and self._comes_again(name, calls)):
@@ -319,14 +319,14 @@ class Commands:
         answer = refusal or unavailable()
         if refusal is None:
             if not isinstance(error, Lost):
-                self._complain(name, code, failure)
+                self._log_refusal(name, code, failure)
             if code in _NO_MASTER and self._redis is not None:
                 self._redis.abort()
         for call in calls:
             self._done(call).errback(answer)
 
     def _comes_again(self, name: str, calls: list[_Call]) -> bool:
-        """Keep what can be issued again although it may have been carried out."""
+        """Keep calls that may run twice; return whether they may."""
         if self._closed:
             return False
         if name == "publish" and not any(call.arguments[0] for call in calls):
@@ -342,12 +342,14 @@ class Commands:
         self._octets -= call.size
         return call.result
 
-    def _complain(self, name: str, code: str, failure: Failure) -> None:
+    def _log_refusal(self, name: str, code: str, failure: Failure) -> None:
         now = self._clock.seconds()
-        if now - self._complained.get(code, -60.0) >= 60:
-            self._complained[code] = now
+        if now - self._logged.get(code, -60.0) >= 60:
+            self._logged[code] = now
             _log.error(
-                "Redis refuses to {name}: {error}", name=name, error=failure.value
+                "Redis refused the script {name}: {error}",
+                name=name,
+                error=failure.value,
             )
 
     def _fail_held(self, chosen: Callable[[_Call], bool]) -> None:
@@ -362,7 +364,7 @@ class Commands:
 
 
 def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:
-    """Read what a script of ours refuses with; None for an error of Redis's own."""
+    """Return what a script refused the call with; None for an error of Redis's own."""
     if error.code == "UNKNOWN":
         session = str(call.arguments[0])
         known = (error.text,) if error.text else ()

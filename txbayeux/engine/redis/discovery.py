@@ -74,7 +74,7 @@ class RedisEndpoint:
         rights, and on a node of a cluster that is not the namespace's."""
 
     def __repr__(self) -> str:
-        """Say where, without the password: Twisted logs this."""
+        """Name the place, without the password: Twisted logs this."""
         return f"Redis ({self.location})"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -67,7 +67,7 @@ class Link(ConnectionFactory):
 
     def stop(self) -> Deferred[Any]:
         """Close the connection, after what was written; fires when it is closed."""
-        stopped: Deferred[Any] = self.disconnect() if self.slots else succeed(None)
+        stopped: Deferred[Any] = self.disconnect()
         return stopped
 
     def confirm(self) -> None:

@@ -1,4 +1,4 @@
-"""Where Redis is: URLs, and the endpoints they stand for."""
+"""URLs of Redis, and the endpoints that they stand for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Location:
     ``hosts`` are host and port of the server, of each Sentinel where ``service`` is
     the name that they know it by, or of some nodes where ``cluster`` is true;
     ``path`` is a Unix socket's.
-    ``certificates`` is a file of certificate authorities in PEM form, to be
+    ``certificates`` is a file of certificate authorities in PEM form, which are
     trusted instead of the platform's; None for the platform's.
     """
 
@@ -45,7 +45,7 @@ class Location:
     def endpoint(
         self, reactor: Any, host: str, port: int, timeout: float
     ) -> IStreamClientEndpoint:
-        """Make an endpoint; where it is TLS, the certificate must be good for ``host``.
+        """Return an endpoint; with TLS, the certificate must be valid for ``host``.
 
         :param timeout: seconds a connection may take.
         """
@@ -79,7 +79,7 @@ class Location:
         )
 
     def __str__(self) -> str:
-        """Say where, without the password."""
+        """Name the place, without the password."""
         if self.path is not None:
             return f"unix socket {self.path}"
         places = ",".join(f"{host}:{port}" for host, port in self.hosts)
@@ -89,7 +89,7 @@ class Location:
 
 
 def parse(url: str) -> Location:
-    """Read a URL.
+    """Parse a URL of Redis.
 
     - ``redis://[[user]:password@]host[:port][/database]``
     - ``rediss://...``, the same over TLS; ``?ca=file`` names the authorities to trust

@@ -1,4 +1,4 @@
-"""How a Redis engine is set up."""
+"""Options of the Redis engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisOptions:
-    """What a Redis engine keeps, and how long it waits.
+    """What the Redis engine keeps, and how long it waits.
 
     Every front-end of one service must be given the same.
 
@@ -43,7 +43,7 @@ class RedisOptions:
     """Bytes of JSON in those operations."""
 
     patience: float = 5.0
-    """Seconds an operation waits for a Redis that is away before it fails with 503."""
+    """Seconds an operation waits while Redis cannot be used; then it fails with 503."""
 
     reply_timeout: float = 5.0
     """Seconds of silence after which a connection to Redis is given up."""
