@@ -15,7 +15,7 @@ LISTED = "https://a.example"
 ORIGINS = Origins([LISTED])
 
 
-def test_a_listed_origin_may_read_the_answer() -> None:
+def test_a_listed_origin_may_read_the_response() -> None:
     service = Service(origins=ORIGINS)
     answer = service.post(
         b"message=%5B1%5D", origin=LISTED, content_type="text/plain;charset=UTF-8"
@@ -26,7 +26,7 @@ def test_a_listed_origin_may_read_the_answer() -> None:
     assert answer.headers["vary"] == "Origin"
 
 
-def test_it_may_read_why_it_was_refused_too() -> None:
+def test_a_listed_origin_may_read_an_error() -> None:
     answer = Service(origins=ORIGINS).post(b"{", origin=LISTED)
     assert answer.code == 400
     assert answer.headers["access-control-allow-origin"] == LISTED
@@ -49,7 +49,7 @@ def test_the_preflight_of_faye_s_client() -> None:
     assert answer.headers["access-control-max-age"] == "86400"
 
 
-def test_a_page_may_send_headers_of_its_own() -> None:
+def test_a_page_may_send_its_own_headers() -> None:
     answer = Service(origins=ORIGINS).ask(
         "OPTIONS",
         origin=LISTED,
@@ -90,7 +90,7 @@ EVENTS = "text/event-stream"
     ],
 )
 @pytest.mark.parametrize("origin", ["https://b.example", "null", "*", "file://", ""])
-def test_what_is_not_listed_is_refused_without_effect(
+def test_other_origins_are_refused_without_effect(
     method: str, path: str, headers: dict[str, str], origin: str
 ) -> None:
     service = Service(origins=ORIGINS)
@@ -104,32 +104,32 @@ def test_what_is_not_listed_is_refused_without_effect(
     assert service.processor.outlets == []
 
 
-def test_two_origins_are_no_origin() -> None:
+def test_two_origins_are_refused() -> None:
     service = Service(origins=Origins(["*"]))
     answer = service.post([1], origin=f"{LISTED}\r\nOrigin: {LISTED}")
     assert answer.code == 403
 
 
-def test_the_operator_is_told_too_once_for_each(log: list[LogEvent]) -> None:
+def test_refusals_are_logged_once_for_each_origin(log: list[LogEvent]) -> None:
     service = Service(origins=ORIGINS)
     for origin in ["https://b.example"] * 3 + ["https://c.example\x85x: y"]:
         assert service.post([1], origin=origin).code == 403
     said = [formatEvent(event) for event in log]
     assert len(said) == 2
     assert said[0].endswith("--allow-origin https://b.example")
-    assert "c.example" not in said[1]  # which is no origin, but could be anything
+    assert "c.example" not in said[1]  # which is not an origin, and could be anything
     for number in range(1000):
         service.post([1], origin=f"https://{number}.example")
     assert len(log) == 100
 
 
-def test_the_service_s_own_page_passes_with_nothing_listed() -> None:
+def test_the_service_s_own_page_is_allowed_by_default() -> None:
     service = Service()
     assert service.post([1], origin="http://bayeux.example").code == 200
     assert service.post([1], origin="http://evil.example").code == 403
 
 
-def test_over_tls_a_page_without_is_another_s() -> None:
+def test_over_tls_a_page_without_tls_is_another_origin() -> None:
     service = Service()
     transport: Any = Transport()
     alsoProvides(transport, ISSLTransport)
@@ -146,7 +146,7 @@ def test_over_tls_a_page_without_is_another_s() -> None:
             assert Answer(transport.take()).code == code
 
 
-def test_a_page_that_cannot_publish_by_post_cannot_by_script() -> None:
+def test_a_page_that_may_not_post_may_not_load_a_script() -> None:
     service = Service()
     browser = {"user_agent": "Mozilla/5.0", "sec_fetch_dest": "script"}
     path = "/bayeux?message=%5B1%5D&jsonp=cb"

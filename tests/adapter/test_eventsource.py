@@ -28,7 +28,7 @@ def chunks(data: bytes) -> bytes:
     return text
 
 
-def test_it_begins_with_the_time_to_retry() -> None:
+def test_a_stream_begins_with_the_retry_time() -> None:
     service = Service()
     answer = Answer(open_stream(service).value())
     assert answer.code == 200
@@ -63,7 +63,7 @@ def test_a_line_end_in_a_message_does_not_end_the_event(end: bytes) -> None:
     assert chunks(transport.value()) == b'data: [{"data":\r\ndata: 1}]\r\n\r\n'
 
 
-def test_the_same_messages_are_written_once_for_all() -> None:
+def test_equal_messages_are_written_alike() -> None:
     service = Service()
     one, two = open_stream(service, "s1"), open_stream(service, "s2")
     entries = [entry(1), entry(2)]
@@ -108,7 +108,7 @@ def test_a_session_that_turns_out_to_be_unknown_later() -> None:
     assert Answer(transport.value()).code == 404
 
 
-def test_while_storage_is_away_the_stream_ends_and_is_tried_again() -> None:
+def test_a_stream_ends_while_storage_is_unreachable() -> None:
     service = Service()
     service.processor.attaching = Deferred()
     transport = open_stream(service)
@@ -143,7 +143,17 @@ def test_a_client_that_leaves_before_it_is_confirmed() -> None:
     assert len(service.processor.detached) == 2
 
 
-def test_a_session_s_end_ends_its_stream() -> None:
+def test_a_client_that_closes_its_end_is_sent_nothing_more() -> None:
+    service = Service()
+    transport = open_stream(service)
+    stream = service.processor.attached["s1"]
+    transport.end()
+    assert not stream.writable
+    service.clock.advance(0)
+    assert service.processor.detached == [stream]
+
+
+def test_a_stream_ends_with_its_session() -> None:
     service = Service()
     transport = open_stream(service)
     service.processor.attached["s1"].close(Reason.CLIENT)
@@ -151,14 +161,14 @@ def test_a_session_s_end_ends_its_stream() -> None:
     assert not service.processor.attached["s1"].writable
 
 
-def test_a_stream_whose_session_went_elsewhere_stays_open() -> None:
+def test_a_replaced_stream_stays_open() -> None:
     service = Service()
     transport = open_stream(service)
     service.processor.attached["s1"].replaced()
     assert not transport.value().endswith(b"0\r\n\r\n")
 
 
-def test_comments_keep_it_alive_by_one_timer() -> None:
+def test_one_timer_keeps_all_streams_alive() -> None:
     service = Service(keep_alive=20.0)
     service.wire()  # whose idle time is watched
     before = len(service.clock.getDelayedCalls())
@@ -176,7 +186,7 @@ def test_comments_keep_it_alive_by_one_timer() -> None:
     assert len(service.clock.getDelayedCalls()) == before
 
 
-def test_a_peer_that_does_not_keep_up_is_sent_nothing_more() -> None:
+def test_a_client_that_does_not_keep_up_is_sent_nothing_more() -> None:
     service = Service()
     transport = open_stream(service)
     stream: Any = service.processor.attached["s1"]
@@ -203,7 +213,7 @@ def test_shutdown_ends_every_stream() -> None:
     assert len(service.processor.detached) == 2
 
 
-def test_an_own_page_on_plain_http_need_not_say_where_it_is() -> None:
+def test_the_service_s_own_page_may_open_a_stream_over_plain_http() -> None:
     # Browsers send no Origin with a same-origin EventSource, and no page can make
     # one to another origin without it.
     answer = Answer(open_stream(Service(), user_agent="Mozilla/5.0").value())

@@ -1,4 +1,4 @@
-"""What is around the messages: methods, framing, limits while reading, files."""
+"""HTTP around the messages: methods, framing, limits while reading, the script."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from txbayeux.protocol import Response
 from .support import DOOR, Answer, Service, request
 
 
-def test_a_person_who_looks_is_told_what_this_is() -> None:
+def test_a_get_without_messages_is_answered_with_an_explanation() -> None:
     answer = Service().ask()
     assert answer.code == 400
     assert b"Bayeux" in answer.body
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "BREW", "get"])
-def test_other_methods(method: str) -> None:
+def test_other_methods_are_not_allowed(method: str) -> None:
     service = Service()
     answer = service.ask(method, "/bayeux?message=[1]&jsonp=a")
     assert answer.code == 405
@@ -71,7 +71,7 @@ def test_a_request_byte_by_byte() -> None:
         b"GET /health?",
     ],
 )
-def test_a_request_that_drips_in_is_cut(data: bytes) -> None:
+def test_a_request_that_comes_too_slowly_is_refused(data: bytes) -> None:
     service = Service()
     transport = service.send(data)
     for _ in range(6):
@@ -87,7 +87,7 @@ def test_a_request_that_drips_in_is_cut(data: bytes) -> None:
     assert service.processor.requests == []
 
 
-def test_each_request_of_a_connection_has_its_own_time() -> None:
+def test_the_time_limit_is_for_each_request() -> None:
     service = Service()
     transport = service.wire()
     half, rest = request("POST", body=b"[1]")[:-2], b"1]"
@@ -98,7 +98,7 @@ def test_each_request_of_a_connection_has_its_own_time() -> None:
         assert Answer(transport.take()).code == 200
 
 
-def test_what_comes_behind_a_held_request_does_not_count_yet() -> None:
+def test_the_time_of_a_request_begins_when_the_one_before_is_answered() -> None:
     service = Service()
     waiting: Deferred[Response] = Deferred()
     service.processor.answers.append(waiting)
@@ -128,7 +128,7 @@ def test_a_declared_length_past_the_limit_is_refused_before_it_is_read() -> None
     assert service.processor.requests == []
 
 
-def test_one_who_waits_for_a_100_gets_the_refusal_instead() -> None:
+def test_a_large_request_is_refused_in_place_of_a_100_continue() -> None:
     service = Service(limits=Limits(request_bytes=100))
     transport = service.send(
         b"POST /bayeux HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
@@ -139,7 +139,7 @@ def test_one_who_waits_for_a_100_gets_the_refusal_instead() -> None:
     assert transport.disconnecting
 
 
-def test_a_chunked_body_past_the_limit_is_cut_there() -> None:
+def test_a_chunked_body_past_the_limit_is_refused() -> None:
     service = Service(limits=Limits(request_bytes=100))
     transport = service.send(
         b"POST /bayeux HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -153,7 +153,7 @@ def test_a_chunked_body_past_the_limit_is_cut_there() -> None:
     assert service.processor.requests == []
 
 
-def test_one_who_never_stops_sending_is_cut_off() -> None:
+def test_a_client_that_never_stops_sending_is_disconnected() -> None:
     service = Service(limits=Limits(request_bytes=100))
     transport = service.send(
         b"POST /bayeux HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n"
@@ -185,7 +185,7 @@ def test_a_large_body_within_the_limit() -> None:
         b"GET /bayeux?message=" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
     ],
 )
-def test_broken_http_is_refused_without_effect(raw: bytes) -> None:
+def test_malformed_http_is_refused_without_effect(raw: bytes) -> None:
     service = Service()
     transport = service.send(raw)
     assert transport.disconnecting
@@ -246,7 +246,7 @@ def test_sessions_stay_out_of_access_logs(
     assert all(b"secret" not in uri and uri.startswith(b"/bayeux") for uri in logged)
 
 
-def test_the_client_script_is_not_sent_twice(tmp_path: Path) -> None:
+def test_the_client_script_is_cached(tmp_path: Path) -> None:
     script = tmp_path / "faye.js"
     script.write_text("var Faye;")
     service = Service(client_script=script)

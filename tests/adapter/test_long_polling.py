@@ -46,7 +46,7 @@ def test_posts_below_the_mount_are_the_same(path: str) -> None:
         "application/x-www-form-urlencoded",
     ],
 )
-def test_json_of_any_name(kind: str) -> None:
+def test_json_of_any_content_type(kind: str) -> None:
     assert Service().post(MESSAGE, content_type=kind).json() == [{"echo": MESSAGE}]
 
 
@@ -144,7 +144,7 @@ def test_repeated_headers_are_joined() -> None:
         ("multipart/form-data; boundary=x", b"--x--", 415),
     ],
 )
-def test_what_is_malformed_is_told_so(kind: str, text: bytes, code: int) -> None:
+def test_malformed_requests_are_refused(kind: str, text: bytes, code: int) -> None:
     service = Service()
     answer = service.post(text, content_type=kind)
     assert answer.code == code
@@ -186,7 +186,7 @@ def held(service: Service, first: Response | None = None) -> Deferred[Response]:
     return waiting
 
 
-def test_a_held_connect_is_answered_when_there_is_something() -> None:
+def test_a_held_connect_is_answered_when_a_message_comes() -> None:
     service = Service()
     waiting = held(service, Response([{"id": "1"}]))
     transport = service.send(request("POST", body=b"[1]"))
@@ -289,7 +289,7 @@ def test_half_a_request_is_cut_by_the_idle_timeout() -> None:
     assert service.processor.requests == []
 
 
-def test_an_answer_that_cannot_be_written_is_an_error_of_ours(
+def test_an_answer_that_cannot_be_encoded_is_a_500(
     log: list[LogEvent],
 ) -> None:
     service = Service()
@@ -298,7 +298,7 @@ def test_an_answer_that_cannot_be_written_is_an_error_of_ours(
     assert [event["log_format"] for event in log] == ["Answering a request failed"]
 
 
-def test_a_server_that_fails_is_an_error_of_ours(log: list[LogEvent]) -> None:
+def test_a_failing_server_is_a_500(log: list[LogEvent]) -> None:
     service = Service()
     service.processor.answers.append(fail(RuntimeError()))
     assert service.post([1]).code == 500
@@ -309,7 +309,7 @@ def test_a_server_that_fails_is_an_error_of_ours(log: list[LogEvent]) -> None:
     assert len(log) == 2
 
 
-def test_a_service_that_stops_takes_nothing_more_on_connections_that_it_has() -> None:
+def test_a_stopping_service_refuses_requests_on_open_connections() -> None:
     service = Service()
     transport = service.wire()
     data = request("POST", body=b"[1]", content_type="application/json")

@@ -72,19 +72,19 @@ def test_the_list(item: str, origin: str, allowed: bool) -> None:
         "https://a.example https://b.example",
     ],
 )
-def test_what_is_no_origin_is_said_at_once(item: str) -> None:
+def test_an_invalid_origin_is_an_error(item: str) -> None:
     with pytest.raises(ValueError, match="not an origin"):
         Origins([item])
 
 
-def test_it_is_a_value() -> None:
+def test_origins_compare_by_value() -> None:
     assert Origins(hosts=["a"]) != Origins()
     assert Origins(["*"]) == Origins(["*"]) != Origins()
     assert {Origins(["*"]): 1}[Origins(["*"])] == 1
     assert repr(Origins(["null"])) == "Origins(['null'], hosts=[])"
 
 
-def test_programs_pass() -> None:
+def test_programs_are_allowed() -> None:
     assert judge(Origins()) is None
     assert judge(Origins(), script=True) is None
     assert judge(Origins(), script=True, user_agent="curl/8") is None
@@ -113,7 +113,7 @@ def test_programs_pass() -> None:
         ("http://bayeux.example", "bayeux.example, other.example", False, False),
     ],
 )
-def test_the_service_s_own_pages_pass(
+def test_the_service_s_own_pages_are_allowed(
     origin: str, host: str, secure: bool, same: bool
 ) -> None:
     refusal = judge(Origins(), secure=secure, origin=origin, host=host)
@@ -128,7 +128,7 @@ def test_a_request_without_a_host_has_no_own_pages() -> None:
     ("site", "passes"),
     [("same-origin", True), ("same-site", False), ("cross-site", False)],
 )
-def test_the_browser_knows_better_than_the_host(site: str, passes: bool) -> None:
+def test_sec_fetch_site_precedes_the_host(site: str, passes: bool) -> None:
     rewritten = judge(
         Origins(), origin="https://a.example", host="10.0.0.1", sec_fetch_site=site
     )
@@ -161,7 +161,9 @@ def test_an_extension_s_request_needs_its_origin_listed() -> None:
         ("a" * 600, False),
     ],
 )
-def test_who_names_the_hosts_refuses_all_others(host: str, passes: bool) -> None:
+def test_other_hosts_are_refused_where_hosts_are_listed(
+    host: str, passes: bool
+) -> None:
     origins = Origins(["https://a.example"], hosts=["www.Example.com", "[::1]"])
     for headers in (
         {},
@@ -172,7 +174,7 @@ def test_who_names_the_hosts_refuses_all_others(host: str, passes: bool) -> None
     assert origins.refusal({}.get, False) is not None
 
 
-def test_a_name_that_is_pointed_at_the_service_is_not_its_own() -> None:
+def test_dns_rebinding_is_refused_where_hosts_are_listed() -> None:
     rebound = {"host": "evil.example", "origin": "http://evil.example"}
     assert judge(Origins(), **rebound) is None
     said = judge(Origins(hosts=["localhost"]), **rebound)
@@ -184,7 +186,7 @@ def test_a_name_that_is_pointed_at_the_service_is_not_its_own() -> None:
     "host",
     ["", "a b", "http://a.example", "a.example:80", "a.example/", "*", "a" * 600],
 )
-def test_what_is_no_host_is_said_at_once(host: str) -> None:
+def test_an_invalid_host_is_an_error(host: str) -> None:
     with pytest.raises(ValueError, match="host"):
         Origins(hosts=[host])
 
@@ -220,14 +222,14 @@ LISTED = "https://a.example"
         ({}, False),
     ],
 )
-def test_a_script_load_is_judged_by_what_else_the_browser_says(
+def test_script_loads_are_judged_by_other_headers(
     headers: dict[str, str], passes: bool
 ) -> None:
     refusal = judge(Origins([LISTED]), script=True, user_agent=BROWSER, **headers)
     assert (refusal is None) is passes
 
 
-def test_with_every_origin_allowed_a_script_need_not_say_its_page() -> None:
+def test_scripts_without_a_page_are_allowed_where_every_origin_is() -> None:
     origins = Origins(["*"])
     assert judge(origins, script=True, user_agent=BROWSER) is None
     assert judge(origins, script=True, sec_fetch_site="cross-site") is None

@@ -1,4 +1,4 @@
-"""The doors before the real server and the memory engine."""
+"""All transports with the real server and the memory engine."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ from .support import Answer, Service, request
 from .test_eventsource import chunks, open_stream
 
 
-class Real(Service):
+class RealService(Service):
     """A service whose processor is the real one."""
 
     def __init__(self, *extensions: object) -> None:
@@ -67,14 +67,14 @@ def poll(session: str) -> bytes:
 
 
 @pytest.fixture
-def service() -> Iterator[Real]:
-    real = Real()
+def service() -> Iterator[RealService]:
+    real = RealService()
     yield real
     real.server.stop()
     real.resource.close()
 
 
-def test_long_polling(service: Real) -> None:
+def test_long_polling(service: RealService) -> None:
     session = service.handshake()
     service.subscribe(session)
     transport = service.send(poll(session))
@@ -86,7 +86,9 @@ def test_long_polling(service: Real) -> None:
     assert messages[1]["channel"] == "/meta/connect"
 
 
-def test_a_message_published_after_the_client_left_waits_for_it(service: Real) -> None:
+def test_a_message_published_after_the_client_left_waits_for_it(
+    service: RealService,
+) -> None:
     session = service.handshake()
     service.subscribe(session)
     service.send(poll(session)).sever()
@@ -97,7 +99,7 @@ def test_a_message_published_after_the_client_left_waits_for_it(service: Real) -
     assert Answer(transport.value()).json()[0] == {"channel": "/a", "data": 1}
 
 
-def test_websocket(service: Real) -> None:
+def test_websocket(service: RealService) -> None:
     session = service.handshake()
     client = Client(service)
     client.send([connect(session, "websocket", advice={"timeout": 0})])
@@ -118,7 +120,7 @@ def test_websocket(service: Real) -> None:
     ]
 
 
-def test_a_socket_that_closes_leaves_the_session_alive(service: Real) -> None:
+def test_a_socket_that_closes_leaves_the_session_alive(service: RealService) -> None:
     session = service.handshake()
     service.subscribe(session)
     client = Client(service)
@@ -130,19 +132,19 @@ def test_a_socket_that_closes_leaves_the_session_alive(service: Real) -> None:
     assert Answer(transport.value()).json()[0] == {"channel": "/a", "data": 1}
 
 
-class Looking(Extension):
+class Unchanging(Extension):
     """An extension for which each message is written anew."""
 
     def outgoing(self, message: Any, request: object) -> Any:
         return message
 
 
-@pytest.mark.parametrize("extensions", [(), (Looking(),)], ids=["plain", "extended"])
+@pytest.mark.parametrize("extensions", [(), (Unchanging(),)], ids=["plain", "extended"])
 @pytest.mark.parametrize("kind", ["websocket", "eventsource"])
-def test_who_says_its_last_words_takes_no_message_along(
+def test_messages_wait_when_a_client_closes_behind_its_request(
     kind: str, extensions: tuple[object, ...]
 ) -> None:
-    service = Real(*extensions)
+    service = RealService(*extensions)
     session = service.handshake()
     service.subscribe(session)
     service.publish(1)
@@ -168,7 +170,9 @@ def test_who_says_its_last_words_takes_no_message_along(
     assert [item["data"] for item in answer.json() if "data" in item] == [1, 2]
 
 
-def test_a_peer_that_does_not_keep_up_gets_the_rest_later(service: Real) -> None:
+def test_a_client_that_does_not_keep_up_gets_the_rest_later(
+    service: RealService,
+) -> None:
     session = service.handshake()
     service.subscribe(session)
     client = Client(service)
@@ -184,7 +188,9 @@ def test_a_peer_that_does_not_keep_up_gets_the_rest_later(service: Real) -> None
     assert client.messages() == [[{"channel": "/a", "data": 1}]]
 
 
-def test_a_disconnect_over_a_socket_is_answered_and_closes_it(service: Real) -> None:
+def test_a_disconnect_over_a_socket_is_answered_and_closes_it(
+    service: RealService,
+) -> None:
     session = service.handshake()
     client = Client(service)
     client.send([connect(session, "websocket")])
@@ -196,7 +202,7 @@ def test_a_disconnect_over_a_socket_is_answered_and_closes_it(service: Real) -> 
     assert b"/meta/disconnect" in b"".join(payload for _, payload in frames)
 
 
-def test_eventsource(service: Real) -> None:
+def test_eventsource(service: RealService) -> None:
     session = service.handshake()
     service.subscribe(session)
     transport = open_stream(service, session)
@@ -211,7 +217,7 @@ def test_eventsource(service: Real) -> None:
     assert Answer(open_stream(service, session).value()).code == 404
 
 
-def test_publishing_by_post_while_a_socket_is_open(service: Real) -> None:
+def test_publishing_by_post_while_a_socket_is_open(service: RealService) -> None:
     session = service.handshake()
     client = Client(service)
     client.send([connect(session, "websocket")])
@@ -222,7 +228,9 @@ def test_publishing_by_post_while_a_socket_is_open(service: Real) -> None:
     assert client.messages() == [[{"channel": "/a", "data": 1}]]
 
 
-def test_stopping_answers_held_connects_and_closes_sockets(service: Real) -> None:
+def test_stopping_answers_held_connects_and_closes_sockets(
+    service: RealService,
+) -> None:
     session, other = service.handshake(), service.handshake()
     transport = service.send(poll(session))
     client = Client(service)

@@ -1,4 +1,4 @@
-"""The fast door: when it is taken, and that it does what the other does."""
+"""The HTTP protocol without twisted.web: what it serves, and that it does the same."""
 
 import gc
 import json
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.web.http import HTTPChannel
 
 from txbayeux.adapter.http import FastHTTPProtocol
+from txbayeux.events import Reason
 from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
@@ -55,7 +56,7 @@ def answers(data: bytes) -> list[Answer]:
         request("OPTIONS"),
     ],
 )
-def test_plain_requests_are_taken(data: bytes) -> None:
+def test_plain_requests_are_served(data: bytes) -> None:
     transport = Service().send(data)
     assert is_fast(transport)
     assert len(answers(transport.value())) == 1
@@ -89,12 +90,12 @@ def test_plain_requests_are_taken(data: bytes) -> None:
         b"\x16\x03\x01",
     ],
 )
-def test_all_else_is_handed_over_at_once(data: bytes) -> None:
+def test_other_requests_are_handed_to_twisted_web(data: bytes) -> None:
     transport = Service(limits=LIMITS).send(data)
     assert not is_fast(transport)
 
 
-def test_a_head_as_long_as_the_one_before_is_not_taken_for_it() -> None:
+def test_a_head_of_the_same_length_as_the_last_is_read() -> None:
     service = Service(limits=LIMITS)
     transport = service.wire()
     for origin in ("http://bayeux.example", "http://others.example"):
@@ -110,17 +111,18 @@ def test_a_head_as_long_as_the_one_before_is_not_taken_for_it() -> None:
     assert is_fast(transport)
 
 
-def test_upgrades_are_taken_as_browsers_and_others_ask_for_them() -> None:
+def test_upgrades_in_the_forms_that_clients_send_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for connection in ("Upgrade", "upgrade", "keep-alive, Upgrade"):
-        transport = Service().wire()
-        left = []
-        transport.protocol._hand_over = left.append
+        service = Service()
+        transport = service.wire()
+        monkeypatch.setattr(service.site, "buildProtocol", None)  # for twisted.web
         transport.protocol.dataReceived(upgrade(connection=connection))
         assert transport.value().startswith(b"HTTP/1.1 101 ")
-        assert left == []
 
 
-def test_handed_over_in_the_middle_of_a_connection() -> None:
+def test_a_connection_is_handed_over_between_requests() -> None:
     service = Service()
     transport = service.send(POST + request("PUT") + POST)
     assert [one.code for one in answers(transport.take())] == [200, 405, 200]
@@ -131,7 +133,7 @@ def test_handed_over_in_the_middle_of_a_connection() -> None:
     assert transport.disconnecting
 
 
-def test_handed_over_after_a_request_that_waited() -> None:
+def test_a_connection_is_handed_over_after_a_held_request() -> None:
     service = Service()
     waiting: Deferred[Response] = Deferred()
     service.processor.answers.append(waiting)
@@ -141,14 +143,14 @@ def test_handed_over_after_a_request_that_waited() -> None:
     assert [one.code for one in answers(transport.take())] == [200, 405]
 
 
-def test_many_requests_in_one_read_are_answered_one_after_the_other() -> None:
+def test_many_requests_in_one_read_are_answered_in_order() -> None:
     service = Service()
     transport = service.send(POST * 3000)
     assert len(answers(transport.value())) == 3000
     assert is_fast(transport)
 
 
-def test_requests_wait_for_the_one_before_and_little_is_read_meanwhile() -> None:
+def test_requests_wait_for_the_one_before_and_reading_is_paused() -> None:
     service = Service()
     waiting: Deferred[Response] = Deferred()
     service.processor.answers.append(waiting)
@@ -193,7 +195,7 @@ def test_a_head_that_never_ends_is_handed_over() -> None:
         transport.protocol.dataReceived(b"x: %s\r\n" % (b"y" * 100))
 
 
-def test_one_that_does_not_close_is_aborted() -> None:
+def test_a_connection_that_does_not_close_is_aborted() -> None:
     service = Service()
     transport = service.wire()
     service.clock.advance(61)
@@ -207,25 +209,36 @@ def test_one_that_does_not_close_is_aborted() -> None:
     assert service.clock.getDelayedCalls() == []
 
 
-def test_the_front_is_let_go_at_an_upgrade() -> None:
+def test_the_protocol_is_freed_at_an_upgrade() -> None:
     service = Service()
     transport = service.wire()
-    front = weakref.ref(transport.protocol)
+    protocol = weakref.ref(transport.protocol)
     transport.protocol.dataReceived(POST)
     transport.take()
     transport.protocol.dataReceived(upgrade() + frame(TEXT, b"[7]"))
     assert transport.value().endswith(b'\r\n\r\n\x81\x0c[{"echo":7}]')
     gc.collect()
-    assert front() is None
+    assert protocol() is None
 
 
-def test_sockets_behind_it_are_the_same() -> None:
+def test_a_poll_follows_an_event_stream_that_has_ended() -> None:
+    service = Service()
+    transport = service.send(request(path="/bayeux/s1", accept="text/event-stream"))
+    transport.protocol.dataReceived(POST)
+    assert service.processor.requests == []
+    service.processor.attached["s1"].close(Reason.TIMEOUT)
+    data = transport.take()
+    assert Answer(data[data.index(b"HTTP/1.1", 1) :]).json() == [{"echo": 1}]
+    assert is_fast(transport)
+
+
+def test_messages_over_an_upgraded_connection() -> None:
     client = Client(Service())
     client.send([1])
     assert client.messages() == [[{"echo": 1}]]
 
 
-# Beside the other door
+# Compared with twisted.web
 
 BODIES = [b"[1]", b"", b"[]", b"{", b"message=%5B2%5D", b'{"channel":"/a"}', b"[1,2]"]
 HEADERS: list[dict[str, str]] = [
@@ -291,8 +304,8 @@ def pieces(data: bytes, chance: random.Random) -> list[bytes]:
     return [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
-def played(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, Any]:
-    """Give all that a door does about a stream; some answers come only later."""
+def outcome(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, Any]:
+    """Return all that happens when these bytes come; some answers come late."""
     DOOR.fast = fast
     service = Service(limits=LIMITS)
     waiting: list[Deferred[Response]] = []
@@ -305,7 +318,7 @@ def played(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, A
     transport = service.wire()
     for piece in stream:
         if transport.disconnecting:
-            break  # whether what comes now is heard makes no difference
+            break  # whether more is read makes no difference
         transport.protocol.dataReceived(piece)
     for one in waiting:
         one.callback(Response([{"at": "last"}]))
@@ -344,28 +357,28 @@ def without(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_both_doors_do_the_same(seed: int) -> None:
+def test_both_ways_do_the_same(seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(25):
         data = b"".join(a_request(chance) for _ in range(chance.randrange(1, 5)))
-        # A broken head is refused when it has ended, in twisted.web a little earlier.
+        # A malformed head is refused at its end, by twisted.web a little earlier.
         stream = [*pieces(data, chance), b"\r\n\r\n"]
         waits = [chance.random() < 0.3 for _ in range(10)]
-        assert played(stream, waits, fast=True) == played(stream, waits, fast=False)
+        assert outcome(stream, waits, fast=True) == outcome(stream, waits, fast=False)
 
 
-def test_streams_of_the_test_above_are_of_all_kinds() -> None:
+def test_the_random_requests_are_of_all_kinds() -> None:
     chance = random.Random(0)
     codes, messages = set(), 0
     for _ in range(500):
-        done = played([a_request(chance)], [], fast=True)
+        done = outcome([a_request(chance)], [], fast=True)
         codes |= {code for code, _, _ in done["written"]}
         messages += len(done["requests"])
     assert codes >= {200, 204, 400, 403, 404, 413, 415, 426}
     assert messages > 100
 
 
-def test_what_extensions_see_is_the_same() -> None:
+def test_extensions_see_the_same() -> None:
     seen = []
     for fast in (True, False):
         DOOR.fast = fast

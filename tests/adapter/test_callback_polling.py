@@ -33,7 +33,7 @@ def test_an_answer_is_a_script(first: bool) -> None:
     assert answer.headers["cache-control"] == "no-cache, no-store"
 
 
-def test_the_callback_that_faye_has_by_default() -> None:
+def test_the_default_callback_is_that_of_faye() -> None:
     assert Service().ask(path=url(callback=None)).body.startswith(b"/**/jsonpcallback(")
 
 
@@ -42,7 +42,7 @@ def test_below_the_mount() -> None:
     assert Service().ask(path=path).code == 200
 
 
-def test_the_transport_is_told() -> None:
+def test_extensions_see_the_transport() -> None:
     service = Service()
     service.ask(path=url())
     source = service.processor.requests[0][1]
@@ -59,7 +59,7 @@ def test_several_messages() -> None:
 @pytest.mark.parametrize(
     "name", ["a", "_", "$", "__jsonp1__", "jQuery.x_1.$y", "A" * 128]
 )
-def test_good_callbacks(name: str) -> None:
+def test_valid_callbacks(name: str) -> None:
     body = Service().ask(path=url(callback=name)).body
     assert body.startswith(f"/**/{name}([".encode())
 
@@ -86,7 +86,7 @@ def test_good_callbacks(name: str) -> None:
         "*/alert(1)",
     ],
 )
-def test_wrong_callbacks(name: str) -> None:
+def test_invalid_callbacks(name: str) -> None:
     service = Service()
     answer = service.ask(path=url(callback=name))
     assert answer.code == 400

@@ -1,17 +1,17 @@
-"""The fast door before a client that asks and does not read."""
+"""The fast HTTP protocol when a client does not read what it asked for."""
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from .support import Service, request
-from .test_front import answers
+from .test_fast_http import answers
 
 pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
 
 POST = request("POST", body=b"[1]")
 
 
-def test_who_does_not_read_is_asked_for_nothing_more() -> None:
+def test_nothing_more_is_read_from_a_client_that_does_not_read() -> None:
     service = Service()
     transport = service.send(POST)
     transport.clear()
@@ -24,7 +24,7 @@ def test_who_does_not_read_is_asked_for_nothing_more() -> None:
     assert len(answers(transport.take())) == 3
 
 
-def test_who_reads_again_while_a_poll_is_held_is_heard_leaving() -> None:
+def test_reading_is_resumed_while_a_poll_is_held() -> None:
     service = Service()
     service.processor.answers.append(Deferred())
     transport = service.send(POST)
@@ -33,7 +33,7 @@ def test_who_reads_again_while_a_poll_is_held_is_heard_leaving() -> None:
     assert transport.producerState == "producing"
 
 
-def test_answers_that_nobody_reads_end_what_comes_with_them() -> None:
+def test_requests_in_one_read_wait_until_the_client_reads() -> None:
     service = Service()
     transport = service.wire()
     write = transport.write
@@ -49,7 +49,7 @@ def test_answers_that_nobody_reads_end_what_comes_with_them() -> None:
     assert len(service.processor.requests) == 2
 
 
-def test_who_never_reads_is_cut_off() -> None:
+def test_a_client_that_never_reads_is_disconnected() -> None:
     service = Service()
     transport = service.send(POST)
     transport.protocol.pauseProducing()
@@ -58,7 +58,7 @@ def test_who_never_reads_is_cut_off() -> None:
     assert transport.producer is None
 
 
-def test_nor_is_the_one_request_that_is_just_like_the_last() -> None:
+def test_a_repeated_request_waits_until_the_client_reads() -> None:
     service = Service()
     transport = service.send(POST)
     transport.protocol.pauseProducing()
@@ -68,7 +68,7 @@ def test_nor_is_the_one_request_that_is_just_like_the_last() -> None:
     assert len(service.processor.requests) == 2
 
 
-def test_who_reads_at_last_has_its_idle_time_again() -> None:
+def test_the_idle_time_begins_when_the_client_has_read() -> None:
     service = Service()
     transport = service.send(POST)
     transport.protocol.pauseProducing()
