@@ -1,4 +1,4 @@
-"""A WebSocket client of few words, for sockets in memory."""
+"""A WebSocket client on a transport in memory."""
 
 import json
 import struct
@@ -36,7 +36,7 @@ def upgrade(**headers: str) -> bytes:
 
 
 class Client:
-    """An open socket, and what came over it so far, frame by frame."""
+    """An open connection, and what the server sent over it."""
 
     def __init__(self, service: Service, **headers: str) -> None:
         self.transport: Transport = service.send(upgrade(**headers))
@@ -50,11 +50,11 @@ class Client:
         self.raw(frame(TEXT, json.dumps(message).encode()))
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """Take the frames that have arrived: first byte and payload."""
+        """Take the frames that have come: the first byte and the payload of each."""
         data, frames = self.transport.take(), []
         while data:
             first, size = data[0], data[1]
-            assert size < 128, "servers do not mask"
+            assert size < 128, "a server must not mask"
             start = 2
             if size == 126:
                 size, start = int.from_bytes(data[2:4], "big"), 4
@@ -65,13 +65,13 @@ class Client:
         return frames
 
     def messages(self) -> list[Any]:
-        """Take what arrived, which must be text frames of JSON."""
+        """Take the JSON messages that have come; there must be no other frames."""
         texts = self.frames()
         assert {first for first, _ in texts} <= {TEXT}
         return [json.loads(payload) for _, payload in texts]
 
     def closed_with(self) -> int | None:
-        """Take what arrived; the code of the close among it."""
+        """Take what has come, and return the code of the close frame in it."""
         for first, payload in self.frames():
             if first == CLOSE:
                 return int.from_bytes(payload[:2], "big")

@@ -60,7 +60,7 @@ class FakeProcessor:
         self.sessions = {"s1", "s2"}
         self.attaching: Deferred[None] | None = None
         self.attached: dict[str, Stream] = {}
-        self.outlets: list[Stream] = []
+        self.streams: list[Stream] = []
         self.detached: list[Stream] = []
         self.resumed: list[Stream] = []
 
@@ -76,7 +76,7 @@ class FakeProcessor:
         return succeed(Response([{"echo": message} for message in messages]))
 
     def wrap_stream(self, stream: Stream, request: Request) -> Stream:
-        self.outlets.append(stream)
+        self.streams.append(stream)
         return stream
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:

@@ -101,7 +101,7 @@ def test_other_origins_are_refused_without_effect(
     assert "access-control-allow-origin" not in answer.headers
     assert service.processor.requests == []
     assert service.processor.attached == {}
-    assert service.processor.outlets == []
+    assert service.processor.streams == []
 
 
 def test_two_origins_are_refused() -> None:

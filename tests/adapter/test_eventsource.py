@@ -77,7 +77,7 @@ def test_messages_may_come_before_the_session_is_confirmed() -> None:
     service.processor.attaching = Deferred()
     transport = open_stream(service)
     assert transport.value() == b""
-    service.processor.outlets[0].send([entry(1)])
+    service.processor.streams[0].send([entry(1)])
     service.processor.attaching.callback(None)
     body = Answer(transport.value()).body
     assert chunks(body).startswith(b"retry: 2000\r\n\r\ndata: [")

@@ -1,4 +1,4 @@
-"""The upgrade from HTTP to WebSocket."""
+"""Upgrading an HTTP connection to WebSocket, and what becomes of the connection."""
 
 import gc
 import json
@@ -25,11 +25,11 @@ def test_the_upgrade() -> None:
     assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
     assert b"Sec-WebSocket-Protocol" not in head
     assert b"Sec-WebSocket-Extensions" not in head
-    assert service.processor.outlets[0].preempted_by_poll is True
-    assert service.processor.outlets[0].writable
+    assert service.processor.streams[0].preempted_by_poll is True
+    assert service.processor.streams[0].writable
 
 
-def test_a_subprotocol_is_not_demanded_and_not_chosen() -> None:
+def test_no_subprotocol_is_chosen() -> None:
     head = Client(Service(), sec_websocket_protocol="bayeux, chat").head
     assert head.startswith(b"HTTP/1.1 101")
     assert b"Sec-WebSocket-Protocol" not in head
@@ -49,29 +49,29 @@ def test_a_subprotocol_is_not_demanded_and_not_chosen() -> None:
         ({"version": "HTTP/1.0"}, 400),
     ],
 )
-def test_wrong_upgrades(headers: dict[str, str], code: int) -> None:
+def test_invalid_upgrades_are_refused(headers: dict[str, str], code: int) -> None:
     service = Service()
     answer = Answer(service.send(upgrade(**headers)).value())
     assert answer.code == code
-    assert service.processor.outlets == []
+    assert service.processor.streams == []
     if code == 426:
         assert answer.headers["sec-websocket-version"] == "13"
 
 
 @pytest.mark.parametrize("connection", ["keep-alive, Upgrade", "upgrade", "UPGRADE"])
-def test_good_ways_to_ask(connection: str) -> None:
+def test_spellings_of_the_headers(connection: str) -> None:
     head = Client(Service(), connection=connection, upgrade="WebSocket").head
     assert head.startswith(b"HTTP/1.1 101")
 
 
-def test_another_upgrade_is_ignored() -> None:
+def test_an_upgrade_to_another_protocol_is_ignored() -> None:
     answer = Service().ask(
         path="/bayeux?message=[1]&jsonp=a", upgrade="h2c", connection="Upgrade"
     )
     assert answer.code == 200
 
 
-def test_the_origins_are_those_of_http() -> None:
+def test_the_same_origins_are_allowed_as_over_http() -> None:
     service = Service(origins=Origins(["https://a.example"]))
     assert Client(service, origin="https://a.example").head.startswith(b"HTTP/1.1 101")
     assert Client(service, origin="http://bayeux.example").head.startswith(
@@ -88,7 +88,7 @@ def test_frames_that_came_with_the_upgrade() -> None:
     assert transport.value().endswith(b'\r\n\r\n\x81\x0c[{"echo":1}]')
 
 
-def test_what_extensions_see_of_the_upgrade() -> None:
+def test_the_request_that_extensions_get() -> None:
     service = Service()
     client = Client(service, x_token="t")
     client.send([1])
@@ -97,17 +97,17 @@ def test_what_extensions_see_of_the_upgrade() -> None:
     assert source.transport == "websocket"
     assert source.peer == "192.168.1.1"
     assert source.headers["x-token"] == "t"
-    assert stream is service.processor.outlets[0]
+    assert stream is service.processor.streams[0]
 
 
-def test_the_idle_timeout_of_http_is_over() -> None:
+def test_the_idle_timeout_of_http_does_not_apply() -> None:
     service = Service(keep_alive=1000.0)
     client = Client(service)
     service.clock.advance(500)
     assert not client.transport.disconnecting
 
 
-def test_deflate_is_agreed_to_only_if_asked() -> None:
+def test_deflate_needs_the_option_and_an_offer() -> None:
     offer = "permessage-deflate; client_max_window_bits"
     assert b"deflate" not in Client(Service(), sec_websocket_extensions=offer).head
     service = Service(websocket_deflate=True)
@@ -115,8 +115,8 @@ def test_deflate_is_agreed_to_only_if_asked() -> None:
     client = Client(service, sec_websocket_extensions=offer)
     assert b"permessage-deflate" in client.head
     large = Entry(1, "/a", json.dumps({"data": "x" * 10_000}).encode())
-    service.processor.outlets[1].send([large])
-    service.processor.outlets[1].send([entry(2)])
+    service.processor.streams[1].send([large])
+    service.processor.streams[1].send([entry(2)])
     frames = client.frames()
     assert sum(len(payload) for _, payload in frames) < 500
     compressed = b"".join(payload for first, payload in frames[:-1])
@@ -126,13 +126,13 @@ def test_deflate_is_agreed_to_only_if_asked() -> None:
     assert frames[-1] == (TEXT, b'[{"channel": "/a", "data": 2}]')
 
 
-def test_a_connection_leaves_nothing_behind() -> None:
+def test_a_closed_connection_is_freed() -> None:
     service = Service()
     client = Client(service)
     client.send([1])
     socket = weakref.ref(client.transport.protocol)
     client.transport.sever()
-    for kept in ("requests", "outlets", "detached"):
+    for kept in ("requests", "streams", "detached"):
         getattr(service.processor, kept).clear()
     del client
     gc.collect()
@@ -140,7 +140,7 @@ def test_a_connection_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("door", ["twisted.web"], indirect=True)
-def test_the_http_request_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_http_request_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     requests: list[weakref.ref[object]] = []
     make = service.site.requestFactory
@@ -168,8 +168,8 @@ def test_http_before_the_upgrade_on_the_same_connection() -> None:
     assert transport.take() == b"\x81\x02[]"
 
 
-def test_a_connection_inside_another_protocol() -> None:
-    # As with TLS, whose protocol wraps the one of HTTP.
+def test_a_connection_wrapped_in_another_protocol() -> None:
+    # As TLS does.
     service = Service()
     transport = Transport()
     wrapper = WrappingFactory(service.door).buildProtocol(transport.getPeer())
@@ -184,10 +184,10 @@ def test_a_connection_inside_another_protocol() -> None:
     assert len(service.processor.detached) == 1
 
 
-def test_a_proxy_tells_who_its_client_is() -> None:
+def test_the_peer_is_the_client_of_a_proxy() -> None:
     service = Service()
     transport = Transport()
-    wrapper: Any = proxyEndpoint(Listening()).listen(service.door)
+    wrapper: Any = proxyEndpoint(FakeEndpoint()).listen(service.door)
     transport.protocol = wrapper.buildProtocol(transport.getPeer())
     transport.protocol.makeConnection(transport)
     transport.protocol.dataReceived(b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 80\r\n")
@@ -197,8 +197,8 @@ def test_a_proxy_tells_who_its_client_is() -> None:
     assert peers == ["203.0.113.9"] * 2
 
 
-class Listening:
-    """An endpoint that gives the factory it is to listen with."""
+class FakeEndpoint:
+    """An endpoint that returns the factory that it should listen with."""
 
     def listen(self, factory: Any) -> Any:
         return factory

@@ -1,4 +1,4 @@
-"""WebSocket: messages, pings and closes."""
+"""Messages over WebSocket: requests, replies, pushed messages, pings and closing."""
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
@@ -12,7 +12,7 @@ from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
 from .support import Given, Service, entry
 
 
-def test_one_message_or_a_list() -> None:
+def test_a_request_is_one_message_or_a_list() -> None:
     client = Client(Service())
     client.send({"id": 1})
     client.send([{"id": 2}, {"id": 3}])
@@ -23,7 +23,7 @@ def test_one_message_or_a_list() -> None:
 
 
 @pytest.mark.parametrize("text", [b"[]", b"[ ]", b" []\n"])
-def test_faye_s_heart_beat(text: bytes) -> None:
+def test_the_heartbeat_of_fayes_client(text: bytes) -> None:
     service = Service()
     client = Client(service)
     client.raw(frame(TEXT, text))
@@ -31,7 +31,7 @@ def test_faye_s_heart_beat(text: bytes) -> None:
     assert service.processor.requests == []
 
 
-def test_several_frames_in_one_read_and_one_in_several() -> None:
+def test_several_frames_in_one_read_and_one_frame_in_several() -> None:
     client = Client(Service())
     data = frame(TEXT, b"[1]") + frame(TEXT, b"[2]")
     client.raw(data)
@@ -62,7 +62,7 @@ def test_published_messages() -> None:
     service = Service()
     one, two = Client(service), Client(service)
     entries = [entry(1), entry(2)]
-    streams = service.processor.outlets
+    streams = service.processor.streams
     streams[0].send(entries[:1])
     streams[0].send(entries)
     streams[1].send(tuple(entries))
@@ -76,13 +76,13 @@ def test_published_messages() -> None:
     assert entries[0].frame == b"\x81\x1e[" + entries[0].json + b"]"
 
 
-def test_a_list_that_is_used_again_is_not_taken_for_the_former_one() -> None:
+def test_a_list_that_was_changed_since_it_was_sent() -> None:
     service = Service()
     client = Client(service)
     entries = [entry(1), entry(2)]
-    service.processor.outlets[0].send(entries)
+    service.processor.streams[0].send(entries)
     entries[1] = entry(3)
-    service.processor.outlets[0].send(entries)
+    service.processor.streams[0].send(entries)
     assert [m[0]["data"] for m in client.messages()] == [1, 2, 1, 3]
 
 
@@ -100,7 +100,7 @@ def test_a_held_connect_is_answered_later() -> None:
     client.transport.sever()
 
 
-def test_nothing_is_sent_where_there_is_nothing_to_say() -> None:
+def test_nothing_is_sent_for_an_empty_response() -> None:
     service = Service()
     client = Client(service)
     service.processor.answers.append(succeed(Response(())))
@@ -108,7 +108,7 @@ def test_nothing_is_sent_where_there_is_nothing_to_say() -> None:
     assert client.messages() == []
 
 
-def test_a_client_gone_while_it_waits_cancels_its_connects() -> None:
+def test_losing_the_connection_cancels_held_connects() -> None:
     service = Service()
     client = Client(service)
     cancelled: list[Deferred[Response]] = []
@@ -116,14 +116,14 @@ def test_a_client_gone_while_it_waits_cancels_its_connects() -> None:
         waiting: Deferred[Response] = Deferred(cancelled.append)
         service.processor.answers.append(succeed(Response((), waiting)))
         client.send([1])
-    stream = service.processor.outlets[0]
+    stream = service.processor.streams[0]
     client.transport.sever()
     assert len(cancelled) == 2
     assert service.processor.detached == [stream]
     assert not stream.writable
 
 
-def test_a_client_gone_before_the_answer_gives_it_back() -> None:
+def test_a_response_after_the_connection_is_lost_is_given_back() -> None:
     service = Service()
     client = Client(service)
     answer: Deferred[Response] = Deferred()
@@ -138,7 +138,7 @@ def test_a_client_gone_before_the_answer_gives_it_back() -> None:
     assert client.transport.value() == b""
 
 
-def test_requests_wait_for_one_another_and_nothing_is_read_meanwhile() -> None:
+def test_a_request_waits_for_the_one_before_and_nothing_is_read_meanwhile() -> None:
     service = Service()
     client = Client(service)
     answer: Deferred[Response] = Deferred()
@@ -153,7 +153,7 @@ def test_requests_wait_for_one_another_and_nothing_is_read_meanwhile() -> None:
     assert client.messages() == [[{"echo": number}] for number in range(1, 5000)]
 
 
-def test_another_answer_that_takes_its_time_in_the_queue() -> None:
+def test_a_second_request_in_the_backlog_that_waits() -> None:
     service = Service()
     client = Client(service)
     answers: list[Deferred[Response]] = [Deferred(), Deferred()]
@@ -167,7 +167,7 @@ def test_another_answer_that_takes_its_time_in_the_queue() -> None:
     assert client.transport.producerState == "producing"
 
 
-def test_a_socket_waits_for_so_many_answers_only() -> None:
+def test_reading_stops_at_the_limit_of_held_responses() -> None:
     service = Service()
     client = Client(service)
     held: list[Deferred[Response]] = [Deferred() for _ in range(MAX_HELD + 1)]
@@ -182,10 +182,10 @@ def test_a_socket_waits_for_so_many_answers_only() -> None:
     assert client.messages() == [[3], [5]]
 
 
-def test_a_peer_that_does_not_keep_up_is_asked_for_nothing_more() -> None:
+def test_nothing_is_read_from_a_peer_that_does_not_keep_up() -> None:
     service = Service()
     client = Client(service)
-    stream = service.processor.outlets[0]
+    stream = service.processor.streams[0]
     producer = client.transport.producer
     assert producer is not None
     producer.pauseProducing()
@@ -206,10 +206,10 @@ def test_a_peer_that_does_not_keep_up_is_asked_for_nothing_more() -> None:
         (Reason.SHUTDOWN, 1001),
     ],
 )
-def test_a_session_s_end_closes_its_socket(reason: Reason, code: int) -> None:
+def test_the_end_of_a_session_closes_its_connection(reason: Reason, code: int) -> None:
     service = Service()
     client = Client(service)
-    service.processor.outlets[0].close(reason)
+    service.processor.streams[0].close(reason)
     service.clock.advance(0)
     assert client.closed_with() == code
     client.raw(frame(CLOSE, code.to_bytes(2, "big")))
@@ -224,7 +224,7 @@ def test_a_disconnect_is_answered_before_the_close() -> None:
     answer: Deferred[Response] = Deferred()
     service.processor.answers.append(answer)
     client.send([{"channel": "/meta/disconnect"}])
-    service.processor.outlets[0].close(Reason.CLIENT)
+    service.processor.streams[0].close(Reason.CLIENT)
     service.clock.advance(1)
     assert client.frames() == []
     answer.callback(Response([{"successful": True}]))
@@ -233,13 +233,14 @@ def test_a_disconnect_is_answered_before_the_close() -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_a_close_waits_for_a_reply_that_is_still_to_come(answered: bool) -> None:
+def test_a_close_waits_for_a_pending_reply(answered: bool) -> None:
     service = Service()
+    timers = len(service.clock.getDelayedCalls())
     client = Client(service)
     reply: Deferred[Response] = Deferred()
     service.processor.answers.append(succeed(Response((), reply)))
     client.send([1])
-    service.processor.outlets[0].close(Reason.CLIENT)
+    service.processor.streams[0].close(Reason.CLIENT)
     service.clock.advance(0)
     assert client.frames() == []
     if answered:
@@ -252,11 +253,10 @@ def test_a_close_waits_for_a_reply_that_is_still_to_come(answered: bool) -> None
         service.clock.advance(REPLY_TIMEOUT)
         assert client.closed_with() == 1000
     client.transport.sever()
-    waiting = [repr(call) for call in service.clock.getDelayedCalls()]
-    assert not [call for call in waiting if "WebSocketConnection" in call]
+    assert len(service.clock.getDelayedCalls()) == timers
 
 
-def test_a_close_waits_for_a_reply_that_passes_through_extensions() -> None:
+def test_a_close_waits_for_a_reply_in_an_extension() -> None:
     service = Service()
     client = Client(service)
     reply: Deferred[Response] = Deferred()
@@ -265,7 +265,7 @@ def test_a_close_waits_for_a_reply_that_passes_through_extensions() -> None:
     service.processor.answers.append(succeed(Response((), reply)))
     client.send([1])
     reply.callback(Response(()))
-    service.processor.outlets[0].close(Reason.CLIENT)
+    service.processor.streams[0].close(Reason.CLIENT)
     service.clock.advance(0)
     assert client.frames() == []
     passed.callback(Response([{"id": 1}]))
@@ -273,7 +273,7 @@ def test_a_close_waits_for_a_reply_that_passes_through_extensions() -> None:
     assert [first for first, _ in client.frames()] == [TEXT, CLOSE]
 
 
-def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:
+def test_the_connection_is_aborted_if_a_close_is_not_answered() -> None:
     service = Service()
     client = Client(service)
     closed = service.resource.close()
@@ -285,7 +285,7 @@ def test_a_peer_that_does_not_answer_a_close_is_cut() -> None:
     assert closed.called
 
 
-def test_shutdown_closes_every_socket_with_1001() -> None:
+def test_shutdown_closes_every_connection_with_1001() -> None:
     service = Service()
     clients = [Client(service) for _ in range(3)]
     first, second = service.resource.close(), service.resource.close()
@@ -299,10 +299,10 @@ def test_shutdown_closes_every_socket_with_1001() -> None:
     assert service.resource.close().called
 
 
-def test_a_close_of_the_peer_is_answered() -> None:
+def test_a_close_by_the_peer_is_answered() -> None:
     service = Service()
     client = Client(service)
-    stream = service.processor.outlets[0]
+    stream = service.processor.streams[0]
     client.raw(frame(CLOSE, b"\x03\xe8bye"))
     assert client.closed_with() == 1000
     assert client.transport.disconnecting
@@ -316,15 +316,15 @@ def test_a_close_without_a_code() -> None:
     assert client.closed_with() == 1000
 
 
-def test_a_replaced_socket_stays_open() -> None:
+def test_a_replaced_stream_stays_open() -> None:
     service = Service()
     client = Client(service)
-    service.processor.outlets[0].replaced()
+    service.processor.streams[0].replaced()
     client.send([1])
     assert client.messages() == [[{"echo": 1}]]
 
 
-def test_silent_peers_are_asked_then_cut_by_one_timer() -> None:
+def test_one_timer_sends_pings_and_aborts_silent_connections() -> None:
     service = Service(keep_alive=20.0)
     dead, quiet = Client(service), Client(service)
     timers = len(service.clock.getDelayedCalls())
@@ -340,7 +340,7 @@ def test_silent_peers_are_asked_then_cut_by_one_timer() -> None:
     assert len(service.clock.getDelayedCalls()) == timers - 1
 
 
-def test_a_peer_has_time_to_read_what_is_written_to_it() -> None:
+def test_a_peer_that_does_not_keep_up_has_four_intervals() -> None:
     service = Service(keep_alive=20.0)
     client = Client(service)
     assert client.transport.producer is not None
@@ -352,7 +352,7 @@ def test_a_peer_has_time_to_read_what_is_written_to_it() -> None:
     assert client.transport.aborted
 
 
-def test_a_peer_is_not_blamed_while_the_server_thinks() -> None:
+def test_no_peer_counts_as_silent_while_its_request_is_processed() -> None:
     service = Service(keep_alive=20.0)
     client = Client(service)
     answer: Deferred[Response] = Deferred()
@@ -365,7 +365,7 @@ def test_a_peer_is_not_blamed_while_the_server_thinks() -> None:
     assert client.messages() == [[1]]
 
 
-def test_a_server_that_fails_closes_the_socket_with_1011() -> None:
+def test_a_failure_of_the_server_closes_with_1011() -> None:
     service = Service()
     client = Client(service)
     service.processor.answers.append(fail(RuntimeError()))
@@ -373,12 +373,12 @@ def test_a_server_that_fails_closes_the_socket_with_1011() -> None:
     assert client.closed_with() == 1011
 
 
-def test_an_answer_may_be_larger_than_a_request() -> None:
+def test_a_response_may_be_larger_than_the_limit_of_requests() -> None:
     offer = "permessage-deflate"
     for deflate in (True, False):
         service = Service(websocket_deflate=deflate)
         client = Client(service, sec_websocket_extensions=offer)
         huge = Entry(1, "/a", b'"' + bytes(range(48, 58)) * 300_000 + b'"')
-        service.processor.outlets[0].send([huge])
+        service.processor.streams[0].send([huge])
         assert not client.transport.disconnecting
         assert client.frames()

@@ -1,4 +1,7 @@
-"""Many sockets that end in the same instant: it may wait, and nothing is lost by it."""
+"""Many connections close at the same instant: other clients are served in between.
+
+What is left to do for the closed ones waits, and no message is lost by that.
+"""
 
 import socket
 from collections.abc import Sequence
@@ -27,11 +30,11 @@ from .support import (
 )
 from .test_with_server import Real, connect, meta, poll
 
-GOODBYE = [{"channel": "/meta/disconnect", "clientId": "s1"}]
+DISCONNECT = [{"channel": "/meta/disconnect", "clientId": "s1"}]
 
 
-class Slow(FakeProcessor):
-    """Takes more than half a turn for everything that ends something."""
+class SlowProcessor(FakeProcessor):
+    """Takes more than half of a time slice to detach a stream."""
 
     clock: Clock
 
@@ -40,10 +43,10 @@ class Slow(FakeProcessor):
         super().detach(stream, unsent)
 
 
-def test_a_peer_that_ends_is_not_written_to_and_cleared_away_later() -> None:
+def test_a_closed_connection_is_not_written_to_and_cleaned_up_later() -> None:
     service = Service()
     client = Client(service)
-    stream = service.processor.outlets[0]
+    stream = service.processor.streams[0]
     client.transport.end()
     assert not stream.writable
     assert service.processor.detached == []
@@ -53,8 +56,8 @@ def test_a_peer_that_ends_is_not_written_to_and_cleared_away_later() -> None:
     assert service.processor.detached == [stream]
 
 
-def test_a_crowd_that_ends_leaves_turns_to_others() -> None:
-    processor = Slow()
+def test_many_closed_connections_take_several_turns() -> None:
+    processor = SlowProcessor()
     service = Service(processor=processor)
     processor.clock = service.clock
     clients = [Client(service) for _ in range(5)]
@@ -67,7 +70,7 @@ def test_a_crowd_that_ends_leaves_turns_to_others() -> None:
     assert gone == [2, 4, 5]
 
 
-def test_an_end_while_much_is_still_to_be_written() -> None:
+def test_closing_while_written_data_waits() -> None:
     service = Service()
     client = Client(service)
     producer = client.transport.producer
@@ -75,12 +78,12 @@ def test_an_end_while_much_is_still_to_be_written() -> None:
     producer.pauseProducing()
     client.transport.end()
     producer.resumeProducing()
-    assert not service.processor.outlets[0].writable
+    assert not service.processor.streams[0].writable
     assert client.transport.producerState == "paused"
     assert service.processor.resumed == []
 
 
-def test_requests_are_done_without_asking_who_does_not_read_for_more() -> None:
+def test_the_backlog_is_processed_while_the_peer_does_not_read() -> None:
     service = Service()
     client = Client(service)
     answer: Deferred[Response] = Deferred()
@@ -96,7 +99,7 @@ def test_requests_are_done_without_asking_who_does_not_read_for_more() -> None:
     assert client.transport.producerState == "producing"
 
 
-def test_nothing_is_asked_of_the_server_for_one_that_has_ended() -> None:
+def test_nothing_is_processed_for_a_closed_connection() -> None:
     service = Service()
     client = Client(service)
     client.transport.end()
@@ -105,16 +108,16 @@ def test_nothing_is_asked_of_the_server_for_one_that_has_ended() -> None:
     service.clock.advance(0)
 
 
-def test_a_connection_that_breaks_before_it_is_cleared_away() -> None:
+def test_a_connection_that_is_lost_before_it_is_cleaned_up() -> None:
     service = Service()
     client = Client(service)
     client.transport.end()
     client.transport.sever()
     service.clock.advance(0)
-    assert service.processor.detached == service.processor.outlets
+    assert service.processor.detached == service.processor.streams
 
 
-def test_an_answer_that_comes_after_the_end_is_given_back() -> None:
+def test_a_response_after_the_close_is_given_back() -> None:
     service = Service()
     client = Client(service)
     held: Deferred[Response] = Deferred()
@@ -128,7 +131,7 @@ def test_an_answer_that_comes_after_the_end_is_given_back() -> None:
     service.clock.advance(0)
 
 
-def test_stopping_clears_away_at_once() -> None:
+def test_stopping_cleans_up_at_once() -> None:
     service = Service()
     timers = len(service.clock.getDelayedCalls())
     clients = [Client(service) for _ in range(3)]
@@ -140,7 +143,7 @@ def test_stopping_clears_away_at_once() -> None:
     assert len(service.clock.getDelayedCalls()) == timers
 
 
-def test_a_goodbye_waits_and_what_follows_it_waits_for_it() -> None:
+def test_a_disconnect_waits_and_the_next_request_waits_for_it() -> None:
     service = Service()
     client = Client(service)
     client.raw(frame(TEXT, b'[{"channel":"/meta/disconnect"}]') + frame(TEXT, b"[1]"))
@@ -155,21 +158,21 @@ def test_a_goodbye_waits_and_what_follows_it_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("leave", ["end", "sever", "close"])
-def test_a_goodbye_of_one_that_does_not_wait_for_the_answer(leave: str) -> None:
+def test_a_disconnect_of_a_client_that_does_not_wait_for_the_reply(leave: str) -> None:
     service = Service()
     client = Client(service)
-    client.send(GOODBYE)
+    client.send(DISCONNECT)
     if leave == "close":
         client.raw(frame(CLOSE, b"\x03\xe8"))
     else:
         getattr(client.transport, leave)()
     service.clock.advance(0)
-    assert [messages for messages, _, _ in service.processor.requests] == [GOODBYE]
+    assert [messages for messages, _, _ in service.processor.requests] == [DISCONNECT]
     assert len(service.processor.detached) == 1
 
 
-@pytest.mark.parametrize("cleared", [False, True])
-def test_a_message_between_an_end_and_its_clearing_away(cleared: bool) -> None:
+@pytest.mark.parametrize("cleaned_up", [False, True])
+def test_a_message_between_the_close_and_the_cleaning_up(cleaned_up: bool) -> None:
     service = Real()
     session = service.handshake()
     service.subscribe(session)
@@ -177,7 +180,7 @@ def test_a_message_between_an_end_and_its_clearing_away(cleared: bool) -> None:
     client.send([connect(session, "websocket")])
     client.transport.end()
     service.publish(1)
-    if cleared:
+    if cleaned_up:
         service.clock.advance(0)
     again = Client(service)
     again.send([connect(session, "websocket")])
@@ -190,7 +193,7 @@ def test_a_message_between_an_end_and_its_clearing_away(cleared: bool) -> None:
     service.resource.close()
 
 
-def test_an_end_behind_requests_that_wait_is_heard() -> None:
+def test_a_close_behind_waiting_requests_is_noticed() -> None:
     service = Service()
     client = Client(service)
     service.processor.answers.append(Deferred())
@@ -200,14 +203,14 @@ def test_an_end_behind_requests_that_wait_is_heard() -> None:
     theirs.close()
     transport: Any = client.transport
     transport.getHandle = lambda: ours
-    service.processor.outlets[0].send([entry(1)])
+    service.processor.streams[0].send([entry(1)])
     ours.close()
     assert client.transport.take() == b""
     assert client.transport.producerState == "producing"
     assert len(service.processor.detached) == 1
 
 
-def test_it_waits_for_a_poll_as_well() -> None:
+def test_a_message_after_the_close_waits_for_a_poll() -> None:
     service = Real()
     session = service.handshake()
     service.subscribe(session)
@@ -223,7 +226,7 @@ def test_it_waits_for_a_poll_as_well() -> None:
     service.resource.close()
 
 
-def test_a_session_s_last_words_go_out_before_its_close() -> None:
+def test_the_last_replies_of_a_session_are_sent_before_the_close() -> None:
     service = Real()
     session = service.handshake()
     client = Client(service)
@@ -242,9 +245,9 @@ def test_a_session_s_last_words_go_out_before_its_close() -> None:
     service.server.stop()
 
 
-@pytest.mark.parametrize("cleared", [False, True])
-def test_a_message_for_a_poll_between_its_end_and_its_clearing_away(
-    cleared: bool,
+@pytest.mark.parametrize("cleaned_up", [False, True])
+def test_a_message_for_a_poll_between_the_close_and_the_cleaning_up(
+    cleaned_up: bool,
 ) -> None:
     service = Real()
     session = service.handshake()
@@ -252,7 +255,7 @@ def test_a_message_for_a_poll_between_its_end_and_its_clearing_away(
     transport = service.send(poll(session))
     transport.end()
     service.publish(1)
-    if cleared:
+    if cleaned_up:
         service.clock.advance(0)
         assert transport.lost
     again = service.send(poll(session))
@@ -264,7 +267,7 @@ def test_a_message_for_a_poll_between_its_end_and_its_clearing_away(
     service.resource.close()
 
 
-def test_polls_of_a_crowd_that_ends_leave_turns_to_others(
+def test_many_closed_polls_take_several_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = Service()
@@ -285,7 +288,7 @@ def test_polls_of_a_crowd_that_ends_leave_turns_to_others(
     assert gone == ([2, 4, 5] if DOOR.fast else [])
 
 
-def test_what_a_client_asked_for_before_it_ended_is_not_answered_any_more() -> None:
+def test_requests_before_the_close_are_not_answered_after_it() -> None:
     service = Service()
     held: Deferred[Response] = Deferred()
     service.processor.answers.append(held)
