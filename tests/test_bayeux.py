@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -350,7 +353,7 @@ def test_sockets_are_closed_when_the_engine_fails_to_stop(
     assert [str(error) for error in stopping] == ["no disk"]
 
 
-# What it cannot be made of
+# What it cannot be made of, and what can be said
 
 
 @pytest.mark.parametrize(
@@ -409,3 +412,15 @@ def test_redis_is_imported_only_for_those_who_want_it() -> None:
         assert "hiredis" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_the_reference_has_every_argument_with_its_default() -> None:
+    page = Path(__file__).parent.parent / "docs/reference/bayeux.md"
+    table = page.read_text().partition("\nBy default")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (\S*) ?\|", table, flags=re.MULTILINE)
+    parameters = inspect.signature(Bayeux).parameters
+    assert [name for name, _ in rows] == list(parameters)[1:]
+    for name, default in rows:
+        expected = parameters[name].default
+        written = {"": (None, ()), "off": (False,)}.get(default)
+        assert expected in (written or (float(default),)), name

@@ -43,7 +43,7 @@ class EngineFactory(Protocol):
 
 
 class Bayeux:
-    """A Bayeux server, to be started and stopped by the program that it is part of.
+    """A Bayeux server that is part of a program, which starts and stops it.
 
     ::
 
@@ -55,17 +55,16 @@ class Bayeux:
     :meth:`site` serves it at a path beside other pages; :attr:`resource` goes into any
     ``twisted.web`` tree.
 
-    Before :meth:`start` and after :meth:`stop`, whatever clients or this process
-    publish is refused with 503; listeners may be installed at any time, and are
-    called from the start to the stop.
+    Before :meth:`start` and after :meth:`stop`, requests and publishes are refused with
+    503.  Listeners may be installed at any time; they are called from the start to the
+    stop.
 
     :param reactor: Twisted's.
-    :param redis: URL of a Redis that this server shares with others, which are one
-        service together; ``redis://localhost``, for example.  By default sessions
-        and messages are in the memory of this process.  See
-        :func:`txbayeux.engine.redis.location.parse` for all forms.
+    :param redis: URL of a Redis, such as ``redis://localhost``: all servers on it are
+        one service.  By default sessions and messages are in the memory of this
+        process.  See :func:`txbayeux.engine.redis.location.parse` for all forms.
     :param engine: makes the engine, instead of ``redis``.
-    :param options: times, and who may publish.
+    :param options: the times of the protocol, and who may publish.
     :param limits: for requests, sessions and queues, in every layer.
     :param session_timeout: seconds that a session lives without a connect.
     :param origins: the web pages that may use the server, beside its own:
@@ -129,7 +128,7 @@ class Bayeux:
         :meth:`stop`; otherwise with what the engine fails with.
         """
         if self._started or self._stopped is not None:
-            return fail(RuntimeError("a Bayeux server starts once; make another one"))
+            return fail(RuntimeError("a Bayeux can be started only once"))
         self._started = True
         return self.server.start()
 
