@@ -1,4 +1,4 @@
-"""The wheel brings all that runs; Twisted finds the service without the checkout."""
+"""The wheel is complete, and Twisted finds the service that it installs."""
 
 import os
 import subprocess
@@ -9,6 +9,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+import txbayeux
 
 pytestmark = pytest.mark.packaging
 ROOT = Path(__file__).parent.parent
@@ -42,7 +44,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with nothing but an environment that the wheel was installed into."""
+    """A folder with only a virtual environment that has the wheel installed."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder / "venv", with_pip=True)
     pip = [folder / "venv/bin/python", "-m", "pip", "--disable-pip-version-check"]
@@ -50,7 +52,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
     assert names >= {
         "twisted/plugins/txbayeux_plugin.py",
@@ -64,7 +66,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     kept = (
         "txbayeux/",
         "twisted/plugins/txbayeux_plugin.py",
-        "txbayeux-0.1.0.dist-info/",
+        f"txbayeux-{txbayeux.__version__}.dist-info/",
     )
     assert [name for name in names if not name.startswith(kept)] == []
     assert [name for name in names if name.endswith((".pyc", "dropin.cache"))] == []
@@ -85,7 +87,7 @@ def test_twisted_finds_the_service_in_a_clean_environment(
     )
 
 
-def test_the_plugin_costs_other_commands_no_import(environment: Path) -> None:
+def test_the_plugin_does_not_import_the_package(environment: Path) -> None:
     script = (
         "import sys; from twisted import plugin; "
         "from twisted.application.service import IServiceMaker; "
@@ -93,3 +95,10 @@ def test_the_plugin_costs_other_commands_no_import(environment: Path) -> None:
         "assert 'bayeux' in found, found; assert 'txbayeux' not in sys.modules"
     )
     run(environment / "venv/bin/python", "-c", script, cwd=environment)
+
+
+@pytest.mark.parametrize("command", ["txbayeux --version", "twistd bayeux --version"])
+def test_the_version_is_that_of_the_wheel(environment: Path, command: str) -> None:
+    name, *arguments = command.split()
+    output = run(environment / "venv/bin" / name, *arguments, cwd=environment)
+    assert output == f"txbayeux {txbayeux.__version__}\n"

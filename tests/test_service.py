@@ -1,4 +1,4 @@
-"""The service as ``twistd bayeux`` makes it, on a reactor in memory."""
+"""``twistd bayeux``: its options, URLs, pages, log and stop, on a reactor in memory."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ HANDSHAKE = {
 }
 
 
-class Refusing(Extension):
-    """An extension that lets nobody publish."""
+class RefusePublishes(Extension):
+    """An extension that refuses all publishes."""
 
     def incoming(self, message: Message, request: object) -> Message:
         if not str(message["channel"]).startswith("/meta/"):
-            message["error"] = "403::Not you"
+            message["error"] = "403::Forbidden"
         return message
 
 
 class Running:
-    """A started service."""
+    """A started service, and requests to it."""
 
     def __init__(self, *arguments: str) -> None:
         self.reactor = MemoryReactorClock()
@@ -54,7 +54,7 @@ class Running:
         self.service.privilegedStartService()
         self.service.startService()
 
-    def dial(self, port: int = 0) -> tuple[Any, StringTransportWithDisconnection]:
+    def connect(self, port: int = 0) -> tuple[Any, StringTransportWithDisconnection]:
         factory = self.reactor.tcpServers[port][1]
         protocol = factory.buildProtocol(None)
         transport = StringTransportWithDisconnection()
@@ -62,13 +62,13 @@ class Running:
         protocol.makeConnection(transport)
         return protocol, transport
 
-    def ask(self, request: bytes, port: int = 0) -> bytes:
-        protocol, transport = self.dial(port)
+    def request(self, request: bytes, port: int = 0) -> bytes:
+        protocol, transport = self.connect(port)
         protocol.dataReceived(request)
         return transport.value()
 
     def post(self, message: Any, path: str = "/bayeux") -> Any:
-        answer = self.ask(post(message, path))
+        answer = self.request(post(message, path))
         return json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
@@ -84,61 +84,61 @@ def get(path: str) -> bytes:
 
 @pytest.mark.parametrize("mount", ["/bayeux", "/", "/deep/below/it"])
 def test_bayeux_is_served_at_the_mount_and_below(mount: str) -> None:
-    running = Running("--port", "8000", "--mount", mount)
+    service = Running("--port", "8000", "--mount", mount)
     for path in (mount, mount.rstrip("/") + "/handshake"):
-        (reply,) = running.post(HANDSHAKE, path)
+        (reply,) = service.post(HANDSHAKE, path)
         assert reply["successful"], reply
 
 
-def test_the_port_and_every_endpoint_are_listened_on_with_a_large_backlog() -> None:
+def test_it_listens_on_the_port_and_every_endpoint_with_a_large_backlog() -> None:
     listen = ["--listen", "haproxy:tcp:8001", "--listen", "tcp:8002:backlog=7"]
     reactor = Running("--port", "8000", *listen).reactor
     ports = [(port, backlog) for port, _, backlog, _ in reactor.tcpServers]
     assert ports == [(8000, BACKLOG), (8001, BACKLOG), (8002, 7)]
 
 
-def test_the_page_names_the_mount_and_its_files_are_there() -> None:
-    running = Running("--port", "8000", "--mount", "/my/faye")
-    page = running.ask(get("/"))
+def test_the_chat_page_has_the_mount_and_its_files_are_served() -> None:
+    service = Running("--port", "8000", "--mount", "/my/faye")
+    page = service.request(get("/"))
     assert b" 200 OK" in page
     assert b'data-mount="/my/faye"' in page
     for path in ("/static/chat.js", "/static/chat.css", "/my/faye/client.js"):
-        assert b" 200 OK" in running.ask(get(path)), path
+        assert b" 200 OK" in service.request(get(path)), path
     for path in ("/static/", "/static/../page.py", "/static/%2e%2e/page.py", "/x"):
-        assert b" 404 " in running.ask(get(path)), path
+        assert b" 404 " in service.request(get(path)), path
 
 
-def test_there_need_be_no_page() -> None:
-    assert b" 404 " in Running("--port", "8000", "--no-page").ask(get("/"))
+def test_the_chat_page_can_be_left_out() -> None:
+    assert b" 404 " in Running("--port", "8000", "--no-page").request(get("/"))
 
 
-def test_health_says_whether_publishes_are_accepted() -> None:
-    running = Running("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1")
+def test_health_is_200_while_publishes_are_accepted() -> None:
+    service = Running("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1")
     for port in (0, 1):
-        assert running.ask(get("/health"), port).endswith(b'{"status":"ok"}')
+        assert service.request(get("/health"), port).endswith(b'{"status":"ok"}')
 
 
-def test_metrics_count_and_are_for_the_admin_port_only() -> None:
-    running = Running("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1")
-    running.post(HANDSHAKE)
-    running.post({"channel": "/a", "data": 1})
-    metrics = running.ask(get("/metrics"), port=1)
+def test_metrics_are_served_at_the_admin_port_only() -> None:
+    service = Running("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1")
+    service.post(HANDSHAKE)
+    service.post({"channel": "/a", "data": 1})
+    metrics = service.request(get("/metrics"), port=1)
     assert (
         b"# HELP txbayeux_sessions Open sessions\n"
         b"# TYPE txbayeux_sessions gauge\ntxbayeux_sessions 1\n" in metrics
     )
     assert b"# TYPE txbayeux_published_total counter\n" in metrics
     assert b"txbayeux_published_total 1\n" in metrics
-    assert b" 404 " in running.ask(get("/metrics"))
+    assert b" 404 " in service.request(get("/metrics"))
 
 
-def test_an_extension_is_named_on_the_command_line() -> None:
-    running = Running("--port", "8000", "--extension", f"{__name__}:Refusing")
-    (reply,) = running.post({"channel": "/a", "data": 1})
-    assert reply["error"] == "403::Not you"
+def test_an_extension_is_installed_by_its_name() -> None:
+    service = Running("--port", "8000", "--extension", f"{__name__}:RefusePublishes")
+    (reply,) = service.post({"channel": "/a", "data": 1})
+    assert reply["error"] == "403::Forbidden"
 
 
-def test_an_extension_may_be_in_the_present_folder(
+def test_an_extension_is_found_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "of_mine.py").write_text(
@@ -151,42 +151,42 @@ def test_an_extension_may_be_in_the_present_folder(
     assert type(options["extensions"][0]).__module__ == "of_mine"
 
 
-def test_publishing_without_a_session_can_be_switched_off() -> None:
-    running = Running("--port", "8000", "--require-session")
-    (without,) = running.post({"channel": "/a", "data": 1})
-    (unknown,) = running.post({"channel": "/a", "data": 1, "clientId": "nobody"})
+def test_publishing_without_a_session_can_be_refused() -> None:
+    service = Running("--port", "8000", "--require-session")
+    (without,) = service.post({"channel": "/a", "data": 1})
+    (unknown,) = service.post({"channel": "/a", "data": 1, "clientId": "nobody"})
     assert without["error"].startswith("401:")
     assert unknown["error"].startswith("402:nobody:")
     assert unknown["advice"]["reconnect"] == "handshake"
 
 
-def test_the_names_of_the_service_come_from_the_command_line() -> None:
-    running = Running("--port", "8000", "--host", "b", "--host", "a")
-    assert running.post(HANDSHAKE)[0]["successful"]
-    running = Running("--port", "8000", "--host", "b")
-    assert b" 403 " in running.ask(post(HANDSHAKE))
-    assert b" 200 OK" in running.ask(get("/health"))  # asked for by address
+def test_requests_for_other_hosts_are_refused() -> None:
+    service = Running("--port", "8000", "--host", "b", "--host", "a")
+    assert service.post(HANDSHAKE)[0]["successful"]
+    service = Running("--port", "8000", "--host", "b")
+    assert b" 403 " in service.request(post(HANDSHAKE))
+    assert b" 200 OK" in service.request(get("/health"))  # asked for by address
 
 
-def test_limits_and_times_come_from_the_command_line() -> None:
-    running = Running(
+def test_limits_and_times_are_set_by_options() -> None:
+    service = Running(
         *("--port", "8000", "--timeout", "7", "--interval", "0.5"),
         *("--max-request-bytes", "300", "--max-batch-messages", "2"),
     )
-    (reply,) = running.post(HANDSHAKE)
+    (reply,) = service.post(HANDSHAKE)
     assert reply["advice"] == {"reconnect": "retry", "interval": 500, "timeout": 7000}
-    assert b" 413 " in running.ask(post({"channel": "/a", "data": "x" * 300}))
-    assert b" 413 " in running.ask(post([1, 2, 3]))
+    assert b" 413 " in service.request(post({"channel": "/a", "data": "x" * 300}))
+    assert b" 413 " in service.request(post([1, 2, 3]))
 
 
 def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
-    running = Running("--port", "8000")
-    (reply,) = running.post(HANDSHAKE)
+    service = Running("--port", "8000")
+    (reply,) = service.post(HANDSHAKE)
     connect = {"channel": "/meta/connect", "clientId": reply["clientId"]}
-    held, poll = running.dial()
+    held, poll = service.connect()
     held.dataReceived(post({**connect, "connectionType": "long-polling"}))
     assert poll.value() == b""
-    upgraded, socket = running.dial()
+    upgraded, socket = service.connect()
     upgraded.dataReceived(
         b"GET /bayeux HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -196,14 +196,14 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
     socket.clear()
 
     stopped: list[object] = []
-    running.service.stopService().addCallback(stopped.append)
+    service.service.stopService().addCallback(stopped.append)
     assert json.loads(poll.value().partition(b"\r\n\r\n")[2])[0]["successful"]
     assert socket.value().startswith(b"\x88\x02\x03\xe9")
     poll.clear()
     held.dataReceived(post(HANDSHAKE))  # as clients do, at once
     assert poll.value().startswith(b"HTTP/1.1 503 ")
     assert poll.disconnecting or not poll.connected
-    running.reactor.pump([0, 1, 1, FLUSH_TIME])
+    service.reactor.pump([0, 1, 1, FLUSH_TIME])
     assert stopped == [None]
 
 
@@ -236,7 +236,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "1", "--host", "http://a"], "--host"),
     ],
 )
-def test_a_wrong_option_is_refused_in_words(
+def test_an_invalid_option_is_refused_with_a_sentence(
     arguments: list[str], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
@@ -253,7 +253,7 @@ def test_a_wrong_option_is_refused_in_words(
         ("ssl:1:privateKey=/nowhere.pem", "No such file or directory: '/nowhere.pem'"),
     ],
 )
-def test_a_wrong_endpoint_is_refused_in_words(
+def test_an_invalid_endpoint_is_refused_with_a_sentence(
     option: str, endpoint: str, complaint: str
 ) -> None:
     options = Options()
@@ -262,7 +262,7 @@ def test_a_wrong_endpoint_is_refused_in_words(
         makeService(options, MemoryReactorClock())
 
 
-class Taken(MemoryReactorClock):
+class ReactorWithoutPorts(MemoryReactorClock):
     """A reactor whose ports are all in use."""
 
     def listenTCP(self, port: int, *args: Any, **kwargs: Any) -> Any:
@@ -270,16 +270,16 @@ class Taken(MemoryReactorClock):
 
 
 @pytest.mark.parametrize("start", ["privilegedStartService", "startService"])
-def test_a_port_that_is_taken_is_said_in_words(start: str) -> None:
+def test_a_port_in_use_is_reported_with_a_sentence(start: str) -> None:
     options = Options()
     options.parseOptions(["--port", "8000"])
-    service: Any = makeService(options, Taken())
+    service: Any = makeService(options, ReactorWithoutPorts())
     with pytest.raises(CannotListen, match=r"any:8000.*in use") as raised:
         getattr(service, start)()
     assert isinstance(raised.value, SystemExit)  # the interpreter's own way to say it
 
 
-def test_what_tls_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tls_dependency_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(reactor: object, endpoint: str) -> None:
         raise ImportError("No module named 'OpenSSL'")
 

@@ -27,9 +27,13 @@ from txbayeux.cli import options, run
 from txbayeux.client import Client
 from txbayeux.extension import Extension
 
-# A shell has what it starts in the background ignore interrupts.
-HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-COMMAND = [sys.executable, "-c", f"{HEARING}; from txbayeux.cli import main; main()"]
+# Shells make background processes ignore SIGINT.
+SIGNALS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = [
+    sys.executable,
+    "-c",
+    f"{SIGNALS}; from txbayeux.cli import main; main()",
+]
 
 
 class Refusing(Extension):
@@ -76,7 +80,7 @@ async def code_of(
 
 
 @pytest_twisted.ensureDeferred
-async def test_subscribe_prints_what_publish_publishes(url: str) -> None:
+async def test_subscribe_prints_what_publish_sends(url: str) -> None:
     output = io.BytesIO()
     arguments = ["subscribe", url, "/a/*", "/b", "--count", "4"]
     listening = Deferred.fromCoroutine(code_of(arguments, stdout=output))
@@ -100,7 +104,7 @@ async def test_subscribe_prints_what_publish_publishes(url: str) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_is_1(
+async def test_a_refusal_has_exit_code_1(
     url: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await code_of([url if a == "URL" else a for a in arguments]) == 1
@@ -110,7 +114,7 @@ async def test_a_refusal_is_1(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_line_that_is_no_json_is_2(
+async def test_invalid_json_on_stdin_has_exit_code_2(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await code_of(["publish", url, "/a", "-"], stdin=b"1\nnope\n3\n") == 2
@@ -118,7 +122,7 @@ async def test_a_line_that_is_no_json_is_2(
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_answer_is_3(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_no_server_has_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["publish", "http://127.0.0.1:1/", "/a", "1", "--timeout", "1"]
     with pytest.raises(SystemExit) as stopped:
         await run(reactor, options(arguments), io.BytesIO(), io.BytesIO())
@@ -127,7 +131,7 @@ async def test_no_answer_is_3(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_reader_that_leaves_ends_it_quietly(
+async def test_a_closed_output_pipe_is_not_an_error(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Closed(io.BytesIO):
@@ -146,7 +150,7 @@ async def test_a_reader_that_leaves_ends_it_quietly(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest_twisted.ensureDeferred
-async def test_an_interrupt_says_goodbye_and_is_130(
+async def test_an_interrupt_disconnects_and_has_exit_code_130(
     url: str, number: signal.Signals
 ) -> None:
     process = subprocess.Popen(
@@ -169,7 +173,7 @@ async def test_an_interrupt_says_goodbye_and_is_130(
 
 
 @pytest_twisted.ensureDeferred
-async def test_more_interrupts_are_ignored(url: str) -> None:
+async def test_further_interrupts_are_ignored(url: str) -> None:
     program = COMMAND[-1].replace(
         "main()",
         "\nimport txbayeux.client, os\n"
@@ -220,7 +224,7 @@ async def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_interrupt_does_not_wait_for_a_line(url: str) -> None:
+async def test_an_interrupt_does_not_wait_for_stdin(url: str) -> None:
     alice = Client(url, reactor=reactor)
     came: Deferred[Any] = Deferred()
     await alice.subscribe("/a", came.callback).ready
@@ -232,7 +236,7 @@ async def test_an_interrupt_does_not_wait_for_a_line(url: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_does_not_wait_for_a_line(url: str) -> None:
+async def test_a_refusal_does_not_wait_for_stdin(url: str) -> None:
     code, said = await ended(waiting_for_input(url, "/forbidden"))
     assert (code, said) == (1, b"txbayeux: 403:/forbidden:No\n")
 
@@ -247,7 +251,7 @@ def test_the_version_is_that_of_the_package(
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
-def test_streams_that_are_closed_are_2(closed: str) -> None:
+def test_closed_standard_streams_have_exit_code_2(closed: str) -> None:
     line = f'"$@" publish http://127.0.0.1:1/ /a - {closed}'
     command = ["/bin/sh", "-c", line, "sh", *COMMAND]
     done = subprocess.run(command, stderr=subprocess.PIPE, timeout=20, check=False)
@@ -256,7 +260,7 @@ def test_streams_that_are_closed_are_2(closed: str) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_output_that_cannot_be_written_is_1(
+async def test_a_failed_write_has_exit_code_1(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class OutboxFull(io.BytesIO):
@@ -291,7 +295,7 @@ async def test_output_that_cannot_be_written_is_1(
         ["subscribe", "http://x/", "/a", "--ext", "{"],
     ],
 )
-def test_wrong_command_lines_are_2(
+def test_an_invalid_command_line_has_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -315,10 +319,10 @@ def test_wrong_command_lines_are_2(
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_used_is_2_too(arguments: list[str]) -> None:
+async def test_an_invalid_url_or_file_has_exit_code_2(arguments: list[str]) -> None:
     assert await code_of(arguments) == 2
 
 
-def test_headers_are_read() -> None:
+def test_headers_are_parsed() -> None:
     parsed = options(["publish", "http://x/", "/a", "1", "--header", "A: b:c"])
     assert parsed.header == {"A": "b:c"}
