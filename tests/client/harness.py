@@ -21,7 +21,7 @@ from txbayeux.transport.base import (
     ReplyTimeout,
     TransportError,
 )
-from txbayeux.transport.exchange import Exchange
+from txbayeux.transport.replies import PendingReplies
 
 TYPES = ("websocket", "long-polling")
 
@@ -35,7 +35,7 @@ class Request:
         self.transport = transport
         self.messages = messages
         self.timeout = timeout
-        self.exchange = Exchange(messages)
+        self.pending = PendingReplies(messages)
         self.done: Deferred[None] = Deferred()
 
     @property
@@ -48,7 +48,7 @@ class Request:
 
     def push(self, *messages: Message) -> None:
         """Deliver messages; the request stays open."""
-        self.exchange.note(messages)
+        self.pending.note(messages)
         self.transport.receiver.received(list(messages))
 
     def answer(self, *messages: Message) -> None:
@@ -57,7 +57,7 @@ class Request:
             return
         self.push(*messages)
         if not self.done.called:
-            if self.exchange.complete:
+            if self.pending.complete:
                 self.done.callback(None)
             else:
                 self.done.errback(NoReply("no reply"))

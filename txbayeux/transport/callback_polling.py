@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.message import Message, encode_list
 from txbayeux.transport.base import Context, NoReply, Receiver
-from txbayeux.transport.exchange import Exchange, read
 from txbayeux.transport.http import Http
+from txbayeux.transport.replies import PendingReplies, read
 
 __all__ = ["CallbackPolling"]
 
@@ -43,16 +43,16 @@ class CallbackPolling:
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
-        exchange = Exchange(messages)
+        pending = PendingReplies(messages)
 
         def answered(body: bytes) -> None:
             script = _SCRIPT.match(body)
             if script is None:
                 raise NoReply("the response does not call the requested callback")
             received = read(script.group(1))
-            exchange.note(received)
+            pending.note(received)
             self._receiver.received(received)
-            exchange.require_complete()
+            pending.require_complete()
 
         query = f"message={quote(encode_list(messages), safe='')}&jsonp={_CALLBACK}"
         endpoint = self._context.endpoint.with_query(query)

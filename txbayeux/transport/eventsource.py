@@ -26,10 +26,10 @@ from txbayeux.transport.base import (
     TransportError,
     TransportUnavailable,
 )
-from txbayeux.transport.exchange import read
 from txbayeux.transport.failures import to_transport_error
 from txbayeux.transport.http import Http
 from txbayeux.transport.long_polling import BATCH_BYTES, post
+from txbayeux.transport.replies import read
 from txbayeux.transport.sse import EventStreamParser, EventTooLarge
 
 __all__ = ["EventSource"]

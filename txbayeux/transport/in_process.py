@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from txbayeux.message import Entry, Message, decode, encode_list
 from txbayeux.protocol import Processor, Response
 from txbayeux.transport.base import Context, Factory, NoReply, Receiver
-from txbayeux.transport.exchange import Exchange
+from txbayeux.transport.replies import PendingReplies
 
 __all__ = ["InProcess", "in_process"]
 
@@ -43,14 +43,14 @@ class InProcess:
         self._wrapped_stream: Any = None
         self._turn: Deferred[None] = succeed(None)
         self._held: dict[Deferred[Response], None] = {}
-        self._exchanges: dict[Exchange, Deferred[None]] = {}
+        self._batches: dict[PendingReplies, Deferred[None]] = {}
         self._closed = False
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
-        exchange = Exchange(messages)
-        done: Deferred[None] = Deferred(lambda _: self._forget(exchange))
-        self._exchanges[exchange] = done
+        pending = PendingReplies(messages)
+        done: Deferred[None] = Deferred(lambda _: self._forget(pending))
+        self._batches[pending] = done
         text = encode_list(messages)
 
         def timed_out(result: object, seconds: float) -> Any:
@@ -63,7 +63,7 @@ class InProcess:
         def process(_: object) -> None:
             processing = self._server.process(decode(text), None, self._stream())
             processing.addCallback(self._answered)
-            processing.addErrback(self._failed, exchange)
+            processing.addErrback(self._failed, pending)
             processing.addBoth(lambda _: turn.callback(None))
 
         before.addCallback(process)
@@ -97,26 +97,26 @@ class InProcess:
 
         held.addBoth(released)
 
-    def _failed(self, failure: Failure, exchange: Exchange) -> None:
-        done = self._drop(exchange)
+    def _failed(self, failure: Failure, pending: PendingReplies) -> None:
+        done = self._drop(pending)
         if done is not None:
             done.errback(NoReply(f"the server failed: {failure.value}"))
 
-    def _forget(self, exchange: Exchange) -> None:
-        self._drop(exchange)
+    def _forget(self, pending: PendingReplies) -> None:
+        self._drop(pending)
 
-    def _drop(self, exchange: Exchange) -> Deferred[None] | None:
-        return self._exchanges.pop(exchange, None)
+    def _drop(self, pending: PendingReplies) -> Deferred[None] | None:
+        return self._batches.pop(pending, None)
 
     def _take(self, items: Sequence[Message | Entry]) -> None:
         if not items:
             return
         messages = decode(encode_list(items))
-        for exchange in self._exchanges:
-            exchange.note(messages)
+        for pending in self._batches:
+            pending.note(messages)
         self._receiver.received(messages)
-        for exchange in [e for e in self._exchanges if e.complete]:
-            done = self._drop(exchange)
+        for pending in [e for e in self._batches if e.complete]:
+            done = self._drop(pending)
             if done is not None:
                 done.callback(None)
 
@@ -131,8 +131,8 @@ class InProcess:
                 held.cancel()
             if self._wrapped_stream is not None:
                 self._server.detach(self._wrapped_stream)
-            for exchange in list(self._exchanges):
-                done = self._drop(exchange)
+            for pending in list(self._batches):
+                done = self._drop(pending)
                 if done is not None:
                     done.errback(NoReply("the transport was closed"))
         return succeed(None)

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from txbayeux.message import Message, encode_list
 from txbayeux.transport.base import Context, Receiver
-from txbayeux.transport.exchange import Exchange, read
 from txbayeux.transport.http import Http
+from txbayeux.transport.replies import PendingReplies, read
 
 __all__ = ["LongPolling", "post"]
 
@@ -54,13 +54,13 @@ def post(
     timeout: float,
 ) -> Deferred[None]:
     """POST a batch and pass on the response; see :meth:`Transport.send`."""
-    exchange = Exchange(messages)
+    pending = PendingReplies(messages)
 
     def answered(body: bytes) -> None:
         received = read(body)
-        exchange.note(received)
+        pending.note(received)
         receiver.received(received)
-        exchange.require_complete()
+        pending.require_complete()
 
     body = encode_list(messages)
     requesting = http.request("POST", context.endpoint, _HEADERS, body, timeout)

@@ -25,8 +25,8 @@ from txbayeux.transport.base import (
     TransportUnavailable,
 )
 from txbayeux.transport.endpoints import EndpointFactory
-from txbayeux.transport.exchange import Exchange, read
 from txbayeux.transport.failures import to_transport_error
+from txbayeux.transport.replies import PendingReplies, read
 from txbayeux.transport.websocket_protocol import WebSocketFactory, WebSocketProtocol
 
 __all__ = ["WebSocket"]
@@ -127,7 +127,7 @@ class _Socket:
         self._protocol: WebSocketProtocol | None = None
         self._connecting: Deferred[Any] | None = None
         self._outbox: list[bytes] = []
-        self._exchanges: dict[Exchange, tuple[Deferred[None], Any]] = {}
+        self._batches: dict[PendingReplies, tuple[Deferred[None], Any]] = {}
         self._timer: Any = None
         self._open = False
         self._ended = False
@@ -164,7 +164,7 @@ class _Socket:
         return endpoint.connect(WebSocketFactory(self, self._context))
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
-        exchange = Exchange(messages)
+        pending = PendingReplies(messages)
         done: Deferred[None] = Deferred(
             lambda _: self.fail(NoReply("the request was given up"))
         )
@@ -172,7 +172,7 @@ class _Socket:
             done.errback(self._why or NoReply("the socket is closed"))
             return done
         timer = self._context.reactor.callLater(timeout, self._timed_out, timeout)
-        self._exchanges[exchange] = (done, timer)
+        self._batches[pending] = (done, timer)
         self._write(encode_list(messages))
         return done
 
@@ -225,11 +225,11 @@ class _Socket:
         if not messages:  # `[]` is Faye's heartbeat
             return
         self._useful = True
-        for exchange in self._exchanges:
-            exchange.note(messages)
+        for pending in self._batches:
+            pending.note(messages)
         self._transport.received(self, messages)
-        for exchange in [e for e in self._exchanges if e.complete]:
-            found = self._exchanges.pop(exchange, None)
+        for pending in [e for e in self._batches if e.complete]:
+            found = self._batches.pop(pending, None)
             if found is not None:
                 _stop(found[1])
                 found[0].callback(None)
@@ -298,19 +298,19 @@ class _Socket:
             self._timer = self._context.reactor.callLater(
                 _CLOSE_SECONDS, self._protocol.abort
             )
-        self._fail_exchanges(error)
+        self._fail_batches(error)
 
     def _end(self, error: TransportError) -> None:
         _stop(self._timer)
         self._ended = True
         self._why = self._why or error
-        self._fail_exchanges(self._why)
+        self._fail_batches(self._why)
         if self._protocol is None and self._connecting is None:
             self._transport.gone(self, self._why)
 
-    def _fail_exchanges(self, error: TransportError) -> None:
-        exchanges, self._exchanges = self._exchanges, {}
-        for done, timer in exchanges.values():
+    def _fail_batches(self, error: TransportError) -> None:
+        batches, self._batches = self._batches, {}
+        for done, timer in batches.values():
             _stop(timer)
             done.errback(error)
 

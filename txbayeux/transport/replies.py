@@ -1,4 +1,4 @@
-"""Which messages of a batch are still unanswered."""
+"""The replies that a batch still waits for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from txbayeux.message import Malformed, Message, decode
 from txbayeux.transport.base import NoReply
 
-__all__ = ["Exchange", "read"]
+__all__ = ["PendingReplies", "read"]
 
 
-class Exchange:
-    """One batch on its way, and the replies that it still waits for.
+class PendingReplies:
+    """The messages of one batch that have not been answered.
 
-    Replies are told from deliveries by ``successful``, and from one another by
-    ``id``; a server that echoes no id is matched by channel, oldest first.
+    A transport needs to know when a batch is answered; which reply belongs to what is
+    the dispatcher's concern.  Replies have ``successful``, deliveries do not; a reply
+    without an ``id`` answers the oldest message on its channel.
     """
 
     __slots__ = ("_waiting",)
@@ -28,14 +29,14 @@ class Exchange:
         return not self._waiting
 
     def note(self, messages: Iterable[Message]) -> None:
-        """Cross off what ``messages`` answer; others change nothing."""
+        """Remove what ``messages`` answer; other messages change nothing."""
         for message in messages:
             if not self._waiting:
                 return
             if isinstance(message.get("successful"), bool):
-                self._cross_off(message)
+                self._remove(message)
 
-    def _cross_off(self, reply: Message) -> None:
+    def _remove(self, reply: Message) -> None:
         identity, channel = reply.get("id"), reply.get("channel")
         for index, (wanted_identity, wanted_channel) in enumerate(self._waiting):
             same = channel == wanted_channel and identity in (None, wanted_identity)
@@ -44,28 +45,27 @@ class Exchange:
                 return
 
     def require_complete(self) -> None:
-        """Check the answer.
+        """Check that every message was answered.
 
-        :raises NoReply: if a message was not answered.
+        :raises NoReply: if one was not.
         """
         if self._waiting:
             channel = self._waiting[0][1]
-            raise NoReply(f"the answer holds no reply to {channel}")
+            raise NoReply(f"the response holds no reply to {channel}")
 
 
 def read(text: bytes | str) -> list[Message]:
-    """Read what a server sent.
+    """Decode the messages of a response.
 
-    :raises NoReply: if it is anything but messages: HTML, half a body, a list
-        of numbers.
+    :raises NoReply: if it is anything else: HTML, half a body, a list of numbers.
     """
     try:
         items = decode(text)
     except Malformed as error:
-        raise NoReply(f"the answer is not Bayeux: {error}") from None
+        raise NoReply(f"the response is not Bayeux: {error}") from None
     for item in items:
         if not isinstance(item, dict):
             raise NoReply(
-                "the answer is not Bayeux: it holds something else than messages"
+                "the response is not Bayeux: it holds something else than messages"
             )
     return items
