@@ -1,4 +1,4 @@
-"""The examples do what their first lines say, and the documentation shows them."""
+"""The examples of servers do what their first lines say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -25,8 +24,6 @@ from examples.auth import Auth
 from examples.echo import Echo
 from tests.web import HANDSHAKE, Browser, connect, get
 from txbayeux import Bayeux, Extension
-from txbayeux.cli.arguments import options as command_line
-from txbayeux.tap import Options
 
 ROOT = Path(__file__).parent.parent
 
@@ -205,53 +202,3 @@ def test_a_url_of_redis_that_is_none_is_said_in_one_line() -> None:
     with process("shared", "8001", "http://localhost") as server:
         _, errors = server.communicate(timeout=60)
         assert (server.returncode, errors) == (1, "not a URL of Redis: http:\n")
-
-
-# Documentation
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_the_documentation_shows_is_what_runs(page: Path) -> None:
-    shown = re.findall(
-        r"<!-- (examples/\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL
-    )
-    assert page.read_text().count("```python") == len(shown)
-    for name, text in shown:
-        assert text == (ROOT / name).read_text(), name
-
-
-def found(pattern: str) -> list[str]:
-    """Return what a pattern finds in the documentation, each once."""
-    text = "\n".join(page.read_text() for page in PAGES)
-    return list(dict.fromkeys(re.findall(pattern, text)))
-
-
-@pytest.mark.parametrize(
-    "arguments", found(r"twistd [^`\n]*?bayeux (-[^`\n\[]+)(?<!\.\.\.)[`\n]")
-)
-def test_commands_that_start_the_service_are_valid(arguments: str) -> None:
-    Options().parseOptions(shlex.split(arguments))
-
-
-@pytest.mark.parametrize(
-    "arguments", found(r"txbayeux ((?:subscribe|publish) [^`\n.]+[^`\n]*)")
-)
-def test_commands_of_the_client_are_valid(arguments: str) -> None:
-    command_line(shlex.split(arguments))
-
-
-@pytest.mark.parametrize("body", found(r"-d '(\{.*\})'"))
-def test_messages_for_curl_are_accepted(body: str) -> None:
-    _, browser = running(chat.main)
-    (reply,) = browser.post(json.loads(body))
-    assert reply["successful"]
-
-
-def test_options_that_are_named_exist() -> None:
-    other = {"pidfile"}  # twistd's
-    known = {name.rstrip("=") for name in Options().longOpt} | other
-    text = "".join(page.read_text() for page in (ROOT / "docs/howto").iterdir())
-    named = set(re.findall(r"[`\s]--([a-z][a-z-]+)", text))
-    assert named - known == set()

@@ -1,0 +1,83 @@
+"""The documentation shows the examples as they are; commands and links are valid."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from tests.web import Browser
+from txbayeux import Bayeux
+from txbayeux.cli.arguments import options as command_line
+from txbayeux.tap import Options
+
+ROOT = Path(__file__).parent.parent
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_documentation_shows_is_what_runs(page: Path) -> None:
+    shown = re.findall(
+        r"<!-- (examples/\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL
+    )
+    assert page.read_text().count("```python") == len(shown)
+    for name, text in shown:
+        assert text == (ROOT / name).read_text(), name
+
+
+def found(pattern: str) -> list[str]:
+    """Return what a pattern finds in the documentation, each once."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    return list(dict.fromkeys(re.findall(pattern, text)))
+
+
+@pytest.mark.parametrize(
+    "arguments", found(r"twistd [^`\n]*?bayeux (-[^`\n\[]+)(?<!\.\.\.)[`\n]")
+)
+def test_commands_that_start_the_service_are_valid(arguments: str) -> None:
+    Options().parseOptions(shlex.split(arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments", found(r"txbayeux ((?:subscribe|publish) [^`\n.]+[^`\n]*)")
+)
+def test_commands_of_the_client_are_valid(arguments: str) -> None:
+    command_line(shlex.split(arguments))
+
+
+@pytest.mark.parametrize("body", found(r"-d '(\{.*\})'"))
+def test_messages_for_curl_are_accepted(body: str) -> None:
+    reactor = MemoryReactorClock()
+    bayeux = Bayeux(reactor)
+    bayeux.start()
+    (reply,) = Browser(bayeux.site()).post(json.loads(body))
+    assert reply["successful"]
+
+
+def test_options_that_are_named_exist() -> None:
+    other = {"pidfile"}  # twistd's
+    known = {name.rstrip("=") for name in Options().longOpt} | other
+    text = "".join(page.read_text() for page in (ROOT / "docs/howto").iterdir())
+    named = set(re.findall(r"[`\s]--([a-z][a-z-]+)", text))
+    assert named - known == set()
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a page's headings have on code hosts."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith("https:"):
+            file, _, anchor = link.partition("#")
+            target = page.parent / file if file else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
