@@ -14,7 +14,7 @@ TOKENS = {"s3cret": "alice", "pa55": "bob"}
 
 
 class Auth(Extension):
-    """Let everybody read /news; users read everything and write below /users/NAME."""
+    """Everybody may read /news; users read everything and write below /users/NAME."""
 
     def incoming(self, message: Message, request: Request | None) -> Message:
         """Refuse by setting an error: a code, what was refused, why."""

@@ -90,7 +90,7 @@ def test_any_call_from_any_listener_is_safe(event: State | str, does: str) -> No
 
 
 def run(server: Server, first: int, event: State | str, does: str) -> None:
-    """Let the server fail three requests, while a listener calls the client."""
+    """Fail three requests, while a listener calls the client."""
     harness = Harness()
     requests = itertools.count()
 

@@ -47,7 +47,7 @@ def serve(
     limits: Limits,
     headers: Sequence[Header],
 ) -> None:
-    """Have the server handle the messages in a URL; answer with a script.
+    """Process the messages in a URL, and respond with a script.
 
     :param headers: fields of the response that allow the client's page to read it.
     :raises Malformed, TooLarge: see :mod:`txbayeux.adapter.body`.

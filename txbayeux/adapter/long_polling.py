@@ -64,5 +64,5 @@ class LongPolling:
         return PendingResponse(writer, self._head)
 
     def process(self, messages: list[Any], response: PendingResponse) -> None:
-        """Have the server handle one request's messages; write what it answers."""
+        """Process the messages of a request, and write the response."""
         response.begin(self._processor.process(messages, self._info))

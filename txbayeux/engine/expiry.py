@@ -57,7 +57,7 @@ class ExpiryTimer(Generic[E]):
         return len(self._heap)
 
     def set(self, item: E, when: float) -> None:
-        """Let ``item`` expire at ``when`` (clock seconds), unless it does earlier."""
+        """Expire ``item`` at ``when`` (clock seconds), unless it expires earlier."""
         if item.wakes_at <= when:
             return
         if item.wakes_at != NEVER:

@@ -80,7 +80,7 @@ class EngineHarness:
         self.clock.advance(0)
 
     async def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Advance the clock by ``seconds``."""
         step = seconds / 8
         for _ in range(8):
             self.clock.advance(step)
