@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,12 +132,13 @@ WARNINGS = [
 
 
 @contextmanager
-def process(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+def process(
+    name: str, *arguments: str, folder: Path = ROOT, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     started = subprocess.Popen(
-        [sys.executable, *WARNINGS, f"examples/{name}.py", *arguments],
-        cwd=ROOT,
-        env=environment,
+        [sys.executable, *WARNINGS, str(ROOT / f"examples/{name}.py"), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -202,3 +205,24 @@ def test_a_url_of_redis_that_is_none_is_said_in_one_line() -> None:
     with process("shared", "8001", "http://localhost") as server:
         _, errors = server.communicate(timeout=60)
         assert (server.returncode, errors) == (1, "not a URL of Redis: http:\n")
+
+
+class Unauthorized(http.server.BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_error(401)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_salesforce_says_that_its_token_was_refused(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    variables = {"INSTANCE_URL": url, "ACCESS_TOKEN": "expired"}
+    with process("salesforce", "/event/A", folder=tmp_path, **variables) as client:
+        _, errors = client.communicate(timeout=60)
+    server.shutdown()
+    server.server_close()
+    assert errors == "Salesforce refused: 401::Authentication failed\n"
+    assert client.returncode == 1
