@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own import OwnServer, text
@@ -28,6 +29,19 @@ class TestConnections(OwnServer):
             await self.soon(engine.ready)
         assert stream.data == list(range(6))
         assert observer.closed == []
+
+    @contract
+    async def test_a_reply_to_no_command_is_not_taken_for_the_next_ones(self) -> None:
+        engine, _ = await self.front()
+        alice = await self.join(engine, "/a")
+        main: Any = engine._node._main
+        await self.soon(lambda: main.silence() == 0)
+        with capturedLogs() as log:
+            main.dataReceived(b":1\r\n")
+            await self.publish(engine, "/a", 1)
+        assert any("a reply to no command: 1" in formatEvent(event) for event in log)
+        assert engine._node._main is not main
+        assert await self.poll(engine, alice) == [1]
 
     @contract
     async def test_what_a_given_up_connection_brings_late_is_not_appended(self) -> None:
