@@ -35,11 +35,11 @@ def test_urls(url: str, endpoint: ServerURL) -> None:
     assert parse(endpoint.socket_url)[0] == endpoint
 
 
-def test_user_and_password() -> None:
+def test_user_and_password_are_separated_and_the_password_not_shown() -> None:
     endpoint, credentials = parse("http://a%40b:p%3Aq@x/")
     assert credentials == Credentials("a@b", "p:q")
-    assert "p" not in repr(credentials).replace("repr", "").split("(")[1]
-    assert "a" not in endpoint.netloc
+    assert "p:q" not in repr(credentials)
+    assert endpoint.netloc == "x"
 
 
 @pytest.mark.parametrize(
