@@ -2,10 +2,7 @@
 
 import sys
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.task import react
+from twisted.internet import defer, endpoints, error, task
 from twisted.web.resource import Resource
 from twisted.web.static import Data
 
@@ -26,19 +23,18 @@ PAGE = b"""<!doctype html><title>Chat</title>
 
 
 async def main(reactor, port="8000"):
-    bayeux = Bayeux(reactor)
-    root = Resource()
+    bayeux, root = Bayeux(reactor), Resource()
     root.putChild(b"", Data(PAGE, "text/html"))
     await bayeux.start()
     reactor.addSystemEventTrigger("before", "shutdown", bayeux.stop)
-    endpoint = serverFromString(reactor, f"tcp:{port}:interface=127.0.0.1")
+    http = endpoints.serverFromString(reactor, f"tcp:{port}:interface=127.0.0.1")
     try:
-        await endpoint.listen(bayeux.site(root))
-    except CannotListenError as error:
-        sys.exit(str(error))
+        await http.listen(bayeux.site(root))
+    except error.CannotListenError as reason:
+        sys.exit(str(reason))
     print(f"Open http://localhost:{port}/ (Ctrl-C stops the server)")
-    await Deferred()  # never fires: serve until then
+    await defer.Deferred()  # never fires: serve until then
 
 
 if __name__ == "__main__":
-    react(main, sys.argv[1:])
+    task.react(main, sys.argv[1:])
