@@ -315,7 +315,7 @@ PEERS: Final = (
         prepare=_ruby,
         command=_ruby_command,
         # Over long-polling it closes the connection after each response, so the
-        # figures would not be comparable.
+        # metrics would not be comparable.
         transports=frozenset({WEBSOCKET}),
         quick=False,
     ),

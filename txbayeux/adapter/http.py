@@ -76,7 +76,7 @@ _HEAD: Final = re.compile(
 _BEGINNINGS: Final = (b"POST /", b"GET /", b"OPTIONS /")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}\Z")
 # What changes how a body is read or a connection goes on is left to twisted.web.
-_NOT_PLAIN: Final = ("transfer-encoding", "expect", "te", "trailer")
+_NOT_PLAIN: Final = frozenset(["transfer-encoding", "expect", "te", "trailer"])
 
 _log: Final = Logger()
 
@@ -137,7 +137,7 @@ def _read_head(data: bytes) -> _Head | None:
 
 def _body_size(method: bytes, headers: RequestHeaders) -> int | None:
     """Return the length of a plain request's body, None if it is not plain."""
-    if any(name in headers for name in _NOT_PLAIN):
+    if not _NOT_PLAIN.isdisjoint(headers.names):
         return None
     connection = (headers.get("connection") or "keep-alive").lower()
     upgrade = headers.get("upgrade")

@@ -173,7 +173,7 @@ def cors_headers(request: HTTPRequest) -> tuple[Header, ...]:
 
 def preflight_headers(request: HTTPRequest) -> tuple[Header, ...]:
     """Return what a page's browser asks before the page's first POST."""
-    if "origin" not in request.headers:
+    if request.headers.get("origin") is None:
         return ()
     wanted = request.headers.get("access-control-request-headers")
     names = f"{_ALLOWED_HEADERS}, {wanted}" if wanted else _ALLOWED_HEADERS

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import KeysView, Mapping
 
+import msgspec
 from twisted.internet.interfaces import IAddress
 
 __all__ = ["HTTPRequest", "RequestHeaders", "RequestInfo", "is_token"]
@@ -40,13 +40,13 @@ class RequestHeaders:
         """
         return self._values.get(name)
 
-    def __contains__(self, name: str) -> bool:
-        """Return whether there is a field of this name, in lower case."""
-        return name in self._values
+    @property
+    def names(self) -> KeysView[str]:
+        """The names of all fields, in lower case."""
+        return self._values.keys()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HTTPRequest:
+class HTTPRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A whole request to a Bayeux resource.
 
     ``twisted.web`` and the protocol in :mod:`txbayeux.adapter.http` both make this,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -38,6 +36,8 @@ REQUEST_TIMEOUT: Final = 300.0
 Without it a client that sends a byte now and then would hold a connection for ever.
 """
 
+_CLOSE: Final = (b"Connection", b"close")
+
 NO_STORE: Final = (
     (b"Cache-Control", b"no-cache, no-store"),
     (b"X-Content-Type-Options", b"nosniff"),
@@ -67,31 +67,25 @@ class _Date:
 _date: Final = _Date()
 
 
-@dataclass(frozen=True)
 class ResponseHead:
     """Status and header fields of a response, without Date and Content-Length.
 
-    A client whose requests are alike is answered with the same head again.
+    It does not change; a client whose requests are alike is answered with the same
+    head again.
     """
 
-    status: int
-    headers: tuple[Header, ...]
+    __slots__ = ("_lines", "closes", "has_body", "headers", "status")
 
-    @cached_property
-    def closes(self) -> bool:
+    def __init__(self, status: int, headers: tuple[Header, ...]) -> None:
+        self.status: Final = status
+        self.headers: Final = headers
+        self.closes: Final = _CLOSE in headers
         """Whether the connection ends after the response."""
-        return (b"Connection", b"close") in self.headers
-
-    @cached_property
-    def has_body(self) -> bool:
+        self.has_body: Final = status not in NO_BODY_CODES
         """Whether a response of this status may have a body (RFC 9110, 6.4.1)."""
-        return self.status not in NO_BODY_CODES
-
-    @cached_property
-    def _lines(self) -> bytes:
-        status = b"HTTP/1.1 %d %b" % (self.status, RESPONSES.get(self.status, b""))
-        fields = [name + b": " + value for name, value in self.headers]
-        return b"\r\n".join([status, *fields, b"Date: "])
+        lines = [b"HTTP/1.1 %d %b" % (status, RESPONSES.get(status, b""))]
+        lines += [b"%b: %b" % header for header in headers]
+        self._lines: Final = b"\r\n".join(lines) + b"\r\nDate: "
 
     def with_body(self, body: bytes) -> bytes:
         """Write the whole response for HTTP/1.1."""
@@ -121,14 +115,12 @@ def plain_text(
     return head, text.encode("utf-8", "replace") + b"\n"
 
 
-INTERNAL_ERROR: Final = plain_text(
-    500, "Internal server error", [(b"Connection", b"close")]
-)
+INTERNAL_ERROR: Final = plain_text(500, "Internal server error", [_CLOSE])
 """The response where something failed here that should not have."""
 
 
 def _error(status: int, text: str) -> bytes:
-    head, body = plain_text(status, text, [(b"Connection", b"close")])
+    head, body = plain_text(status, text, [_CLOSE])
     return head.with_body(body)
 
 
