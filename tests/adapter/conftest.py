@@ -1,18 +1,18 @@
-"""Every test of the adapter runs through both of its doors."""
+"""Runs every test of the adapter over both ways to read HTTP."""
 
 from collections.abc import Iterator
 
 import pytest
 from twisted.logger import LogEvent, globalLogPublisher
 
-from .support import DOOR
+from .support import HTTP_WAY
 
 
-@pytest.fixture(autouse=True, params=["twisted.web", "front"])
-def door(request: pytest.FixtureRequest) -> Iterator[None]:
-    DOOR.fast = request.param == "front"
+@pytest.fixture(autouse=True, params=["twisted.web", "fast"])
+def http_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    HTTP_WAY.fast = request.param == "fast"
     yield
-    DOOR.fast = False
+    HTTP_WAY.fast = False
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A service in memory: a processor that obeys the test, and wires to it."""
+"""A service with connections in memory, and a processor that tests control."""
 
 import json
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ def entry(number: int, data: Any = None) -> Entry:
     return Entry(number, "/a", text.encode())
 
 
-class Door:
-    """Which of the two is tested now; see conftest.py."""
+class HTTPWay:
+    """Which way to read HTTP is tested now; see conftest.py."""
 
     fast = False
 
 
-DOOR = Door()
+HTTP_WAY = HTTPWay()
 
 
-class Given:
-    """A delivery that counts how often it was given back."""
+class FakeDelivery:
+    """A delivery that counts how often it is given back."""
 
     entries: Sequence[Entry] = ()
     acknowledgement = None
@@ -52,7 +52,7 @@ class Given:
 
 
 class FakeProcessor:
-    """Echoes messages, or answers with what the test put into ``answers``."""
+    """Echoes messages, or answers with what a test has put into ``answers``."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[Sequence[Any], Request | None, Stream | None]] = []
@@ -95,7 +95,7 @@ class FakeProcessor:
 
 
 class Transport(StringTransport):
-    """Knows its protocol, as real ones do, and loses the connection when told."""
+    """A transport in memory that knows its protocol, as real ones do."""
 
     protocol: Any = None
     lost = False
@@ -107,21 +107,21 @@ class Transport(StringTransport):
     def abortConnection(self) -> None:
         self.aborted = self.disconnecting = True
 
-    def sever(self) -> None:
+    def lose(self) -> None:
         if not self.lost:
             self.lost = True
             self.protocol.connectionLost(Failure(ConnectionDone()))
 
-    def end(self) -> None:
-        """Lose the peer's half, as Twisted's connections do at its end of file."""
+    def half_close(self) -> None:
+        """Close the peer's end, as Twisted's connections report it."""
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
-            self.sever()
+            self.lose()
         else:
             half.readConnectionLost()
 
     def connectionLost(self, reason: Failure) -> None:
-        self.sever()
+        self.lose()
 
     def take(self) -> bytes:
         data = self.value()
@@ -166,27 +166,27 @@ class Service:
         self.resource = BayeuxResource(self.processor, self.clock, **options)
         root = Resource()
         self.site: Any
-        self.door: Any
-        if bounded and DOOR.fast:
-            self.door = BayeuxSite(root, self.resource, self.clock)
-            self.site = self.door.site
+        self.factory: Any
+        if bounded and HTTP_WAY.fast:
+            self.factory = BayeuxSite(root, self.resource, self.clock)
+            self.site = self.factory.site
         else:
             root.putChild(b"bayeux", self.resource)
-            self.door = self.site = (
+            self.factory = self.site = (
                 BoundedSite(root, self.clock, limits=self.resource.limits)
                 if bounded
                 else Site(root, reactor=self.clock)
             )
         self.site.startFactory()
 
-    def wire(self) -> Transport:
+    def connect(self) -> Transport:
         transport = Transport()
-        transport.protocol = self.door.buildProtocol(transport.getPeer())
+        transport.protocol = self.factory.buildProtocol(transport.getPeer())
         transport.protocol.makeConnection(transport)
         return transport
 
     def send(self, data: bytes) -> Transport:
-        transport = self.wire()
+        transport = self.connect()
         transport.protocol.dataReceived(data)
         return transport
 

@@ -134,7 +134,7 @@ def test_over_tls_a_page_without_tls_is_another_origin() -> None:
     transport: Any = Transport()
     alsoProvides(transport, ISSLTransport)
     transport.setTcpNoDelay = lambda on: None
-    transport.protocol = service.door.buildProtocol(None)
+    transport.protocol = service.factory.buildProtocol(None)
     transport.protocol.makeConnection(transport)
     for origin, code in (
         ("https://bayeux.example", 200),

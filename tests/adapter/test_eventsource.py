@@ -123,7 +123,7 @@ def test_a_client_that_leaves_is_detached_once() -> None:
     service = Service()
     transport = open_stream(service)
     stream = service.processor.attached["s1"]
-    transport.sever()
+    transport.lose()
     assert service.processor.detached == [stream]
     assert not stream.writable
     service.resource.close()
@@ -134,11 +134,11 @@ def test_a_client_that_leaves_is_detached_once() -> None:
 def test_a_client_that_leaves_before_it_is_confirmed() -> None:
     service = Service()
     service.processor.attaching = Deferred()
-    open_stream(service).sever()
+    open_stream(service).lose()
     service.processor.attaching.callback(None)
     assert len(service.processor.detached) == 1
     service.processor.attaching = Deferred()
-    open_stream(service).sever()
+    open_stream(service).lose()
     service.processor.attaching.errback(UnknownSession("s1"))
     assert len(service.processor.detached) == 2
 
@@ -147,7 +147,7 @@ def test_a_client_that_closes_its_end_is_sent_nothing_more() -> None:
     service = Service()
     transport = open_stream(service)
     stream = service.processor.attached["s1"]
-    transport.end()
+    transport.half_close()
     assert not stream.writable
     service.clock.advance(0)
     assert service.processor.detached == [stream]
@@ -170,7 +170,7 @@ def test_a_replaced_stream_stays_open() -> None:
 
 def test_one_timer_keeps_all_streams_alive() -> None:
     service = Service(keep_alive=20.0)
-    service.wire()  # whose idle time is watched
+    service.connect()  # whose idle time is watched
     before = len(service.clock.getDelayedCalls())
     streams = [open_stream(service, name) for name in ("s1", "s2")]
     timers = len(service.clock.getDelayedCalls())
@@ -179,10 +179,10 @@ def test_one_timer_keeps_all_streams_alive() -> None:
         transport.clear()
     service.clock.advance(20)
     assert [chunks(t.value()) for t in streams] == [b":\r\n\r\n"] * 2
-    streams[0].sever()
+    streams[0].lose()
     service.clock.advance(20)
     assert chunks(streams[1].value()) == b":\r\n\r\n" * 2
-    streams[1].sever()
+    streams[1].lose()
     assert len(service.clock.getDelayedCalls()) == before
 
 

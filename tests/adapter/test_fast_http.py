@@ -16,9 +16,9 @@ from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
 from .sockets import TEXT, Client, frame, upgrade
-from .support import DOOR, Answer, Service, Transport, request
+from .support import HTTP_WAY, Answer, Service, Transport, request
 
-pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
+pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
 POST = request("POST", body=b"[1]")
 LIMITS = Limits(request_bytes=500, batch_messages=5)
@@ -97,7 +97,7 @@ def test_other_requests_are_handed_to_twisted_web(data: bytes) -> None:
 
 def test_a_head_of_the_same_length_as_the_last_is_read() -> None:
     service = Service(limits=LIMITS)
-    transport = service.wire()
+    transport = service.connect()
     for origin in ("http://bayeux.example", "http://others.example"):
         for path in ("/bayeux/a", "/bayeux/b"):
             data = request("POST", path, b"[1]", origin=origin, cookie=f"a={path}")
@@ -116,7 +116,7 @@ def test_upgrades_in_the_forms_that_clients_send_are_served(
 ) -> None:
     for connection in ("Upgrade", "upgrade", "keep-alive, Upgrade"):
         service = Service()
-        transport = service.wire()
+        transport = service.connect()
         monkeypatch.setattr(service.site, "buildProtocol", None)  # for twisted.web
         transport.protocol.dataReceived(upgrade(connection=connection))
         assert transport.value().startswith(b"HTTP/1.1 101 ")
@@ -172,7 +172,7 @@ def test_a_body_in_many_pieces() -> None:
     service = Service(limits=Limits(request_bytes=1_000_000))
     body = b'["' + b"x" * 900_000 + b'"]'
     data = request("POST", body=body) + POST
-    transport = service.wire()
+    transport = service.connect()
     for at in range(0, len(data), 1000):
         transport.protocol.dataReceived(data[at : at + 1000])
     assert [len(one.body) > 900_000 for one in answers(transport.value())] == [
@@ -197,13 +197,13 @@ def test_a_head_that_never_ends_is_handed_over() -> None:
 
 def test_a_connection_that_does_not_close_is_aborted() -> None:
     service = Service()
-    transport = service.wire()
+    transport = service.connect()
     service.clock.advance(61)
     assert transport.disconnecting
     assert not transport.aborted
     service.clock.advance(15)
     assert transport.aborted
-    transport.sever()
+    transport.lose()
     service.site.doStop()
     service.site.stopFactory()
     assert service.clock.getDelayedCalls() == []
@@ -211,7 +211,7 @@ def test_a_connection_that_does_not_close_is_aborted() -> None:
 
 def test_the_protocol_is_freed_at_an_upgrade() -> None:
     service = Service()
-    transport = service.wire()
+    transport = service.connect()
     protocol = weakref.ref(transport.protocol)
     transport.protocol.dataReceived(POST)
     transport.take()
@@ -306,7 +306,7 @@ def pieces(data: bytes, chance: random.Random) -> list[bytes]:
 
 def outcome(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, Any]:
     """Return all that happens when these bytes come; some answers come late."""
-    DOOR.fast = fast
+    HTTP_WAY.fast = fast
     service = Service(limits=LIMITS)
     waiting: list[Deferred[Response]] = []
     for wait in waits:
@@ -315,7 +315,7 @@ def outcome(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, 
             service.processor.answers.append(waiting[-1])
         else:
             service.processor.answers.append(succeed(Response([{"at": "once"}])))
-    transport = service.wire()
+    transport = service.connect()
     for piece in stream:
         if transport.disconnecting:
             break  # whether more is read makes no difference
@@ -381,7 +381,7 @@ def test_the_random_requests_are_of_all_kinds() -> None:
 def test_extensions_see_the_same() -> None:
     seen = []
     for fast in (True, False):
-        DOOR.fast = fast
+        HTTP_WAY.fast = fast
         service = Service()
         service.post([1], x_token="t", X_token="u", cookie="a=b")
         source = service.processor.requests[0][1]

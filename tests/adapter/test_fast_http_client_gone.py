@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.protocol import Response
 
-from .support import Given, Service, Transport, entry, request
+from .support import FakeDelivery, Service, Transport, entry, request
 
-pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
+pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
 POST = request("POST", body=b"[1]")
 
@@ -23,9 +23,9 @@ class ServiceWithSocket(Service):
     def __init__(self) -> None:
         super().__init__()
         self.ours, self.peer = socket.socketpair()
-        self.transport: Any = self.wire()
+        self.transport: Any = self.connect()
         self.transport.getHandle = lambda: self.ours
-        self.given = Given()
+        self.given = FakeDelivery()
         self.held: Deferred[Response] = Deferred()
         self.epolls: list[select.epoll] = []
 
@@ -75,7 +75,7 @@ def test_a_client_that_has_closed_is_sent_nothing(
     assert transport.producer is None  # which would be waited for
     transport.protocol.dataReceived(POST)
     assert len(service.processor.requests) == 1
-    transport.sever()
+    transport.lose()
     assert service.given.given_back == 1
     assert [epoll.closed for epoll in service.epolls] == [True]
 
@@ -129,7 +129,7 @@ def test_both_parts_of_an_answer_are_given_back_once_or_not_at_all(
     service: ServiceWithSocket,
 ) -> None:
     for gone in (False, True):
-        first, held = Given(), Deferred[Response]()
+        first, held = FakeDelivery(), Deferred[Response]()
         service.processor.answers.append(
             succeed(Response([entry(0)], held, first))  # as extensions may have it
         )
@@ -138,16 +138,16 @@ def test_both_parts_of_an_answer_are_given_back_once_or_not_at_all(
             service.peer.close()
         held.callback(Response([entry(1)], None, service.given))
         assert service.given.given_back == first.given_back == gone
-    service.transport.sever()
+    service.transport.lose()
     assert service.given.given_back == first.given_back == 1
 
 
 def test_what_was_written_is_not_given_back(
     service: ServiceWithSocket,
 ) -> None:
-    first = Given()
+    first = FakeDelivery()
     service.processor.answers.append(succeed(Response([entry(0)], service.held, first)))
     service.transport.protocol.dataReceived(POST)
     service.answer()
-    service.transport.sever()
+    service.transport.lose()
     assert service.given.given_back == first.given_back == 0

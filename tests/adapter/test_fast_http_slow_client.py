@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from .support import Service, request
 from .test_fast_http import answers
 
-pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
+pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
 POST = request("POST", body=b"[1]")
 
@@ -35,7 +35,7 @@ def test_reading_is_resumed_while_a_poll_is_held() -> None:
 
 def test_requests_in_one_read_wait_until_the_client_reads() -> None:
     service = Service()
-    transport = service.wire()
+    transport = service.connect()
     write = transport.write
 
     def full(data: bytes) -> None:

@@ -10,7 +10,7 @@ from txbayeux.adapter.site import MAX_DISCARDED
 from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
-from .support import DOOR, Answer, Service, request
+from .support import HTTP_WAY, Answer, Service, request
 
 
 def test_a_get_without_messages_is_answered_with_an_explanation() -> None:
@@ -54,7 +54,7 @@ def test_a_chunked_body() -> None:
 
 
 def test_a_request_byte_by_byte() -> None:
-    transport = Service().wire()
+    transport = Service().connect()
     for byte in request("POST", body=b"[1]"):
         transport.protocol.dataReceived(bytes([byte]))
     assert Answer(transport.value()).json() == [{"echo": 1}]
@@ -89,7 +89,7 @@ def test_a_request_that_comes_too_slowly_is_refused(data: bytes) -> None:
 
 def test_the_time_limit_is_for_each_request() -> None:
     service = Service()
-    transport = service.wire()
+    transport = service.connect()
     half, rest = request("POST", body=b"[1]")[:-2], b"1]"
     transport.protocol.dataReceived(half)
     for _ in range(20):
@@ -242,7 +242,7 @@ def test_sessions_stay_out_of_access_logs(
     monkeypatch.setattr(service.site, "log", lambda request: logged.append(request.uri))
     service.ask(path=path)
     service.ask(path=path, accept="text/event-stream")
-    assert bool(logged) is not DOOR.fast
+    assert bool(logged) is not HTTP_WAY.fast
     assert all(b"secret" not in uri and uri.startswith(b"/bayeux") for uri in logged)
 
 

@@ -29,7 +29,7 @@ from txbayeux.adapter.io import (
 
 from .support import turn
 
-pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
+pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
 
 # Writing at once

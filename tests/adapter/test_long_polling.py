@@ -11,7 +11,7 @@ from twisted.logger import LogEvent
 from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
-from .support import Answer, Given, Service, entry, request
+from .support import Answer, FakeDelivery, Service, entry, request
 
 MESSAGE = {"channel": "/a", "data": "ü"}
 
@@ -201,24 +201,24 @@ def test_a_held_connect_is_answered_when_a_message_comes() -> None:
 
 def test_a_client_gone_while_it_waits_cancels_its_connect() -> None:
     service = Service()
-    first, cancelled = Given(), []
+    first, cancelled = FakeDelivery(), []
     waiting: Deferred[Response] = Deferred(cancelled.append)
     service.processor.answers.append(succeed(Response((), waiting, first)))
-    service.send(request("POST", body=b"[1]")).sever()
+    service.send(request("POST", body=b"[1]")).lose()
     assert cancelled == [waiting]
     assert first.given_back == 1
 
 
 def test_a_connect_that_is_answered_although_cancelled_is_given_back() -> None:
     service = Service()
-    late = Given()
+    late = FakeDelivery()
 
     def answer(deferred: Deferred[Response]) -> None:
         deferred.callback(Response((), None, late))
 
     waiting: Deferred[Response] = Deferred(answer)
     service.processor.answers.append(succeed(Response((), waiting)))
-    service.send(request("POST", body=b"[1]")).sever()
+    service.send(request("POST", body=b"[1]")).lose()
     assert late.given_back == 1
 
 
@@ -227,8 +227,8 @@ def test_a_client_gone_before_the_answer_gives_it_back() -> None:
     answer: Deferred[Response] = Deferred()
     service.processor.answers.append(answer)
     transport = service.send(request("POST", body=b"[1]"))
-    transport.sever()
-    given, cancelled = Given(), []
+    transport.lose()
+    given, cancelled = FakeDelivery(), []
     waiting: Deferred[Response] = Deferred(cancelled.append)
     answer.callback(Response([entry(1)], waiting, given))
     assert given.given_back == 1
@@ -238,10 +238,10 @@ def test_a_client_gone_before_the_answer_gives_it_back() -> None:
 
 def test_an_answer_that_was_written_is_not_given_back() -> None:
     service = Service()
-    given = Given()
+    given = FakeDelivery()
     service.processor.answers.append(succeed(Response([entry(1)], None, given)))
     transport = service.send(request("POST", body=b"[1]"))
-    transport.sever()
+    transport.lose()
     assert given.given_back == 0
 
 
@@ -285,7 +285,7 @@ def test_half_a_request_is_cut_by_the_idle_timeout() -> None:
     transport = service.send(request("POST", body=b"[1]")[:-1])
     service.clock.advance(61)
     assert transport.disconnecting
-    transport.sever()
+    transport.lose()
     assert service.processor.requests == []
 
 
@@ -311,7 +311,7 @@ def test_a_failing_server_is_a_500(log: list[LogEvent]) -> None:
 
 def test_a_stopping_service_refuses_requests_on_open_connections() -> None:
     service = Service()
-    transport = service.wire()
+    transport = service.connect()
     data = request("POST", body=b"[1]", content_type="application/json")
     transport.protocol.dataReceived(data)
     assert Answer(transport.take()).code == 200

@@ -18,17 +18,17 @@ from txbayeux.protocol import Response
 
 from .sockets import CLOSE, TEXT, Client, frame
 from .support import (
-    DOOR,
+    HTTP_WAY,
     Answer,
+    FakeDelivery,
     FakeProcessor,
-    Given,
     Service,
     Transport,
     entry,
     request,
     turn,
 )
-from .test_with_server import Real, connect, meta, poll
+from .test_with_server import RealService, connect, meta, poll
 
 DISCONNECT = [{"channel": "/meta/disconnect", "clientId": "s1"}]
 
@@ -47,7 +47,7 @@ def test_a_closed_connection_is_not_written_to_and_cleaned_up_later() -> None:
     service = Service()
     client = Client(service)
     stream = service.processor.streams[0]
-    client.transport.end()
+    client.transport.half_close()
     assert not stream.writable
     assert service.processor.detached == []
     assert not client.transport.lost
@@ -62,7 +62,7 @@ def test_many_closed_connections_take_several_turns() -> None:
     processor.clock = service.clock
     clients = [Client(service) for _ in range(5)]
     for client in clients:
-        client.transport.end()
+        client.transport.half_close()
     gone = []
     while len(processor.detached) < len(clients):
         turn(service.clock)
@@ -76,7 +76,7 @@ def test_closing_while_written_data_waits() -> None:
     producer = client.transport.producer
     assert producer is not None
     producer.pauseProducing()
-    client.transport.end()
+    client.transport.half_close()
     producer.resumeProducing()
     assert not service.processor.streams[0].writable
     assert client.transport.producerState == "paused"
@@ -102,7 +102,7 @@ def test_the_backlog_is_processed_while_the_peer_does_not_read() -> None:
 def test_nothing_is_processed_for_a_closed_connection() -> None:
     service = Service()
     client = Client(service)
-    client.transport.end()
+    client.transport.half_close()
     client.send([1])
     assert service.processor.requests == []
     service.clock.advance(0)
@@ -111,8 +111,8 @@ def test_nothing_is_processed_for_a_closed_connection() -> None:
 def test_a_connection_that_is_lost_before_it_is_cleaned_up() -> None:
     service = Service()
     client = Client(service)
-    client.transport.end()
-    client.transport.sever()
+    client.transport.half_close()
+    client.transport.lose()
     service.clock.advance(0)
     assert service.processor.detached == service.processor.streams
 
@@ -123,8 +123,8 @@ def test_a_response_after_the_close_is_given_back() -> None:
     held: Deferred[Response] = Deferred()
     service.processor.answers.append(succeed(Response((), held)))
     client.send([1])
-    client.transport.end()
-    given = Given()
+    client.transport.half_close()
+    given = FakeDelivery()
     held.callback(Response([entry(1)], None, given))
     assert given.given_back == 1
     assert client.transport.take() == b""
@@ -136,7 +136,7 @@ def test_stopping_cleans_up_at_once() -> None:
     timers = len(service.clock.getDelayedCalls())
     clients = [Client(service) for _ in range(3)]
     for client in clients:
-        client.transport.end()
+        client.transport.half_close()
     closed = service.resource.close()
     assert closed.called
     assert len(service.processor.detached) == 3
@@ -157,7 +157,7 @@ def test_a_disconnect_waits_and_the_next_request_waits_for_it() -> None:
     assert client.transport.producerState == "producing"
 
 
-@pytest.mark.parametrize("leave", ["end", "sever", "close"])
+@pytest.mark.parametrize("leave", ["half_close", "lose", "close"])
 def test_a_disconnect_of_a_client_that_does_not_wait_for_the_reply(leave: str) -> None:
     service = Service()
     client = Client(service)
@@ -173,12 +173,12 @@ def test_a_disconnect_of_a_client_that_does_not_wait_for_the_reply(leave: str) -
 
 @pytest.mark.parametrize("cleaned_up", [False, True])
 def test_a_message_between_the_close_and_the_cleaning_up(cleaned_up: bool) -> None:
-    service = Real()
+    service = RealService()
     session = service.handshake()
     service.subscribe(session)
     client = Client(service)
     client.send([connect(session, "websocket")])
-    client.transport.end()
+    client.transport.half_close()
     service.publish(1)
     if cleaned_up:
         service.clock.advance(0)
@@ -211,12 +211,12 @@ def test_a_close_behind_waiting_requests_is_noticed() -> None:
 
 
 def test_a_message_after_the_close_waits_for_a_poll() -> None:
-    service = Real()
+    service = RealService()
     session = service.handshake()
     service.subscribe(session)
     client = Client(service)
     client.send([connect(session, "websocket")])
-    client.transport.end()
+    client.transport.half_close()
     service.publish(1)
     service.clock.advance(0)
     transport = service.send(poll(session))
@@ -227,7 +227,7 @@ def test_a_message_after_the_close_waits_for_a_poll() -> None:
 
 
 def test_the_last_replies_of_a_session_are_sent_before_the_close() -> None:
-    service = Real()
+    service = RealService()
     session = service.handshake()
     client = Client(service)
     client.send([connect(session, "websocket")])
@@ -239,7 +239,7 @@ def test_the_last_replies_of_a_session_are_sent_before_the_close() -> None:
         b'[{"channel":"/meta/disconnec',
     ]
     assert last == (CLOSE, b"\x03\xe8")
-    client.transport.end()
+    client.transport.half_close()
     closed = service.resource.close()
     assert closed.called
     service.server.stop()
@@ -249,11 +249,11 @@ def test_the_last_replies_of_a_session_are_sent_before_the_close() -> None:
 def test_a_message_for_a_poll_between_the_close_and_the_cleaning_up(
     cleaned_up: bool,
 ) -> None:
-    service = Real()
+    service = RealService()
     session = service.handshake()
     service.subscribe(session)
     transport = service.send(poll(session))
-    transport.end()
+    transport.half_close()
     service.publish(1)
     if cleaned_up:
         service.clock.advance(0)
@@ -271,21 +271,21 @@ def test_many_closed_polls_take_several_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = Service()
-    sever = Transport.sever
+    lose = Transport.lose
 
     def slow(transport: Transport) -> None:
         service.clock.rightNow += TIME_SLICE * 0.6
-        sever(transport)
+        lose(transport)
 
-    monkeypatch.setattr(Transport, "sever", slow)
-    transports = [service.wire() for _ in range(5)]
+    monkeypatch.setattr(Transport, "lose", slow)
+    transports = [service.connect() for _ in range(5)]
     for transport in transports:
-        transport.end()
+        transport.half_close()
     gone = []
     while not all(transport.lost for transport in transports):
         turn(service.clock)
         gone.append(sum(transport.lost for transport in transports))
-    assert gone == ([2, 4, 5] if DOOR.fast else [])
+    assert gone == ([2, 4, 5] if HTTP_WAY.fast else [])
 
 
 def test_requests_before_the_close_are_not_answered_after_it() -> None:
@@ -295,7 +295,7 @@ def test_requests_before_the_close_are_not_answered_after_it() -> None:
     transport = service.send(
         request("POST", body=b"[1]") + request("POST", body=b"[2]")
     )
-    transport.end()
+    transport.half_close()
     held.callback(Response([entry(1)]))
     service.clock.advance(0)
     assert transport.lost

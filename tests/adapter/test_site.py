@@ -12,7 +12,7 @@ from txbayeux import BayeuxResource, BayeuxSite, Limits
 from .sockets import TEXT, frame, upgrade
 from .support import Answer, FakeProcessor, Transport, request
 
-pytestmark = pytest.mark.parametrize("door", ["front"], indirect=True)
+pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
 
 def connect(site: BayeuxSite) -> Transport:
@@ -91,6 +91,6 @@ def test_an_idle_connection_is_closed_and_no_timer_is_left() -> None:
     transport = connect(site)
     clock.pump([15] * 5)
     assert transport.disconnecting
-    transport.sever()
+    transport.lose()
     site.doStop()
     assert clock.getDelayedCalls() == []

@@ -131,7 +131,7 @@ def test_a_closed_connection_is_freed() -> None:
     client = Client(service)
     client.send([1])
     socket = weakref.ref(client.transport.protocol)
-    client.transport.sever()
+    client.transport.lose()
     for kept in ("requests", "streams", "detached"):
         getattr(service.processor, kept).clear()
     del client
@@ -139,7 +139,7 @@ def test_a_closed_connection_is_freed() -> None:
     assert socket() is None
 
 
-@pytest.mark.parametrize("door", ["twisted.web"], indirect=True)
+@pytest.mark.parametrize("http_way", ["twisted.web"], indirect=True)
 def test_the_http_request_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     requests: list[weakref.ref[object]] = []
@@ -172,7 +172,7 @@ def test_a_connection_wrapped_in_another_protocol() -> None:
     # As TLS does.
     service = Service()
     transport = Transport()
-    wrapper = WrappingFactory(service.door).buildProtocol(transport.getPeer())
+    wrapper = WrappingFactory(service.factory).buildProtocol(transport.getPeer())
     assert wrapper is not None
     transport.protocol = wrapper
     wrapper.makeConnection(transport)
@@ -187,7 +187,7 @@ def test_a_connection_wrapped_in_another_protocol() -> None:
 def test_the_peer_is_the_client_of_a_proxy() -> None:
     service = Service()
     transport = Transport()
-    wrapper: Any = proxyEndpoint(FakeEndpoint()).listen(service.door)
+    wrapper: Any = proxyEndpoint(FakeEndpoint()).listen(service.factory)
     transport.protocol = wrapper.buildProtocol(transport.getPeer())
     transport.protocol.makeConnection(transport)
     transport.protocol.dataReceived(b"PROXY TCP4 203.0.113.9 127.0.0.1 5555 80\r\n")

@@ -9,7 +9,7 @@ from txbayeux.message import Entry
 from txbayeux.protocol import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
-from .support import Given, Service, entry
+from .support import FakeDelivery, Service, entry
 
 
 def test_a_request_is_one_message_or_a_list() -> None:
@@ -97,7 +97,7 @@ def test_a_held_connect_is_answered_later() -> None:
     assert client.messages() == [[{"echo": {"id": 2}}]]
     waiting.callback(Response([{"id": 3}]))
     assert client.messages() == [[{"id": 3}]]
-    client.transport.sever()
+    client.transport.lose()
 
 
 def test_nothing_is_sent_for_an_empty_response() -> None:
@@ -117,7 +117,7 @@ def test_losing_the_connection_cancels_held_connects() -> None:
         service.processor.answers.append(succeed(Response((), waiting)))
         client.send([1])
     stream = service.processor.streams[0]
-    client.transport.sever()
+    client.transport.lose()
     assert len(cancelled) == 2
     assert service.processor.detached == [stream]
     assert not stream.writable
@@ -129,9 +129,9 @@ def test_a_response_after_the_connection_is_lost_is_given_back() -> None:
     answer: Deferred[Response] = Deferred()
     service.processor.answers.append(answer)
     client.send([1])
-    client.transport.sever()
+    client.transport.lose()
     cancelled: list[Deferred[Response]] = []
-    given = Given()
+    given = FakeDelivery()
     answer.callback(Response([entry(1)], Deferred(cancelled.append), given))
     assert given.given_back == 1
     assert len(cancelled) == 1
@@ -214,7 +214,7 @@ def test_the_end_of_a_session_closes_its_connection(reason: Reason, code: int) -
     assert client.closed_with() == code
     client.raw(frame(CLOSE, code.to_bytes(2, "big")))
     assert client.transport.disconnecting
-    client.transport.sever()
+    client.transport.lose()
     assert len(service.processor.detached) == 1
 
 
@@ -252,7 +252,7 @@ def test_a_close_waits_for_a_pending_reply(answered: bool) -> None:
     else:
         service.clock.advance(REPLY_TIMEOUT)
         assert client.closed_with() == 1000
-    client.transport.sever()
+    client.transport.lose()
     assert len(service.clock.getDelayedCalls()) == timers
 
 
@@ -281,7 +281,7 @@ def test_the_connection_is_aborted_if_a_close_is_not_answered() -> None:
     assert not closed.called
     service.clock.advance(1)
     assert client.transport.aborted
-    client.transport.sever()
+    client.transport.lose()
     assert closed.called
 
 
@@ -293,7 +293,7 @@ def test_shutdown_closes_every_connection_with_1001() -> None:
         assert client.closed_with() == 1001
         client.raw(frame(CLOSE, b"\x03\xe9"))
         assert not first.called
-        client.transport.sever()
+        client.transport.lose()
     assert first.called
     assert second.called
     assert service.resource.close().called
@@ -335,8 +335,8 @@ def test_one_timer_sends_pings_and_aborts_silent_connections() -> None:
     assert dead.transport.aborted
     assert not quiet.transport.aborted
     assert len(service.clock.getDelayedCalls()) == timers
-    dead.transport.sever()
-    quiet.transport.sever()
+    dead.transport.lose()
+    quiet.transport.lose()
     assert len(service.clock.getDelayedCalls()) == timers - 1
 
 

@@ -22,7 +22,7 @@ def assert_refused(service: Service, client: Client, code: int) -> None:
     assert service.processor.requests == []
     service.clock.advance(1)
     assert client.transport.disconnecting
-    client.transport.sever()
+    client.transport.lose()
     other = Client(service)
     other.send([1])
     assert other.messages() == [[{"echo": 1}]]
@@ -220,5 +220,5 @@ def test_random_data_is_refused_with_a_close(seed: int) -> None:
     code = client.closed_with()
     assert code is None or code in {1000, 1002, 1003, 1007, 1009}
     assert all(messages for messages, _, _ in service.processor.requests)
-    client.transport.sever()
+    client.transport.lose()
     assert len(service.processor.detached) == 1

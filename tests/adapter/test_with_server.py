@@ -26,8 +26,8 @@ class RealService(Service):
         self.server.start()
         self.resource = BayeuxResource(self.server, self.clock)
         self.site.resource.putChild(b"bayeux", self.resource)
-        if self.door is not self.site:
-            self.door.handler = self.resource
+        if self.factory is not self.site:
+            self.factory.handler = self.resource
 
     def handshake(self) -> str:
         answer = self.post(
@@ -91,7 +91,7 @@ def test_a_message_published_after_the_client_left_waits_for_it(
 ) -> None:
     session = service.handshake()
     service.subscribe(session)
-    service.send(poll(session)).sever()
+    service.send(poll(session)).lose()
     service.publish(1)
     service.clock.advance(0)
     transport = service.send(poll(session))
@@ -125,7 +125,7 @@ def test_a_socket_that_closes_leaves_the_session_alive(service: RealService) -> 
     service.subscribe(session)
     client = Client(service)
     client.send([connect(session, "websocket")])
-    client.transport.sever()
+    client.transport.lose()
     service.publish(1)
     transport = service.send(poll(session))
     service.clock.advance(0)
@@ -157,14 +157,14 @@ def test_messages_wait_when_a_client_closes_behind_its_request(
         transport.getHandle = lambda: ours
         client.send([connect(session, kind)])
     else:
-        transport = service.wire()
+        transport = service.connect()
         transport.getHandle = lambda: ours
         data = request(path=f"/bayeux/{session}", accept="text/event-stream")
         transport.protocol.dataReceived(data)
     service.clock.advance(0)
     service.clock.advance(0)
     assert b'"data"' not in transport.value()
-    transport.sever()
+    transport.lose()
     ours.close()
     answer = service.post(connect(session, advice={"timeout": 0}))
     assert [item["data"] for item in answer.json() if "data" in item] == [1, 2]
@@ -242,5 +242,5 @@ def test_stopping_answers_held_connects_and_closes_sockets(
     assert frames[-1] == (CLOSE, b"\x03\xe9")
     assert b"/meta/connect" in frames[0][1]
     client.raw(frame(CLOSE, b"\x03\xe9"))
-    client.transport.sever()
+    client.transport.lose()
     assert closed.called
