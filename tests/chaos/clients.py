@@ -1,4 +1,4 @@
-"""Clients that remember everything; each request may go to another front-end."""
+"""Clients that record what they receive; each request may go to another node."""
 
 import http.client
 import json
@@ -7,13 +7,16 @@ import threading
 import time
 from typing import Any
 
-from tests.chaos.wire import Wire
+from tests.chaos.websocket import WebSocket
 
 END = "end"
 
 
 class Client(threading.Thread):
-    """Speaks long-polling to one front-end after the other."""
+    """Sends each request to one of ``ports``, chosen at random."""
+
+    timeout = 20.0
+    """Seconds to wait for an answer."""
 
     def __init__(self, ports: list[int], seed: int) -> None:
         super().__init__(daemon=True)
@@ -23,9 +26,9 @@ class Client(threading.Thread):
         self.failure: BaseException | None = None
 
     def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Return the response; None if there was none, and the outcome is unknown."""
+        """Return the answer, or None; the request may have been served even so."""
         port = self.random.choice(self.ports)
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.timeout)
         try:
             connection.request(
                 "POST",
@@ -42,8 +45,8 @@ class Client(threading.Thread):
             connection.close()
         return answer
 
-    def insist(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        """Repeat a request until it is answered."""
+    def post_until_answered(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """Repeat a request until it is answered by something else than 503."""
         while True:
             answer = self.post(message)
             if answer is not None and "503" not in str(answer[-1].get("error")):
@@ -62,16 +65,18 @@ class Client(threading.Thread):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Leave nothing open."""
+        """Close what is open."""
 
 
 class Publisher(Client):
-    """Publishes numbers without a pause, until it is told to stop."""
+    """Publishes numbers, ``pause`` seconds apart, until ``stopped`` is set."""
+
+    pause = 0.002
 
     def __init__(self, ports: list[int], seed: int) -> None:
         super().__init__(ports, seed)
         self.confirmed: list[int] = []
-        self.unsure: list[int] = []
+        self.unknown: list[int] = []
         self.stopped = threading.Event()
 
     def work(self) -> None:
@@ -79,9 +84,9 @@ class Publisher(Client):
         while not self.stopped.is_set():
             number += 1
             answer = self.post({"channel": "/chaos/numbers", "data": number})
-            sure = answer is not None and answer[-1].get("successful")
-            (self.confirmed if sure else self.unsure).append(number)
-            time.sleep(0.002)
+            known = answer is not None and answer[-1].get("successful")
+            (self.confirmed if known else self.unknown).append(number)
+            time.sleep(self.pause)
         while True:
             answer = self.post({"channel": "/chaos/numbers", "data": END})
             if answer is not None and answer[-1].get("successful"):
@@ -89,7 +94,7 @@ class Publisher(Client):
 
 
 class Subscriber(Client):
-    """Receives until the end; ``acknowledges`` as CometD's clients do, or not."""
+    """Receives until ``END`` comes; CometD's acknowledgement extension is optional."""
 
     connection_type = "long-polling"
 
@@ -111,11 +116,11 @@ class Subscriber(Client):
         }
         if self.acknowledges:
             message["ext"] = {"ack": True}  # type: ignore[assignment]
-        reply = self.insist(message)[-1]
+        reply = self.post_until_answered(message)[-1]
         assert reply["successful"], reply
         assert bool(reply.get("ext", {}).get("ack")) is self.acknowledges, reply
         self._session, self._seen = reply["clientId"], -1
-        reply = self.insist(
+        reply = self.post_until_answered(
             {
                 "channel": "/meta/subscribe",
                 "clientId": self._session,
@@ -150,20 +155,20 @@ class Subscriber(Client):
 
 
 class SocketSubscriber(Subscriber):
-    """Receives over a WebSocket; when it breaks, over one to another front-end."""
+    """Receives over a WebSocket; opens another, to any node, when it breaks."""
 
     connection_type = "websocket"
-    _wire: Wire | None = None
+    _socket: WebSocket | None = None
 
     def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Return all that came up to the response, or up to the connection's end."""
+        """Return everything up to the answer, or up to the end of the connection."""
         came: list[dict[str, Any]] = []
         try:
-            if self._wire is None:
-                self._wire = Wire(self.random.choice(self.ports), timeout=20)
-            self._wire.send(json.dumps([message]).encode())
+            if self._socket is None:
+                self._socket = WebSocket(self.random.choice(self.ports), self.timeout)
+            self._socket.send(json.dumps([message]).encode())
             while not any(item["channel"] == message["channel"] for item in came):
-                came += json.loads(self._wire.receive())
+                came += json.loads(self._socket.receive())
         except OSError:
             self.broken += 1
             self.close()
@@ -172,6 +177,6 @@ class SocketSubscriber(Subscriber):
         return came
 
     def close(self) -> None:
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

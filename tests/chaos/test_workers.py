@@ -9,14 +9,14 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.chaos.fleet import Front
+from tests.chaos.deployment import Node
 from tests.engine.redis_server import RedisServer
 from tests.test_workers import free_ports
 
 pytestmark = pytest.mark.chaos
 
 
-class WorkersProcess(Front):
+class WorkersProcess(Node):
     """One ``twistd bayeux --workers 2``."""
 
     def __init__(self, folder: Path, url: str) -> None:

@@ -1,4 +1,4 @@
-"""A WebSocket as a client has it, blocking: the least that the chaos tests need."""
+"""A minimal blocking WebSocket client for text messages."""
 
 import base64
 import os
@@ -10,8 +10,8 @@ class Closed(OSError):
     """The server closed the connection."""
 
 
-class Wire:
-    """Frames of text on a connection of its own."""
+class WebSocket:
+    """A connection to ``/bayeux`` on a port of this machine."""
 
     def __init__(self, port: int, timeout: float) -> None:
         self._data = b""

@@ -1,4 +1,4 @@
-"""A Redis and some front-ends, each a real process that can be killed or frozen."""
+"""A Redis and some nodes, each a process that can be killed or frozen."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ def free_port() -> int:
         return port
 
 
-class Front:
+class Node:
     """One ``twistd bayeux --redis``."""
 
     options: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Front:
 
     @property
     def log(self) -> Path:
-        return self._folder / f"front-{self.port}.log"
+        return self._folder / f"node-{self.port}.log"
 
     def start(self) -> None:
         command = [
@@ -49,20 +49,21 @@ class Front:
             )
 
     def wait(self, health: str = "200") -> None:
-        """Wait until its health check answers so."""
-        deadline = time.monotonic() + 30
+        """Wait until its health check answers with this status."""
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as ask:
-                    ask.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-                    if f" {health} ".encode() in ask.recv(100):
+                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                    probe.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                    if f" {health} ".encode() in probe.recv(100):
                         return
             except OSError:
                 pass
             time.sleep(0.1)
-        raise RuntimeError(f"no front-end on {self.port}: {self.log.read_text()}")
+        raise RuntimeError(f"no node on {self.port}: {self.log.read_text()}")
 
     def freeze(self, seconds: float) -> None:
+        """Stop it, and let it go on after that time."""
         assert self._process is not None
         self._process.send_signal(SIGSTOP)
         time.sleep(seconds)
@@ -75,28 +76,28 @@ class Front:
             self._process = None
 
 
-class Fleet:
-    """Front-ends on one Redis that forgets nothing."""
+class Deployment:
+    """Some nodes on one Redis, which writes everything to disk at once."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.redis = RedisServer(
             folder, "--appendonly", "yes", "--appendfsync", "always"
         )
         self.redis.start()
-        self.fronts = [Front(folder, self.redis.url) for _ in range(size)]
+        self.nodes = [Node(folder, self.redis.url) for _ in range(size)]
         self.kills = 0
         try:
-            for front in self.fronts:
-                front.start()
-            for front in self.fronts:
-                front.wait()
+            for node in self.nodes:
+                node.start()
+            for node in self.nodes:
+                node.wait()
         except BaseException:
             self.stop()
             raise
 
     @property
     def ports(self) -> list[int]:
-        return [front.port for front in self.fronts]
+        return [node.port for node in self.nodes]
 
     def freeze_redis(self, seconds: float) -> None:
         with self.redis.frozen():
@@ -107,14 +108,14 @@ class Fleet:
         time.sleep(seconds)
         self.redis.start()
 
-    def restart_front(self, number: int, seconds: float) -> None:
-        self.fronts[number].kill()
+    def restart_node(self, number: int, seconds: float) -> None:
+        self.nodes[number].kill()
         self.kills += 1
         time.sleep(seconds)
-        self.fronts[number].start()
-        self.fronts[number].wait()
+        self.nodes[number].start()
+        self.nodes[number].wait()
 
     def stop(self) -> None:
-        for front in self.fronts:
-            front.kill()
+        for node in self.nodes:
+            node.kill()
         self.redis.stop()
