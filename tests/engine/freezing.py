@@ -15,7 +15,7 @@ class FreezingReactor:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._frozen = False
+        self.frozen = False
         self._elapsed = 0.0
         self._connectors: list[Any] = []
         self._due: list[_Call] = []
@@ -40,13 +40,13 @@ class FreezingReactor:
         return connector
 
     def freeze(self) -> None:
-        self._frozen = True
+        self.frozen = True
         for connector in self._connected():
             connector.transport.pauseProducing()
 
     def thaw(self, *, elapsed: float = 0.0, timers_first: bool = False) -> None:
         """Go on, as if ``elapsed`` seconds more had gone by."""
-        self._frozen = False
+        self.frozen = False
         self._elapsed += elapsed
         due, self._due = self._due, []
         for call in due:
@@ -61,7 +61,7 @@ class FreezingReactor:
         return [one for one in self._connectors if one.state == "connected"]
 
     def _run(self, call: _Call) -> None:
-        if self._frozen:
+        if self.frozen:
             self._due.append(call)
         elif call.active():
             call.done = True

@@ -61,10 +61,10 @@ class RedisHarness(EngineHarness):
         return [call for call in there.getDelayedCalls() if _ours(call)]
 
 
-class Fronts(RedisHarness):
-    """Several front-ends on one Redis."""
+class NodesHarness(RedisHarness):
+    """Several nodes on one Redis."""
 
-    async def fronts(
+    async def nodes(
         self, count: int, *, limits: Limits | None = None
     ) -> list[RedisEngine]:
         found = []
@@ -78,17 +78,19 @@ class Fronts(RedisHarness):
             await self.until(engine.ready)
         return found
 
-    def withheld(self, engine: RedisEngine) -> list[Mapping[str, str]]:
-        """Keep from a front-end what comes to its inbox; see :meth:`give`."""
+    def withhold_notices(self, engine: RedisEngine) -> list[Mapping[str, str]]:
+        """Keep from a node what comes to its inbox; see :meth:`give`."""
         notices: list[Mapping[str, str]] = []
         engine._node.reader._noticed = notices.append
         return notices
 
-    def give(self, engine: RedisEngine, notices: list[Mapping[str, str]]) -> None:
-        """Let a front-end have what was withheld, and what comes."""
-        engine._node.reader._noticed = engine._node.owner.noticed
+    def pass_notices(
+        self, engine: RedisEngine, notices: list[Mapping[str, str]]
+    ) -> None:
+        """Let a node have what was withheld, and what comes."""
+        engine._node.reader._noticed = engine._node.owner.receive_notice
         for notice in notices:
-            engine._node.owner.noticed(notice)
+            engine._node.owner.receive_notice(notice)
 
     def closed(self) -> list[tuple[str, Reason]]:
         return [end for observer in self.observers for end in observer.closed]

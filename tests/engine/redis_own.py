@@ -37,7 +37,7 @@ class OwnServer(RedisHarness):
             **others,
         )
 
-    async def front(self) -> tuple[RedisEngine, RecordingObserver]:
+    async def start_node(self) -> tuple[RedisEngine, RecordingObserver]:
         engine = await self.start()
         assert isinstance(engine, RedisEngine)
         await self.until(engine.ready)

@@ -1,10 +1,14 @@
-"""Sessions, cursors and acknowledgement against a plain model, for both engines."""
+"""Sessions, cursors and acknowledgement against a plain model, for both engines.
+
+On Redis once with nodes that work, once with nodes that freeze and wake up.
+"""
 
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,10 +22,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
+from tests.engine.freezing import FreezingReactor
 from tests.engine.redis_harness import pause
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.memory import MemoryEngine
-from txbayeux.engine.redis import RedisEngine
+from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.engine.redis.location import parse
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine
 from txbayeux.message import encode
@@ -31,7 +37,7 @@ CHANNELS = ["/a/x", "/a/y", "/b"]
 PATTERNS = ["/a/x", "/a/*", "/b", "/**"]
 
 
-class Memory:
+class MemoryService:
     """One engine, on a clock."""
 
     def __init__(self) -> None:
@@ -54,20 +60,26 @@ class Memory:
         self.call(self.engines[0].stop)
 
 
-class Shared:
-    """Three front-ends on Redis: each step is taken at any of them."""
+class RedisService:
+    """Three nodes on Redis: each step is taken at any of them."""
 
     def __init__(self, server: RedisServer) -> None:
-        namespace = f"model-{secrets.token_hex(4)}"
+        self.server = server
+        self.options = RedisOptions(namespace=f"model-{secrets.token_hex(4)}")
+        self.reactors = [FreezingReactor(reactor) for _ in range(3)]
         self.engines = [
-            RedisEngine.from_url(reactor, server.url, namespace=namespace)
-            for _ in range(3)
+            RedisEngine(clock, parse(server.url), options=self.options)
+            for clock in self.reactors
         ]
 
     def start(self) -> None:
         for engine in self.engines:
             self.call(partial(engine.start, RecordingObserver()))
-        while not all(engine.ready() for engine in self.engines):
+        for engine in self.engines:
+            self.wait_until_ready(engine)
+
+    def wait_until_ready(self, engine: RedisEngine) -> None:
+        while not engine.ready():
             self.call(lambda: pause(0.01))
 
     def call(self, operation: Callable[[], Any]) -> Any:
@@ -75,12 +87,39 @@ class Shared:
         return blockingCallFromThread(reactor, operation)
 
     def settle(self) -> None:
-        """Wait until every front-end has read all that any of them was told of."""
-        readers = [engine._node.reader for engine in self.engines]
-        known = max(reader._known for reader in readers)
-        for reader in readers:
-            self.call(partial(reader.reached, known))
+        """Wait until every node that works has read what any of them was told of."""
+        known = max(engine._node.reader._known for engine in self.engines)
+        for engine, clock in zip(self.engines, self.reactors, strict=True):
+            if not clock.frozen:
+                self.call(partial(engine._node.reader.reached, known))
         self.call(lambda: pause(0))
+
+    def freeze(self, number: int) -> None:
+        """Freeze a node after a checkpoint, and make it count as dead."""
+        # It may be connecting again: Redis did not reply while it was frozen before.
+        self.wait_until_ready(self.engines[number])
+        checkpoints = self.engines[number]._node.checkpoints
+        for _ in range(2):
+            # The second one writes what was true at the first.
+            self.call(checkpoints.write)
+        self.call(checkpoints.position)
+        self.call(self.reactors[number].freeze)
+        self.server.client.hset(self.key(number), "heartbeat", 0)
+
+    def key(self, number: int) -> str:
+        """Return the key of a node in Redis."""
+        [key] = self.server.client.keys(f"*:node:{self.engines[number]._node.id}")  # type: ignore[misc]
+        return str(key.decode())
+
+    def wait_until_alive(self, number: int) -> None:
+        """Wait until a node has sent a heartbeat since it was frozen."""
+        while self.server.client.hget(self.key(number), "heartbeat") == b"0":
+            self.call(lambda: pause(0.01))
+
+    def thaw(self, number: int, *, timers_first: bool) -> None:
+        clock = self.reactors[number]
+        elapsed = self.options.dead_after
+        self.call(partial(clock.thaw, elapsed=elapsed, timers_first=timers_first))
 
     def stop(self) -> None:
         for engine in self.engines:
@@ -109,7 +148,7 @@ class Client:
 class Machine(RuleBasedStateMachine):
     """Alice and Bob acknowledge, Carol and Dave do not."""
 
-    world: Any
+    service: Any
 
     @initialize()
     def begin(self) -> None:
@@ -120,9 +159,9 @@ class Machine(RuleBasedStateMachine):
         ]
 
     def do(self, engine: int, operation: str, *arguments: Any, **options: Any) -> Any:
-        engines = self.world.engines
+        engines = self.service.engines
         call = getattr(engines[engine % len(engines)], operation)
-        return self.world.call(partial(call, *arguments, **options))
+        return self.service.call(partial(call, *arguments, **options))
 
     @rule(
         at=st.integers(0, 2),
@@ -178,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         client = self.clients[who]
         delivery = self.connect(at, client)
         assert data(delivery) == client.due[client.done :]
-        self.world.call(delivery.give_back)
+        self.service.call(delivery.give_back)
         self.poll(at, who)
 
     @rule(
@@ -206,7 +245,7 @@ class Machine(RuleBasedStateMachine):
             client.told[delivery.acknowledgement] = len(client.due)
 
     def connect(self, at: int, client: Client, **options: Any) -> Delivery:
-        self.world.settle()
+        self.service.settle()
         delivery: Delivery = self.do(at, "connect", client.session, hold=0, **options)
         assert not delivery.superseded
         return delivery
@@ -222,15 +261,111 @@ def data(delivery: Delivery) -> list[int]:
     return [entry.message()["data"] for entry in delivery.entries]
 
 
-def play(world: Memory | Shared) -> None:
-    class Test(Machine):
+class FreezingMachine(Machine):
+    """At most two of the three nodes are frozen, and then count as dead.
+
+    A node that wakes up believes that it owns what it owned, has not read the log, and
+    has not noticed that connections are broken.
+    """
+
+    service: RedisService
+
+    @initialize()
+    def begin(self) -> None:
+        super().begin()
+        for who in range(4):
+            self.subscribe(who, who, {"/a/x"})
+        self.unnoticed: list[tuple[Client, int, list[int], Delivery, int]] = []
+
+    def working(self, at: int) -> int:
+        """Return the first node from ``at`` on that is not frozen."""
+        frozen = [clock.frozen for clock in self.service.reactors]
+        return next(n % 3 for n in range(at, at + 3) if not frozen[n % 3])
+
+    def do(self, engine: int, operation: str, *arguments: Any, **options: Any) -> Any:
+        return super().do(self.working(engine), operation, *arguments, **options)
+
+    @rule(number=st.integers(0, 2), moving=st.sets(st.integers(0, 3)))
+    def freeze(self, number: int, moving: set[int]) -> None:
+        """Freeze a node, and let some clients receive messages elsewhere."""
+        frozen = [clock.frozen for clock in self.service.reactors]
+        if sum(frozen) == 2 or frozen[number]:
+            return
+        self.service.settle()
+        self.service.freeze(number)
+        self.publish(number, "/a/x", 2)
+        for who in moving:
+            if self.clients[who].acknowledges:
+                self.poll_and_acknowledge(number, who, lost=False, says="last")
+            else:
+                self.poll(number, who)
+
+    @rule(
+        number=st.integers(0, 2),
+        timers_first=st.booleans(),
+        who=st.none() | st.integers(2, 3),
+    )
+    def thaw(self, number: int, timers_first: bool, who: int | None) -> None:
+        if not self.service.reactors[number].frozen:
+            return
+        self.service.thaw(number, timers_first=timers_first)
+        if who is not None:
+            # Before it has heard anything.
+            client = self.clients[who]
+            found = data(self.do(number, "connect", client.session, hold=0))
+            assert found == client.due[client.done :][: len(found)]
+            client.done += len(found)
+        self.service.wait_until_alive(number)
+
+    @rule(at=st.integers(0, 2), who=st.integers(2, 3))
+    def poll_and_lose_the_connection(self, at: int, who: int) -> None:
+        client, node = self.clients[who], self.working(at)
+        delivery = self.connect(node, client)
+        numbers = data(delivery)
+        assert numbers == client.due[client.done :]
+        client.done = len(client.due)
+        self.unnoticed.append((client, node, numbers, delivery, client.done))
+
+    @rule(at=st.integers(0, 2))
+    def notice_a_lost_connection(self, at: int) -> None:
+        for one in self.unnoticed:
+            client, node, numbers, delivery, done = one
+            # A checkpoint knows no gaps: what came after it would come again.
+            if not self.service.reactors[node].frozen and client.done == done:
+                self.unnoticed.remove(one)
+                self.service.call(delivery.give_back)
+                self.receive(at, client, numbers + client.due[client.done :])
+                return
+
+    def receive(self, at: int, client: Client, expected: list[int]) -> None:
+        """Poll until all has come, in any order: some passes through other nodes."""
+        client.done = len(client.due)
+        found: list[int] = []
+        for _ in range(200):
+            found += data(self.connect(at, client))
+            if len(found) >= len(expected):
+                break
+            self.service.call(lambda: pause(0.01))
+        assert sorted(found) == sorted(expected)
+
+    def teardown(self) -> None:
+        for number, clock in enumerate(self.service.reactors):
+            if clock.frozen:
+                self.service.thaw(number, timers_first=False)
+        super().teardown()
+
+
+def play(
+    machine: type[Machine], service: MemoryService | RedisService, examples: int = 60
+) -> None:
+    class Test(machine):  # type: ignore[misc,valid-type]
         pass
 
-    Test.world = world
+    Test.service = service
     run_state_machine_as_test(
         Test,
         settings=settings(
-            max_examples=60,
+            max_examples=examples,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
@@ -241,21 +376,24 @@ def play(world: Memory | Shared) -> None:
 
 
 def test_sessions_in_memory_get_what_the_model_says() -> None:
-    world = Memory()
-    play(world)
-    world.stop()
+    service = MemoryService()
+    play(Machine, service)
+    service.stop()
 
 
+@pytest.mark.parametrize(
+    ("machine", "examples"), [(Machine, 60), (FreezingMachine, 15)]
+)
 def test_sessions_on_redis_get_what_the_model_says(
-    redis_server: RedisServer,
+    redis_server: RedisServer, machine: type[Machine], examples: int
 ) -> Deferred[None]:
-    world = Shared(redis_server)
+    service = RedisService(redis_server)
 
     def work() -> None:
-        world.start()
+        service.start()
         try:
-            play(world)
+            play(machine, service, examples)
         finally:
-            world.stop()
+            service.stop()
 
     return deferToThread(work)

@@ -99,7 +99,7 @@ class OwnCluster(OnCluster, OwnServer):
 class TestCluster(OwnCluster):
     @contract
     async def test_sessions_go_on_at_the_replica_after_a_failover(self) -> None:
-        (a, observer), (b, _) = await self.front(), await self.front()
+        (a, observer), (b, _) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a", acknowledges=True)
         bob, stream = await self.join(b, "/a"), RecordingStream()
         await b.attach(bob, stream)
@@ -122,7 +122,7 @@ class TestCluster(OwnCluster):
 
     @contract
     async def test_a_planned_failover_is_followed(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         await engine.attach(await self.join(engine, "/a"), stream)
         published = [engine.publish("/a", text(0))]
@@ -141,7 +141,7 @@ class TestCluster(OwnCluster):
 
     @contract
     async def test_sessions_go_on_when_their_slot_has_moved(self) -> None:
-        (a, observer), (b, _) = await self.front(), await self.front()
+        (a, observer), (b, _) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a", acknowledges=True)
         bob, stream = await self.join(b, "/a"), RecordingStream()
         await b.attach(bob, stream)
@@ -172,7 +172,7 @@ class TestCluster(OwnCluster):
         found = await self.fetch_all(a, alice, count)
         assert sorted(found) == list(range(count))
         await self.soon(lambda: len(stream.data) >= count)
-        # In one order for all, and each front-end's own as it published them.
+        # In one order for all, and each node's own as it published them.
         assert stream.data == found
         assert found[:10] == list(range(10))
         assert observer.closed == []
@@ -182,7 +182,7 @@ class TestCluster(OwnCluster):
     @contract
     async def test_a_script_does_nothing_while_its_keys_are_in_two_nodes(self) -> None:
         self.patience = 1.0
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         source, target = self.cluster.master, self.target
         self.cluster.begin_migration(source, target)
@@ -232,7 +232,7 @@ class TestClusterTLS(OwnCluster):
 
     @contract
     async def test_it_works_and_survives_a_failover(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         await self.soon(self.cluster.synchronized)

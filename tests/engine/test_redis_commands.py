@@ -34,7 +34,7 @@ def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> N
     commands = Commands(
         clock,
         RedisOptions(),
-        front="f",
+        node="f",
         keys=("{ns}:epoch", "{ns}:absent"),
         stale=lambda: stale.append(1),
     )
@@ -58,7 +58,7 @@ def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> N
 def test_what_a_node_refused_is_sent_in_order_to_the_next_one() -> None:
     clock = Clock()
     commands = Commands(
-        clock, RedisOptions(), front="f", keys=("{ns}:epoch",), stale=lambda: None
+        clock, RedisOptions(), node="f", keys=("{ns}:epoch",), stale=lambda: None
     )
     first = up(commands)
     made = commands.run("create", "1" * 32, "", 1000)

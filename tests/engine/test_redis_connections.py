@@ -16,7 +16,7 @@ from txbayeux.testing import RecordingStream, contract
 class TestConnections(OwnServer):
     @contract
     async def test_each_connection_that_redis_kills_is_made_again(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         alice = await self.join(engine, "/a")
         await engine.attach(alice, stream)
@@ -45,7 +45,7 @@ class TestConnections(OwnServer):
 
     @contract
     async def test_what_a_given_up_connection_brings_late_is_not_appended(self) -> None:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         node = engine._node
@@ -61,14 +61,14 @@ class TestConnections(OwnServer):
                 load("publish").source, *node.commands._keys, *common, *late
             )
         # A hello that comes late is put right.
-        key = next(key for key in self.keys() if b":front:" in key)
+        key = next(key for key in self.keys() if b":node:" in key)
         self.server.client.hset(key, "token", "1")
         await self.publish(engine, "/a", 3)
         assert await self.poll(engine, alice) == [1, 2, 3]
 
     @contract
     async def test_whose_reply_was_lost_does_not_take_the_log_for_another(self) -> None:
-        (a, observer), (b, _) = await self.front(), await self.front()
+        (a, observer), (b, _) = await self.start_node(), await self.start_node()
         stream = RecordingStream()
         await b.attach(await self.join(b, "/a"), stream)
         main: Any = a._node._main
@@ -88,7 +88,7 @@ class TestConnections(OwnServer):
 
     @contract
     async def test_a_reader_killed_for_its_output_buffer_reads_on(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         alice = await self.join(engine, "/a")
         await engine.attach(alice, stream)
@@ -103,7 +103,7 @@ class TestConnections(OwnServer):
 
     @contract
     async def test_forgotten_scripts_are_loaded_again(self) -> None:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
         for n in range(3):
             self.server.client.script_flush()
@@ -112,7 +112,7 @@ class TestConnections(OwnServer):
 
     @contract
     async def test_order_is_kept_where_redis_knows_no_script_yet(self) -> None:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         stream = RecordingStream()
         alice = await engine.create_session()
         await engine.attach(alice, stream)
@@ -127,7 +127,7 @@ class TestConnections(OwnServer):
 
     @contract
     async def test_order_is_kept_while_redis_forgets_scripts(self) -> None:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         alice, stream = await self.join(engine, "/a"), RecordingStream()
         await engine.attach(alice, stream)
         client = self.server.client

@@ -17,8 +17,8 @@ class TestCost(OwnServer):
 
     @contract
     async def test_a_turns_publishes_share_a_call_whoever_is_subscribed(self) -> None:
-        a, _ = await self.front()
-        b, _ = await self.front()
+        a, _ = await self.start_node()
+        b, _ = await self.start_node()
         streams: list[RecordingStream] = []
         for more in (1, 99):
             for n in range(more):
@@ -40,7 +40,7 @@ class TestCost(OwnServer):
             assert all(stream.data == everything for stream in streams)
             after = self.calls()
             spent = {name: after[name] - before[name] for name in after}
-            # One entry a message, one call a turn, and two front-ends that read it; the
+            # One entry a message, one call a turn, and two nodes that read it; the
             # rest are checkpoints, which come with time.
             assert spent["xadd"] == len(everything)
             assert spent["eval"] + spent["evalsha"] < len(everything) / 4

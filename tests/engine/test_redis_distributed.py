@@ -1,25 +1,25 @@
-"""Several front-ends on one Redis are one service."""
+"""Several nodes on one Redis are one service."""
 
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.engine.redis_harness import Fronts, pause
+from tests.engine.redis_harness import NodesHarness, pause
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
 from txbayeux.message import encode
 from txbayeux.testing import contract
 
 
-class TestDistributed(Fronts):
-    """Alice, Bob and Carol reach front-ends A, B and C as they please."""
+class TestDistributed(NodesHarness):
+    """Alice, Bob and Carol reach nodes A, B and C as they please."""
 
     @contract
-    async def test_each_operation_of_a_session_may_reach_another_front_end(
+    async def test_each_operation_of_a_session_may_reach_another_node(
         self,
     ) -> None:
-        a, b, c = await self.fronts(3)
+        a, b, c = await self.nodes(3)
         alice = await a.create_session()
         assert await b.subscribe(alice, ["/a"]) == ["/a"]
         held = b.connect(alice, hold=self.hold)
@@ -38,7 +38,7 @@ class TestDistributed(Fronts):
     async def test_a_session_hops_at_every_connect_and_gets_each_message_once(
         self,
     ) -> None:
-        engines = await self.fronts(3)
+        engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a/**")
         found: list[Any] = []
         for n in range(60):
@@ -53,7 +53,7 @@ class TestDistributed(Fronts):
     async def test_hopping_beside_a_stream_of_messages_loses_and_doubles_none(
         self,
     ) -> None:
-        engines = await self.fronts(3)
+        engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a")
         found: list[Any] = []
         published: list[Deferred[None]] = []
@@ -82,7 +82,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_all_subscribers_everywhere_see_one_order(self) -> None:
-        engines = await self.fronts(3)
+        engines = await self.nodes(3)
         sessions = [await self.join(engine, "/**") for engine in engines]
         begun = [
             engines[n % 3].publish("/a", encode({"channel": "/a", "data": n}))
@@ -102,7 +102,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_a_connect_elsewhere_releases_the_held_one(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         first = a.connect(alice, hold=self.hold)
         await self.unanswered(first)
@@ -116,8 +116,8 @@ class TestDistributed(Fronts):
         assert b.statistics()["sessions"] == 1
 
     @contract
-    async def test_overlapping_connects_everywhere_end_with_one_holder(self) -> None:
-        engines = await self.fronts(3)
+    async def test_overlapping_connects_everywhere_end_with_one_owner(self) -> None:
+        engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a")
         held = [engines[n % 3].connect(alice, hold=self.hold * 4) for n in range(12)]
         await self.until(lambda: sum(one.called for one in held) == 11)
@@ -132,16 +132,16 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_what_is_subscribed_while_a_session_moves_counts(self) -> None:
-        a, b, c = await self.fronts(3)
+        a, b, c = await self.nodes(3)
         alice = await self.join(a, "/old")
-        notices = self.withheld(a)
+        notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
         # The former owner reads of these, and then that it is no longer the owner.
         await c.subscribe(alice, ["/new"])
         await c.unsubscribe(alice, ["/old"])
         await self.settle()
-        self.give(a, notices)
+        self.pass_notices(a, notices)
         await self.unanswered(held)
         await self.publish(c, "/old", 1)
         await self.publish(c, "/new", 2)
@@ -150,21 +150,21 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_a_session_that_ends_while_it_moves_answers_its_connect(self) -> None:
-        a, b, c = await self.fronts(3)
+        a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
-        notices = self.withheld(a)
+        notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
         await c.destroy_session(alice, Reason.CLIENT)
         assert (await self.answered(held)).ended is Reason.CLIENT
-        self.give(a, notices)
+        self.pass_notices(a, notices)
         await self.refused(a.connect(alice, hold=0))
 
     @contract
-    async def test_what_a_dead_connection_gives_back_reaches_the_new_holder(
+    async def test_what_a_dead_connection_gives_back_reaches_the_new_owner(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
         lost = await self.connect(a, alice)
@@ -177,7 +177,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_what_waits_comes_along_with_the_session(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a", "/b")
         await self.publish(a, "/a", 1)
         await self.publish(b, "/b", 2)
@@ -189,7 +189,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_a_subscription_counts_from_its_place_in_the_log(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a)
         held = a.connect(alice, hold=self.hold * 3)
         await self.publish(b, "/a", 1)
@@ -206,8 +206,8 @@ class TestDistributed(Fronts):
         assert found + await self.poll(a, alice) == [3]
 
     @contract
-    async def test_limits_hold_whichever_front_end_is_asked(self) -> None:
-        a, b = await self.fronts(2, limits=Limits(session_subscriptions=2))
+    async def test_limits_hold_whichever_node_is_asked(self) -> None:
+        a, b = await self.nodes(2, limits=Limits(session_subscriptions=2))
         alice = await self.join(a, "/a")
         assert await b.subscribe(alice, ["/a", "/b"]) == ["/b"]
         with pytest.raises(Exception, match="More than 2"):
@@ -217,7 +217,7 @@ class TestDistributed(Fronts):
     async def test_a_message_with_a_session_is_refused_everywhere_after_its_end(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a)
         text = encode({"channel": "/a", "data": 1})
         await b.publish("/a", text, alice)
@@ -227,7 +227,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_expiry_is_seen_by_all_and_told_once(self) -> None:
-        engines = await self.fronts(3)
+        engines = await self.nodes(3)
         sessions = [await self.join(engine, "/a") for engine in engines]
         held = engines[1].connect(sessions[0], hold=0.1)
         await self.advance(self.session_timeout * 1.5 + 0.5)
@@ -242,7 +242,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_a_listener_hears_what_is_published_anywhere(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         heard: list[Any] = []
         a.hub.listen("/a/**", lambda entry: heard.append(entry.message()["data"]))
         await self.publish(b, "/a/b", 1)
@@ -251,10 +251,10 @@ class TestDistributed(Fronts):
         assert heard == [1, 2]
 
     @contract
-    async def test_a_front_end_that_stops_leaves_its_sessions_to_the_others(
+    async def test_a_node_that_stops_leaves_its_sessions_to_the_others(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         held = a.connect(alice, hold=self.hold)
         await self.unanswered(held)
@@ -266,8 +266,8 @@ class TestDistributed(Fronts):
         assert self.closed() == []
 
     @contract
-    async def test_acknowledgement_goes_on_at_another_front_end(self) -> None:
-        engines = await self.fronts(3)
+    async def test_acknowledgement_goes_on_at_another_node(self) -> None:
+        engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a", acknowledges=True)
         delivery = await engines[0].connect(alice, hold=0, acknowledged=-1)
         found: list[Any] = []
@@ -275,7 +275,7 @@ class TestDistributed(Fronts):
             await self.publish(engines[n % 2], "/a", n)
             position = delivery.acknowledgement
             delivery = await self.fetch(engines[n % 3], alice, acknowledged=position)
-            # As if the answer was lost: the next front-end is told the old position.
+            # As if the answer was lost: the next node is told the old position.
             if n % 4 == 0:
                 lost = self.data(delivery.entries)
                 delivery = await self.fetch(
@@ -287,7 +287,7 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_a_client_that_hops_and_acknowledges_nothing_is_cut_off(self) -> None:
-        engines = await self.fronts(2)
+        engines = await self.nodes(2)
         alice = await self.join(engines[0], "/a", acknowledges=True)
         await self.publish(engines[0], "/a", 1)
         for n in range(400):
@@ -300,10 +300,10 @@ class TestDistributed(Fronts):
 
     @contract
     async def test_namespaces_keep_services_apart(self) -> None:
-        (a,) = await self.fronts(1)
+        (a,) = await self.nodes(1)
         alice = await self.join(a, "/a")
         self.namespace += "-other"
-        (b,) = await self.fronts(1)
+        (b,) = await self.nodes(1)
         await self.refused(b.connect(alice, hold=0))
         await self.publish(b, "/a", 1)
         assert await self.poll(a, alice) == []

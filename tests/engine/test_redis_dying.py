@@ -12,7 +12,7 @@ from txbayeux.testing import RecordingStream, contract
 class TestFrontEndsThatDie(OwnServer):
     @contract
     async def test_a_session_goes_on_elsewhere_with_what_it_had_not_got(self) -> None:
-        (a, _), (b, observer) = await self.front(), await self.front()
+        (a, _), (b, observer) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
         assert await self.poll(a, alice) == [1, 2]
@@ -25,7 +25,7 @@ class TestFrontEndsThatDie(OwnServer):
 
     @contract
     async def test_what_is_no_longer_at_hand_is_read_part_by_part(self) -> None:
-        (a, _), (b, _) = await self.front(), await self.front()
+        (a, _), (b, _) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a")
         await self.settle()
         await self.crash(a)
@@ -57,7 +57,7 @@ class TestFrontEndsThatDie(OwnServer):
     async def test_what_was_sent_just_before_may_come_twice_and_is_never_lost(
         self,
     ) -> None:
-        (a, _), (b, _) = await self.front(), await self.front()
+        (a, _), (b, _) = await self.start_node(), await self.start_node()
         alice, stream = await self.join(a, "/a"), RecordingStream()
         await a.attach(alice, stream)
         for n in range(30):
@@ -72,7 +72,7 @@ class TestFrontEndsThatDie(OwnServer):
 
     @contract
     async def test_an_acknowledging_client_gets_each_message_once(self) -> None:
-        engines = [(await self.front())[0] for _ in range(4)]
+        engines = [(await self.start_node())[0] for _ in range(4)]
         alice = await self.join(engines[0], "/a", acknowledges=True)
         position, found = -1, []
         for n in range(40):
@@ -94,8 +94,8 @@ class TestFrontEndsThatDie(OwnServer):
         assert found == list(range(40))
 
     @contract
-    async def test_a_chain_of_dead_front_ends_does_not_matter(self) -> None:
-        a, b, c = [(await self.front())[0] for _ in range(3)]
+    async def test_a_chain_of_dead_nodes_does_not_matter(self) -> None:
+        a, b, c = [(await self.start_node())[0] for _ in range(3)]
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
         await self.crash(a)
@@ -108,7 +108,7 @@ class TestFrontEndsThatDie(OwnServer):
     @contract
     async def test_every_session_key_goes_by_itself(self) -> None:
         self.session_timeout = 0.5
-        a, _ = await self.front()
+        a, _ = await self.start_node()
         await self.join(a, "/a", "/b/**")
         await self.publish(a, "/a", 1)
         await self.crash(a)

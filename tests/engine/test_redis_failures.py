@@ -54,7 +54,7 @@ class TestAway(OwnServer):
         self.server.options = ("--appendonly", "yes", "--appendfsync", "always")
         self.server.stop()
         self.server.start()
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
@@ -80,7 +80,7 @@ class TestAway(OwnServer):
     async def test_a_restart_with_nothing_left_sends_sessions_to_handshake(
         self,
     ) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         alice, bob = await self.join(engine, "/a"), await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
@@ -103,10 +103,10 @@ class TestAway(OwnServer):
         assert await self.poll(engine, carol) == [2]
 
     @contract
-    async def test_a_flush_is_noticed_by_publishers_and_by_idle_front_ends(
+    async def test_a_flush_is_noticed_by_publishers_and_by_idle_nodes(
         self,
     ) -> None:
-        (a, _), (b, observer) = await self.front(), await self.front()
+        (a, _), (b, observer) = await self.start_node(), await self.start_node()
         alice = await self.join(b, "/a")
         held = b.connect(alice, hold=self.hold)
         await self.unanswered(held)
@@ -122,7 +122,7 @@ class TestAway(OwnServer):
 
     @contract
     async def test_an_old_snapshot_is_noticed_although_the_log_grew_again(self) -> None:
-        a, _ = await self.front()
+        a, _ = await self.start_node()
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", *range(5))
         assert await self.poll(a, alice) == list(range(5))
@@ -137,7 +137,7 @@ class TestAway(OwnServer):
             self.server.socket.with_suffix(".x"),
         )
         self.server.start()
-        b, _ = await self.front()
+        b, _ = await self.start_node()
         bob = await self.join(b, "/a")
         await self.publish(b, "/a", *range(100, 120))
         elsewhere = self.server.socket
@@ -151,7 +151,7 @@ class TestAway(OwnServer):
 
     @contract
     async def test_a_frozen_redis_refuses_and_then_goes_on(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
         await self.unanswered(held)
@@ -172,7 +172,7 @@ class TestAway(OwnServer):
     @contract
     async def test_sessions_outlive_a_freeze_longer_than_their_time(self) -> None:
         self.session_timeout = 2.0
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         stream = RecordingStream()
         held = engine.connect(alice, hold=self.hold, stream=stream)
@@ -189,7 +189,7 @@ class TestAway(OwnServer):
 class TestRefusing(OwnServer):
     @contract
     async def test_redis_out_of_memory_refuses_publishes_and_recovers(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         alice = await self.join(engine, "/a")
         await engine.attach(alice, stream)
@@ -205,7 +205,7 @@ class TestRefusing(OwnServer):
     @contract
     async def test_sessions_outlive_a_full_redis(self) -> None:
         self.session_timeout = 1.5
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice, stream = await self.join(engine, "/a"), RecordingStream()
         self.server.client.config_set("maxmemory", "1")
         held = engine.connect(alice, hold=self.hold, stream=stream)
@@ -219,7 +219,7 @@ class TestRefusing(OwnServer):
 
     @contract
     async def test_a_disk_in_trouble_puts_off_the_end_of_a_session(self) -> None:
-        (a, observer), (b, _) = await self.front(), await self.front()
+        (a, observer), (b, _) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a")
         client: Any = self.server.client
         client.config_set("save", "3600 1")
@@ -237,7 +237,7 @@ class TestRefusing(OwnServer):
 
     @contract
     async def test_redis_read_only_refuses_publishes_and_recovers(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         stream = RecordingStream()
         alice = await self.join(engine, "/a")
         await engine.attach(alice, stream)
@@ -254,7 +254,7 @@ class TestRefusing(OwnServer):
 
     @contract
     async def test_a_log_that_was_trimmed_too_far_is_a_gap_that_is_told(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
         await self.unanswered(held)
@@ -276,7 +276,7 @@ class TestRefusing(OwnServer):
     async def test_a_session_whose_place_is_forgotten_is_told_when_it_hops(
         self,
     ) -> None:
-        (a, _), (b, observer) = await self.front(), await self.front()
+        (a, _), (b, observer) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
         await self.settle()

@@ -40,13 +40,13 @@ class TestFrozenNodes(OwnServer):
         return engine
 
     async def nodes(self, count: int) -> list[RedisEngine]:
-        return [(await self.front())[0] for _ in range(count)]
+        return [(await self.start_node())[0] for _ in range(count)]
 
     def freeze(self, engine: RedisEngine) -> None:
         """Freeze a node for so long that the others count it as dead."""
         self.reactors[engine].freeze()
-        [key] = self.server.client.keys(f"*:front:{engine._node.front}")  # type: ignore[union-attr]
-        self.server.client.hset(key, "beat", 0)
+        [key] = self.server.client.keys(f"*:node:{engine._node.id}")  # type: ignore[union-attr]
+        self.server.client.hset(key, "heartbeat", 0)
 
     async def thaw(self, engine: RedisEngine) -> None:
         self.reactors[engine].thaw(elapsed=4.0)

@@ -1,4 +1,4 @@
-"""Notices between front-ends that come late, or never, or one upon another."""
+"""Notices between nodes that come late, or never, or one upon another."""
 
 import time
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.engine.redis_harness import Fronts, pause
+from tests.engine.redis_harness import NodesHarness, pause
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.errors import BayeuxError, unavailable
 from txbayeux.events import Reason
@@ -15,21 +15,21 @@ from txbayeux.interfaces import Delivery
 from txbayeux.testing import RecordingStream, contract
 
 
-class TestHandover(Fronts):
+class TestHandover(NodesHarness):
     session_timeout = 20.0
     hold = 10.0
 
     @contract
-    async def test_a_front_end_that_missed_notices_lets_go_when_it_is_back(
+    async def test_a_node_that_missed_notices_lets_go_when_it_is_back(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
         stream = RecordingStream()
         await a.attach(bob, stream)
         held = a.connect(alice, hold=self.hold)
         await self.unanswered(held)
-        self.withheld(a)
+        self.withhold_notices(a)
         elsewhere = b.connect(alice, hold=self.hold)
         await b.destroy_session(bob, Reason.CLIENT)
         await self.until(lambda: b.statistics()["sessions"] == 1)
@@ -44,7 +44,7 @@ class TestHandover(Fronts):
 
     @contract
     async def test_who_is_overtaken_says_so_at_once(self) -> None:
-        a, b, c = await self.fronts(3)
+        a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         overtaken, _ = await self.stuck(b, alice)
         begun = time.monotonic()
@@ -57,13 +57,13 @@ class TestHandover(Fronts):
 
     @contract
     async def test_what_came_back_to_who_is_overtaken_goes_on(self) -> None:
-        a, b, c = await self.fronts(3)
+        a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
         lost = await self.connect(a, alice)
         overtaken, _ = await self.stuck(b, alice)
         lost.give_back()
-        await self.until(lambda: b._node.owner.openings[alice].returned)
+        await self.until(lambda: b._node.owner.acquisitions[alice].returned)
         held = c.connect(alice, hold=self.hold)
         assert (await self.answered(overtaken)).superseded
         assert self.data((await self.answered(held)).entries) == [1, 2]
@@ -72,7 +72,7 @@ class TestHandover(Fronts):
     async def test_what_comes_back_to_who_could_not_open_waits_for_the_next(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
         lost = await self.connect(a, alice)
@@ -87,11 +87,11 @@ class TestHandover(Fronts):
         assert await self.poll(b, alice) == [1, 2]
 
     @contract
-    async def test_a_front_end_that_stops_sends_nobody_to_handshake(self) -> None:
-        a, b = await self.fronts(2)
+    async def test_a_node_that_stops_sends_nobody_to_handshake(self) -> None:
+        a, b = await self.nodes(2)
         alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
         await a.attach(bob, RecordingStream(preempted_by_poll=False))
-        self.withheld(a)
+        self.withhold_notices(a)
         waiting = b.connect(alice, hold=self.hold)
         elsewhere = b.connect(bob, hold=self.hold)
         await self.unanswered(waiting, elsewhere)
@@ -101,58 +101,58 @@ class TestHandover(Fronts):
         assert not (await self.answered(elsewhere)).ended
 
     @contract
-    async def test_a_former_holder_is_not_mute_while_redis_is(self) -> None:
-        a, b = await self.fronts(2)
+    async def test_a_former_owner_is_not_mute_while_redis_is(self) -> None:
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
-        notices = self.withheld(a)
+        notices = self.withhold_notices(a)
         # Too late for the checkpoint: only the former owner knows of it.
         assert await self.poll(a, alice) == [1]
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
         with self.server.frozen():
             await pause(1.5)
-        self.give(a, notices)
+        self.pass_notices(a, notices)
         await self.unanswered(held)
         await self.publish(b, "/a", 2)
         assert self.data((await self.answered(held)).entries) == [2]
 
     @contract
     async def test_a_word_that_was_said_counts_if_its_notice_is_late(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
         assert await self.poll(a, alice) == [1]
-        notices = self.withheld(b)
+        notices = self.withhold_notices(b)
         held = b.connect(alice, hold=self.hold)
         await pause(1.5)
-        assert [notice["k"] for notice in notices if "s" in notice] == ["yielded"]
-        self.give(b, notices)
+        assert [notice["k"] for notice in notices if "s" in notice] == ["released"]
+        self.pass_notices(b, notices)
         await self.unanswered(held)
         await self.publish(b, "/a", 2)
         assert self.data((await self.answered(held)).entries) == [2]
 
     @contract
     async def test_a_word_for_an_earlier_holder_is_not_taken_for_this_one(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
-        stale = {"k": "yielded", "s": alice, "c": "0", "b": "", "n": "", "r": "0"}
+        stale = {"k": "released", "s": alice, "c": "0", "b": "", "n": "", "r": "0"}
         await self.publish(a, "/a", 1)
         assert await self.poll(a, alice) == [1]
-        notices = self.withheld(a)
+        notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold)
-        b._node.owner.noticed({**stale, "g": "1"})
+        b._node.owner.receive_notice({**stale, "g": "1"})
         await self.until(lambda: notices)
-        b._node.owner.noticed({**stale, "g": "3"})
+        b._node.owner.receive_notice({**stale, "g": "3"})
         await self.unanswered(held)
-        self.give(a, notices)
+        self.pass_notices(a, notices)
         await self.publish(b, "/a", 2)
         assert self.data((await self.answered(held)).entries) == [2]
 
     @contract
     async def test_a_client_that_was_told_more_elsewhere_gets_it_once(self) -> None:
-        a, b = await self.fronts(2)
-        alice, position, notices, held = await self.taken_from_a_mute_one(a, b)
+        a, b = await self.nodes(2)
+        alice, position, notices, held = await self.taken_from_a_unresponsive_node(a, b)
         await self.publish(b, "/a", 1)
         delivery = await self.answered(held)
         assert self.data(delivery.entries) == [1]
@@ -160,22 +160,24 @@ class TestHandover(Fronts):
         await self.until(lambda: a.hub.position == position)
         back = a.connect(alice, hold=self.hold, acknowledged=position)
         await self.unanswered(back)
-        self.give(a, notices)
+        self.pass_notices(a, notices)
         await self.unanswered(back)
         await self.publish(a, "/a", 2)
         assert self.data((await self.answered(back)).entries) == [2]
 
     @contract
-    async def test_a_client_that_a_mute_front_end_told_more_gets_it_once(self) -> None:
-        a, b, c = await self.fronts(3)
-        alice, position, notices, overtaken = await self.taken_from_a_mute_one(a, b)
+    async def test_a_client_that_a_mute_node_told_more_gets_it_once(self) -> None:
+        a, b, c = await self.nodes(3)
+        alice, position, notices, overtaken = await self.taken_from_a_unresponsive_node(
+            a, b
+        )
         held = a.connect(alice, hold=self.hold, acknowledged=position)
         overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         await self.publish(b, "/a", 1)
         delivery = await self.answered(held)
         assert self.data(delivery.entries) == [1]
         for engine in (b, a, c):
-            self.give(a, notices)
+            self.pass_notices(a, notices)
             again = engine.connect(
                 alice, hold=self.hold, acknowledged=delivery.acknowledgement
             )
@@ -185,8 +187,10 @@ class TestHandover(Fronts):
 
     @contract
     async def test_nothing_is_let_go_on_the_word_of_a_client(self) -> None:
-        a, b, c = await self.fronts(3)
-        alice, position, notices, overtaken = await self.taken_from_a_mute_one(a, b)
+        a, b, c = await self.nodes(3)
+        alice, position, notices, overtaken = await self.taken_from_a_unresponsive_node(
+            a, b
+        )
         # The one that was taken for mute tells the client of a later position.
         held = a.connect(alice, hold=0.6, acknowledged=position)
         overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
@@ -205,11 +209,11 @@ class TestHandover(Fronts):
         await pause(0.6)
         last = await self.answered(c.connect(alice, hold=1, acknowledged=told))
         assert self.data(last.entries) == [2]
-        self.give(a, notices)
+        self.pass_notices(a, notices)
 
     @contract
     async def test_a_number_that_was_never_sent_costs_one_question(self) -> None:
-        [a] = await self.fronts(1)
+        [a] = await self.nodes(1)
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
         owned_session = a._node.owner.owned[alice]
@@ -223,7 +227,7 @@ class TestHandover(Fronts):
         for claimed in (2**60, 10**300):
             held = a.connect(alice, hold=self.hold, acknowledged=claimed)
             await self.unanswered(held)
-            assert set(asked) - {"checkpoint", "beat"} == {"verify"}
+            assert set(asked) - {"checkpoint", "heartbeat"} == {"verify"}
             assert asked.count("verify") == 1
             asked.clear()
             assert a._node.owner.owned[alice] is owned_session
@@ -237,7 +241,7 @@ class TestHandover(Fronts):
     async def test_who_acknowledges_without_having_said_so_waits_for_nothing(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2, 3)
         position = a.hub.position
@@ -247,7 +251,7 @@ class TestHandover(Fronts):
         await self.publish(b, "/a", 4)
         assert self.data((await self.answered(held)).entries) == [4]
 
-    async def taken_from_a_mute_one(
+    async def taken_from_a_unresponsive_node(
         self, a: RedisEngine, b: RedisEngine
     ) -> tuple[str, int | None, list[Mapping[str, str]], Deferred[Delivery]]:
         """Let b hold a session of a's, which says nothing, and believes to hold it.
@@ -256,7 +260,7 @@ class TestHandover(Fronts):
         """
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
-        notices = self.withheld(a)
+        notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold, acknowledged=position)
         await self.until(lambda: b._node.owner.session(alice))
         return alice, position, notices, held
@@ -268,7 +272,7 @@ class TestHandover(Fronts):
     async def stuck(
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
-        """Let a front-end become the owner, and come to hold it when it is let."""
+        """Let a node become the owner, and come to hold it when it is let."""
         reader, waiting = engine._node.reader, list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:

@@ -146,7 +146,7 @@ class TestWays(OwnServer):
         self.server.stop()
 
     async def works(self) -> None:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         assert await self.poll(engine, alice) == [1]
@@ -181,7 +181,7 @@ class TestWays(OwnServer):
         place = self.server.folder / "master.sock"
         place.symlink_to(self.server.socket)
         self.where = f"redis+unix://{place}"
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice, stream = await self.join(engine, "/a"), RecordingStream()
         await engine.attach(alice, stream)
         former = RedisServer(self.server.folder / "former")

@@ -28,7 +28,7 @@ class TestRetention(OwnServer):
         return int(length)
 
     async def filled(self, count: int) -> RedisEngine:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         for begun in [engine.publish("/a", text(n)) for n in range(count)]:
             await begun
         return engine
@@ -56,7 +56,7 @@ class TestRetention(OwnServer):
         self,
     ) -> None:
         self.retained_messages = 200
-        (a, _), (b, observer) = await self.front(), await self.front()
+        (a, _), (b, observer) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/quiet")
         for _ in range(20):
             for begun in [a.publish("/loud", text(n)) for n in range(50)]:
@@ -71,7 +71,7 @@ class TestRetention(OwnServer):
 
     @contract
     async def test_a_slow_redis_is_waited_for(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         sleeping = self.server.client
         sleeping.execute_command("CLIENT", "PAUSE", "700", "ALL")

@@ -1,4 +1,4 @@
-"""The engines' contract, with each call at another front-end than the one before."""
+"""The engines' contract, with each call at another node than the one before."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -17,7 +17,7 @@ from txbayeux.testing import EngineContract
 
 
 class RoundRobin:
-    """Two front-ends behind a proxy that takes turns; calls wait for one another."""
+    """Two nodes behind a proxy that takes turns; calls wait for one another."""
 
     def __init__(self, engines: Sequence[RedisEngine]) -> None:
         self.engines = engines
@@ -51,7 +51,7 @@ class RoundRobin:
         return result
 
     def _place(self, stream: Stream | None) -> RedisEngine:
-        """A connection stays with the front-end that accepted it."""
+        """A connection stays with the node that accepted it."""
         if stream is None:
             return next(self._turns)
         if stream not in self._streams:
@@ -151,7 +151,7 @@ class TestRoundRobin(RedisHarness, EngineContract):
         )
 
     async def settle(self) -> None:
-        # What is told from one front-end to the other takes a while longer.
+        # What is told from one node to the other takes a while longer.
         await super().settle()
         await super().settle()
 

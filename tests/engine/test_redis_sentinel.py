@@ -80,7 +80,7 @@ class TestSentinel(OwnServer):
 
     @contract
     async def test_sessions_go_on_at_the_new_master_after_a_failover(self) -> None:
-        engine, observer = await self.front()
+        engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         replica: Any = self.replica.client

@@ -1,13 +1,13 @@
-"""Sockets and event streams of sessions that change front-ends."""
+"""Sockets and event streams of sessions that change nodes."""
 
-from tests.engine.redis_harness import Fronts
+from tests.engine.redis_harness import NodesHarness
 from txbayeux.testing import RecordingStream, contract
 
 
-class TestStreams(Fronts):
+class TestStreams(NodesHarness):
     @contract
     async def test_a_stream_elsewhere_replaces_the_stream_here(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         first, second = RecordingStream(), RecordingStream()
         alice = await self.join(a, "/a")
         await a.attach(alice, first)
@@ -21,7 +21,7 @@ class TestStreams(Fronts):
 
     @contract
     async def test_a_socket_hops_beside_messages_without_a_double(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         streams: list[RecordingStream] = []
         for n in range(60):
@@ -36,7 +36,7 @@ class TestStreams(Fronts):
 
     @contract
     async def test_a_poll_elsewhere_leaves_messages_to_an_event_stream(self) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         stream = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, stream)
@@ -53,7 +53,7 @@ class TestStreams(Fronts):
     async def test_a_stream_that_comes_beside_such_a_poll_takes_the_session(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         events = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, events)
@@ -77,7 +77,7 @@ class TestStreams(Fronts):
     async def test_a_poll_elsewhere_gets_messages_when_the_event_stream_is_gone(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         stream = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, stream)
@@ -89,10 +89,10 @@ class TestStreams(Fronts):
         assert await self.poll(b, alice) == [2]
 
     @contract
-    async def test_what_a_dead_stream_could_not_write_reaches_the_new_holder(
+    async def test_what_a_dead_stream_could_not_write_reaches_the_new_owner(
         self,
     ) -> None:
-        a, b = await self.fronts(2)
+        a, b = await self.nodes(2)
         first, second = RecordingStream(), RecordingStream()
         alice = await self.join(a, "/a")
         await a.attach(alice, first)

@@ -106,7 +106,7 @@ class TestTls(OwnServer):
     @contract
     async def test_a_certificate_of_a_trusted_authority_is_good(self) -> None:
         self.serve(certificate(LOOPBACK))
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         assert await self.poll(engine, alice) == [1]

@@ -1,4 +1,4 @@
-"""Many front-ends, one service: sessions and the log in Redis.
+"""Many nodes, one service: sessions and the log in Redis.
 
 Importing this installs no reactor; making an engine imports txredisapi, which does.
 

@@ -1,9 +1,9 @@
-"""Writing down how far sessions came, for the case that this front-end dies.
+"""Checkpoints: how far sessions have come, in Redis for the case that this node dies.
 
-One position stands for all sessions that have been handed everything up to it:
-that costs the same for ten sessions and for ten thousand.  Only those that lag
-behind are written one by one.  What is written is what was true one checkpoint
-before: by then the sockets have been written to.
+One position stands for all sessions to which everything up to it was delivered: that
+costs the same for ten sessions and for ten thousand.  Only those that lag behind are
+written one by one.  Each checkpoint writes what was true at the one before: by then the
+data has been written to the sockets.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PART: Final = 500
 
 
 class Checkpoints:
-    """What is to be written at the next checkpoint.
+    """Writes checkpoints for the sessions of one node.
 
     :param lifetime: milliseconds that what is written is kept.
     """
@@ -54,23 +54,23 @@ class Checkpoints:
         self._position = -1
 
     def connected(self, session: OwnedSession) -> None:
-        """Hear that a session has longer to live."""
+        """Write at the next checkpoint how long a session has to live."""
         self._connected[session.id] = session
 
-    def doubt(self, session: OwnedSession) -> None:
-        """Write all there is to write of a session: Redis may not have it."""
+    def rewrite(self, session: OwnedSession) -> None:
+        """Write everything about a session again: Redis may not have it."""
         session.written = (-1, "")
         self._lagging.add(session)
         self._connected[session.id] = session
 
     def forget(self) -> None:
-        """Begin anew: what was written is of another epoch."""
+        """Forget what was written: it was in another epoch."""
         self._due = None
         self._position = -1
         self._connected.clear()
 
     def write(self) -> None:
-        """Write what was true at the last call, and see what is true now."""
+        """Write what was true at the last call, and note what is true now."""
         if not self._commands.live:
             return
         due, self._due = self._due, self._snapshot()
@@ -79,7 +79,7 @@ class Checkpoints:
         if due is not None:
             self._position = due[0]
         lives = self._lives()
-        # Those that lag come first: the position counts for all that are not listed.
+        # First those that lag: the position counts for all that are not listed.
         parts = [listed[n : n + 4 * _PART] for n in range(0, len(listed), 4 * _PART)]
         for part in parts:
             self._write("", part, ())
@@ -88,12 +88,14 @@ class Checkpoints:
             position = ""
 
     def position(self) -> Deferred[int]:
-        """Ask for the log's position."""
+        """Return the log's position, from Redis."""
         return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
 
     def write_now(self, session: OwnedSession) -> Deferred[None]:
-        """Write what is true of one session; fires when others can know it."""
-        return self._write("", self._listed(session, session.written[0]), ())
+        """Write whether a session has an event stream; fires when it is in Redis."""
+        session.written = (session.written[0], session.current()[1])
+        entry = (session.id, session.generation, "=", session.written[1])
+        return self._write("", [*entry], ())
 
     def _write(
         self,
@@ -110,7 +112,7 @@ class Checkpoints:
     def _refused(
         self, _: Failure, listed: Sequence[Argument], lives: Sequence[Argument]
     ) -> None:
-        """Write it again: Redis has no room, or is away."""
+        """Write it again at the next checkpoint: Redis has no memory, or is away."""
         self._position = -1
         for session_id in listed:
             session = self._owned.get(str(session_id))

@@ -35,7 +35,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 """Limits of one script call, since nothing else runs in Redis meanwhile."""
 
 _REPEATABLE: Final = frozenset(
-    {"create", "give_back", "read", "settle", "take", "verify", "yield"}
+    {"acquire", "check_release", "create", "give_back", "read", "release", "verify"}
 )
 """Scripts that may run twice.  What is given back twice comes twice: none is lost."""
 
@@ -45,12 +45,12 @@ _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 _ELSEWHERE: Final = frozenset({"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"})
 """Codes of a node of a cluster that has not all the keys.
 
-They are not followed for one script: it needs all keys in one node.  The hello fails,
-too, and the link finds the node.
+They are not followed for one script: it needs all keys in one node.
+Registering fails, too, and the link finds the node.
 """
 
 _NOT_DONE: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"}) | _ELSEWHERE
-"""Codes of scripts that did nothing: they are sent again, in order, after a hello."""
+"""Codes of scripts that did nothing: they are sent again, in order, once registered."""
 
 _log: Final = Logger()
 
@@ -87,10 +87,10 @@ class Commands:
     the node had changed had no effect, and is sent again.  A script that Redis reads
     late from a connection that was given up appends nothing.
 
-    :param front: this front-end's id.
+    :param node: this node's id.
     :param keys: the keys that every script declares; the first holds the epoch.
-    :param stale: called when a hello is needed: Redis has another epoch, a later
-        connection of this front-end, or a script no more, or the keys have moved.
+    :param stale: called when the node must register: Redis has another epoch, a later
+        connection of this node, or a script no more, or the keys have moved.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class Commands:
         clock: Clock,
         options: RedisOptions,
         *,
-        front: str,
+        node: str,
         keys: Sequence[str],
         stale: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._options = options
-        self._front = front
+        self._node = node
         self._keys: tuple[Argument, ...] = (len(keys), *keys)
         self._stale = stale
         self._redis: Connection | None = None
@@ -138,7 +138,7 @@ class Commands:
         """Use this connection, and send the calls that were held."""
         self._redis = redis
         self._loaded.clear()
-        self._common = (epoch, prefix, token, self._front)
+        self._common = (epoch, prefix, token, self._node)
         again = [(calls[0].number, calls, True) for calls in self._unsure]
         again += [(call.number, [call], False) for call in self._held]
         self._unsure.clear()

@@ -1,4 +1,4 @@
-"""Connects and streams of sessions, wherever those are held when they come."""
+"""Connects and streams of sessions, whichever node owns those when they come."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.handover import Ended, OwnedSession, Superseded
+from txbayeux.engine.redis.handover import OwnedSession, SessionEnded, Superseded
 from txbayeux.engine.redis.node import Node
-from txbayeux.engine.redis.verify import verify
 from txbayeux.engine.session import ConnectDelivery, Session
 from txbayeux.errors import BayeuxError
 from txbayeux.events import Reason
@@ -21,13 +20,13 @@ from txbayeux.interfaces import Delivery, Stream
 __all__ = ["Connections"]
 
 _ELSEWHERE: Final = 2.0
-"""Seconds after which a connect looks again whether its session is elsewhere still."""
+"""Seconds after which a connect asks again whether another node has the stream."""
 
 _log: Final = Logger()
 
 
 class Connections:
-    """Brings a session here for the connection that came here."""
+    """Makes this node the owner of a session for which a connection comes."""
 
     def __init__(self, reactor: Any, hub: Hub, node: Node) -> None:
         self._reactor = reactor
@@ -36,7 +35,7 @@ class Connections:
         self._elsewhere: dict[str, Deferred[bool]] = {}
 
     def stop(self) -> None:
-        """Let those go whose session is elsewhere."""
+        """Answer the connects of sessions that other nodes own."""
         for waiting in tuple(self._elsewhere.values()):
             waiting.callback(False)
 
@@ -66,13 +65,13 @@ class Connections:
 
         def attached(session: OwnedSession | None) -> Deferred[None]:
             if session is None:
-                # It was waited for together with a poll that leaves it elsewhere.
+                # A poll that leaves it to another node was waiting for it, too.
                 return self.attach(session_id, stream)
             self._hub.attach(session, stream)
             owned_session = self._node.owner.owned.get(session_id)
             if owned_session is None or stream.preempted_by_poll:
                 return succeed(None)
-            # A poll that comes next may come to another front-end.
+            # The next poll may reach another node, which must know of the stream.
             return self._node.checkpoints.write_now(owned_session)
 
         def failed(failure: Failure) -> None:
@@ -80,9 +79,9 @@ class Connections:
             stream.replaced()
 
         return (
-            Deferred.fromCoroutine(self._doubt(session_id, self._reactor.seconds(), 0))
+            Deferred.fromCoroutine(self._verify(session_id, self._reactor.seconds(), 0))
             .addCallback(
-                lambda _: self._node.owner.want(
+                lambda _: self._node.owner.acquire(
                     session_id, hold=0.0, patience=self._node.patience, leave=False
                 )
             )
@@ -113,18 +112,17 @@ class Connections:
         until = self._reactor.seconds() + hold
         claimed = acknowledged or 0
         try:
-            await self._doubt(session_id, until, claimed)
-            session = await self._wanted(session_id, until, stream)
+            await self._verify(session_id, until, claimed)
+            session = await self._acquire(session_id, until, stream)
         except Superseded:
             return _empty(superseded=True)
-        except Ended as error:
-            # As if it had been held already: a client that disconnects is not told to
-            # handshake anew.
+        except SessionEnded as error:
+            # As for a held connect: a client that disconnected need not handshake.
             return _empty(ended=error.reason, why=error.why)
         if session is None:
             return _empty()
         if _ahead(session, claimed) and claimed <= self._hub.position:
-            # By a front-end that others took for mute, or that was cut off.
+            # Another node sent it, which was unresponsive or cut off.
             session.mark_sent(claimed)
         if hold <= 0 and self._behind():
             await self._caught_up()
@@ -133,11 +131,11 @@ class Connections:
             )
         left = max(0.0, until - self._reactor.seconds())
         connected = self._connect(session, left, stream, acknowledged)
-        # What came while nobody held it was not counted.
+        # Limits were not enforced while no node had the session in memory.
         self._hub.enforce_limits(session)
         return await connected
 
-    async def _doubt(self, session_id: str, until: float, claimed: int) -> None:
+    async def _verify(self, session_id: str, until: float, claimed: int) -> None:
         """Ask Redis whether this node still owns a session, if that is in doubt.
 
         It is if the client was told more than was sent from here, or if this process
@@ -152,8 +150,8 @@ class Connections:
         if not ahead and not node.doubtful:
             return
         try:
-            position = await verify(
-                node.commands, node.owner, [session], patience=self._patience(until)
+            position = await node.owner.verify(
+                [session], patience=self._patience(until)
             )
         except BayeuxError:
             if ahead:
@@ -166,13 +164,13 @@ class Connections:
         left: float = until - self._reactor.seconds()
         return max(left, self._node.patience)
 
-    async def _wanted(
+    async def _acquire(
         self, session_id: str, until: float, stream: Stream | None
     ) -> OwnedSession | None:
-        """Have the session here, unless it is better left where it is until then."""
+        """Return the session, or None if another node has its stream until then."""
         while True:
             left = max(0.0, until - self._reactor.seconds())
-            session = await self._node.owner.want(
+            session = await self._node.owner.acquire(
                 session_id,
                 hold=left,
                 patience=self._patience(until),
@@ -181,14 +179,14 @@ class Connections:
             if session is not None:
                 return session
             if stream is not None:
-                # It was waited for together with a poll that leaves it elsewhere.
+                # A poll that leaves it to another node was waiting for it, too.
                 continue
             pause = min(left, _ELSEWHERE)
             if pause <= 0 or not await self._look_again(session_id, pause):
                 return None
 
     async def _look_again(self, session_id: str, seconds: float) -> bool:
-        """Wait, and tell whether to; a further connect of the session releases this."""
+        """Wait, and return whether to go on; fail if another connect comes."""
         former = self._elsewhere.get(session_id)
         waiting: Deferred[bool] = Deferred()
         self._elsewhere[session_id] = waiting
@@ -215,7 +213,7 @@ class Connections:
 
 
 def _ahead(session: Session, claimed: int) -> bool:
-    """Tell whether a client says that it has seen more than it was sent from here."""
+    """Return whether a client claims more than it was sent by this node."""
     return session.acknowledges and claimed > session.seen
 
 

@@ -1,4 +1,4 @@
-"""The Redis engine: any number of front-ends are one service."""
+"""The Redis engine: any number of nodes are one service."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from txbayeux.message import Entry
 __all__ = ["RedisEngine"]
 
 _ID: Final = re.compile(r"[0-9a-f]{32}\Z")
-"""The session ids that are made here: nothing else is asked of Redis."""
+"""Session ids have this form; others are unknown without asking Redis."""
 
-_LAST_WORD: Final = 2.0
+_STOP_TIMEOUT: Final = 2.0
 """Seconds that stopping waits for Redis."""
 
 _log: Final = Logger()
@@ -109,7 +109,7 @@ class RedisEngine:
     def stop(self) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.stop`.
 
-        Sessions live on in Redis, for the other front-ends.
+        Sessions live on in Redis, for the other nodes.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -120,19 +120,19 @@ class RedisEngine:
             await self._wait(last.addCallback(node.reader.reached))
         self.hub.flush()
         self._connections.stop()
-        self._owner.abandon()
-        words = self._owner.leave()
+        self._owner.fail_acquisitions()
+        arguments = self._owner.release_all()
         if self._commands.live:
-            for start in range(0, len(words), 6 * 500):
-                part = words[start : start + 6 * 500]
-                await self._wait(self._commands.run("yield", *part))
+            for start in range(0, len(arguments), 6 * 500):
+                part = arguments[start : start + 6 * 500]
+                await self._wait(self._commands.run("release", *part))
         await node.stop()
         self.hub.stop()
         self._observer = None
 
     async def _wait(self, deferred: Deferred[Any]) -> None:
         try:
-            await deferred.addTimeout(_LAST_WORD, self._reactor)
+            await deferred.addTimeout(_STOP_TIMEOUT, self._reactor)
         except (DeferredTimeout, BayeuxError):
             _log.warn("Redis did not answer in time while stopping")
 
@@ -156,7 +156,7 @@ class RedisEngine:
         session_id = secrets.token_hex(16)
 
         def created(position: bytes) -> str:
-            self._owner.made(
+            self._owner.created(
                 session_id, acknowledges=acknowledges, position=int(position)
             )
             return session_id
@@ -175,7 +175,7 @@ class RedisEngine:
             return fail(unknown)
 
         def destroyed(_: Any) -> None:
-            self._owner.ended(session_id, reason, why)
+            self._owner.close(session_id, reason, why)
             self._closed(session_id, reason)
 
         ended = self._termination.destroy(session_id, reason, why or "")
@@ -201,7 +201,7 @@ class RedisEngine:
         self, session_id: str, sign: str, channels: Sequence[str]
     ) -> Deferred[Sequence[str]]:
         def changed(reply: Sequence[bytes]) -> Sequence[str]:
-            self._learn(reply[0])
+            self._note(reply[0])
             return [channel.decode() for channel in reply[1:]]
 
         limit = self._limits.session_subscriptions
@@ -223,11 +223,11 @@ class RedisEngine:
             if unknown is not None:
                 return fail(unknown)
         published = self._commands.publish(channel, json, session_id or "")
-        return published.addCallback(self._learn)
+        return published.addCallback(self._note)
 
     def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.deliver`."""
-        return self._run(session_id, "deliver", channel, json).addCallback(self._learn)
+        return self._run(session_id, "deliver", channel, json).addCallback(self._note)
 
     def connect(
         self,
@@ -256,7 +256,7 @@ class RedisEngine:
 
         return self._connections.attach(session_id, stream)
 
-    # What Redis says
+    # Redis
 
     def _run(self, session_id: str, script: str, *arguments: Any) -> Deferred[Any]:
         unknown = self._unknown(session_id)
@@ -270,10 +270,10 @@ class RedisEngine:
             return UnknownSession(session_id)
         return self._termination.terminated(session_id)
 
-    def _learn(self, position: int | bytes) -> None:
-        self._node.reader.learn(int(position))
+    def _note(self, position: int | bytes) -> None:
+        self._node.reader.note(int(position))
 
-    # What the hub says
+    # Called by the hub
 
     def _expired(self, session: Session) -> None:
         # Redis decides; the sweep finds it.
@@ -283,7 +283,7 @@ class RedisEngine:
         self._termination.terminate(session.id, Reason.KICKED, why)
 
     def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
-        self._owner.hand_back(session, entries)
+        self._owner.give_back(session, entries)
 
     def _closed(self, session_id: str, reason: Reason) -> None:
         if self._observer is not None:

@@ -1,8 +1,8 @@
-"""Sessions from front-end to front-end: what is said, and what is made of it.
+"""What passes between nodes when a session changes its owner.
 
-The owner's memory is the truth while it lives.  It writes down how far its
-sessions came a few times a second (see :mod:`checkpoints`), for the case that it
-dies; a front-end that takes a session over asks it first.
+While a node lives, its memory says how far its sessions are.  Checkpoints in Redis
+(see :mod:`checkpoints`) are for the case that it dies: a node that acquires a session
+asks the former owner first.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 
 __all__ = [
-    "Ended",
-    "Opening",
+    "Acquisition",
     "OwnedSession",
+    "Progress",
     "Returned",
-    "State",
+    "SessionEnded",
     "Superseded",
-    "state_of",
-    "word_of_former_holder",
+    "progress_of",
+    "wait_for_predecessor",
 ]
 
-
 Returned: TypeAlias = tuple[int, str]
-"""Positions that could not be delivered, and the generation they were sent with."""
+"""The generation of the owner that could not deliver messages, and their positions."""
 
 
 class Superseded(Exception):
-    """The session was taken over by another front-end while it was waited for."""
+    """Another node acquired the session while this one was acquiring it."""
 
 
-class Ended(UnknownSession):
-    """The session ended while it was waited for."""
+class SessionEnded(UnknownSession):
+    """The session ended while this node was acquiring it."""
 
     def __init__(self, session_id: str, reason: Reason, why: str | None) -> None:
         super().__init__(session_id, why or "Unknown client")
@@ -52,10 +51,11 @@ class Ended(UnknownSession):
 class OwnedSession(Session):
     """A session that this node owns.
 
-    ``generation`` counts its owners: in Redis whatever a node says of a session counts
-    only with the generation that it says it for.  ``written`` is what Redis has for the
-    case that this node dies: the cursor, "" where it is the position that all sessions
-    of this node have reached, and whether an event stream is open.
+    ``generation`` counts the owners of the session: in Redis, what a node writes for a
+    session counts only together with the generation that the node owns it with.
+    ``written`` is what Redis has for the case that this node dies: the cursor, "" where
+    it is the position that all sessions of this node have reached, and whether an event
+    stream is open.
     """
 
     __slots__ = ("generation", "written")
@@ -74,19 +74,19 @@ class OwnedSession(Session):
         self.written = written
 
     def current(self) -> tuple[int | str, str]:
-        """Return what should be written."""
-        steady = self.stream is not None and not self.stream.preempted_by_poll
+        """Return what ``written`` should be."""
+        event_stream = self.stream is not None and not self.stream.preempted_by_poll
         cursor: int | str = self.queue[0].position - 1 if self.queue else ""
-        return cursor, "1" if steady else ""
+        return cursor, "1" if event_stream else ""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """How far a session came.
+class Progress:
+    """How far a session has come in the log.
 
-    All up to ``cursor`` has been dealt with, but for the positions in ``behind``.
-    ``seen`` is what an acknowledging client was told last, None if that is not
-    known; ``repeats`` how often it was told in vain.
+    Everything up to ``cursor`` was delivered, except the positions in ``behind``.
+    ``seen`` is the last position that an acknowledging client was sent, None if that is
+    not known; ``repeats`` is how often it was sent the same without acknowledging.
     """
 
     cursor: int | None
@@ -95,8 +95,8 @@ class State:
     repeats: int
 
     @classmethod
-    def read(cls, cursor: str, behind: str, seen: str, repeats: str) -> State:
-        """Read what the scripts keep."""
+    def parse(cls, cursor: str, behind: str, seen: str, repeats: str) -> Progress:
+        """Parse the fields of a session in Redis."""
         return cls(
             int(cursor) if cursor else None,
             tuple(int(position) for position in behind.split()),
@@ -110,87 +110,88 @@ class State:
         return min(self.behind, default=(self.cursor or 0) + 1)
 
 
-def state_of(session: Session, position: int) -> Sequence[Argument]:
-    """Say how far a session came, as ``yield.lua`` wants it.
+def progress_of(session: Session, position: int) -> Sequence[Argument]:
+    """Return how far a session has come, as arguments of ``release.lua``.
 
-    :param position: what was dispatched last.
+    :param position: of the last entry that was dispatched.
     """
     behind = " ".join(str(entry.position) for entry in session.queue)
     return (position, behind, session.seen, session.repeats)
 
 
 @dataclass(eq=False, slots=True)
-class Opening:
-    """A session on its way here, and those who wait for it, in order."""
+class Acquisition:
+    """A session that this node is acquiring, and those who wait for it, in order."""
 
     session_id: str
     waiters: list[Deferred[OwnedSession | None]] = field(default_factory=list)
     task: Deferred[OwnedSession | None] | None = None
-    word: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
-    """Fires with the former owner's word."""
+    released: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
+    """Fires with the notice that the former owner released the session."""
     early: Mapping[str, str] | None = None
-    """What was heard before it was known which generation this is."""
+    """Such a notice that came before ``generation`` was known."""
     generation: int | None = None
-    fenced: int = 0
-    """Highest generation that was heard of."""
+    """None until Redis has made this node the owner."""
+    latest: int = 0
+    """The highest generation that a notice named."""
     returned: list[Returned] = field(default_factory=list)
-    ended: Ended | None = None
-    """That it ended, heard before Redis said whether it was there when asked for."""
+    ended: SessionEnded | None = None
+    """Set when a notice says that the session ended."""
 
-    def taken(self, generation: int) -> None:
-        """Hear which generation this is."""
+    def acquired(self, generation: int) -> None:
+        """Accept that Redis has made this node the owner."""
         self.generation = generation
         if self.early is not None:
-            self.hear(self.early)
+            self.accept_release(self.early)
 
-    def hear(self, word: Mapping[str, str]) -> None:
-        """Hear the former owner's word; one for another generation is stale."""
+    def accept_release(self, notice: Mapping[str, str]) -> None:
+        """Accept the former owner's notice, unless it is for another generation."""
         if self.generation is None:
-            self.early = word
-        elif int(word["g"]) == self.generation and not self.word.called:
-            self.word.callback(word)
+            self.early = notice
+        elif int(notice["g"]) == self.generation and not self.released.called:
+            self.released.callback(notice)
 
     def check(self) -> None:
-        """Go on only while the session is there, and nobody else has taken it.
+        """Return if this node is still to have the session.
 
-        :raises Ended: if it is not.
-        :raises Superseded: if somebody has.
+        :raises SessionEnded: if the session is gone.
+        :raises Superseded: if another node has acquired it since.
         """
         if self.ended is not None:
             raise self.ended
-        if self.generation is not None and self.fenced > self.generation:
+        if self.generation is not None and self.latest > self.generation:
             raise Superseded
 
 
-async def word_of_former_holder(
-    opening: Opening,
-    state: State,
+async def wait_for_predecessor(
+    acquisition: Acquisition,
+    checkpoint: Progress,
     commands: Commands,
     clock: Any,
     *,
     options: RedisOptions,
     patience: float,
-) -> State:
-    """Wait for it; go by the ``state`` that is written down if that one is mute.
+) -> Progress:
+    """Wait until the former owner says how far the session has come, and return that.
 
-    A Redis that is frozen carries nobody's word: mute is who says nothing after
-    Redis has answered.
+    Return what ``checkpoint`` says if it does not answer in time.  A Redis that does
+    not answer carries no notices: only time in which it does counts.
     """
     half = options.handover / 2
-    who = (opening.session_id, opening.generation or 0)
-    for final in ("", "1"):
+    who = (acquisition.session_id, acquisition.generation or 0)
+    for last in ("", "1"):
         try:
-            word = await opening.word.addTimeout(half, clock)
+            notice = await acquisition.released.addTimeout(half, clock)
         except DeferredTimeout:
-            opening.word = Deferred()
-            opening.check()
+            acquisition.released = Deferred()
+            acquisition.check()
         else:
-            opening.check()
-            return State.read(word["c"], word["b"], word["n"], word["r"])
-        said = await commands.run("settle", *who, final, patience=patience)
-        opening.check()
-        if said is None:
+            acquisition.check()
+            return Progress.parse(notice["c"], notice["b"], notice["n"], notice["r"])
+        found = await commands.run("check_release", *who, last, patience=patience)
+        acquisition.check()
+        if found is None:
             raise Superseded
-        if said:
-            return State.read(*(item.decode() for item in said))
-    return State(state.cursor, state.behind, None, state.repeats)
+        if found:
+            return Progress.parse(*(item.decode() for item in found))
+    return Progress(checkpoint.cursor, checkpoint.behind, None, checkpoint.repeats)

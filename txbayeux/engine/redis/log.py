@@ -1,4 +1,4 @@
-"""What stands in the log and in inboxes, and the newest part of the log at hand."""
+"""Entries of the log and notices of inboxes, and the newest entries in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Addressed(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Subscriptions that a session got or lost, in their place among the messages."""
+    """Subscriptions that a session gained or lost, in order among the messages."""
 
     position: int
     session_id: str
@@ -40,7 +40,7 @@ Logged: TypeAlias = Entry | Change
 
 
 def parse(identity: bytes, fields: Sequence[bytes]) -> Logged:
-    """Read an entry of the stream, as the scripts write them."""
+    """Parse an entry of the log, as the scripts write it."""
     position = int(identity.partition(b"-")[0])
     if len(fields) == 4 and fields[0] == b"c":
         return Entry(position, fields[1].decode(), fields[3])
@@ -51,13 +51,13 @@ def parse(identity: bytes, fields: Sequence[bytes]) -> Logged:
 
 
 def notice(fields: Sequence[bytes]) -> Mapping[str, str]:
-    """Read an entry of an inbox."""
+    """Parse an entry of an inbox."""
     texts = [field.decode() for field in fields]
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 class Tail:
-    """The newest part of the log, without a hole.
+    """The newest entries of the log, without a gap.
 
     :param messages: most entries to keep.
     :param octets: most bytes of JSON to keep.
@@ -71,7 +71,7 @@ class Tail:
 
     @property
     def first(self) -> int | None:
-        """Position of the oldest entry at hand."""
+        """Position of the oldest entry, or None if there is none."""
         return self._items[0].position if self._items else None
 
     def append(self, item: Logged) -> None:
@@ -85,18 +85,18 @@ class Tail:
                 self._held -= len(oldest.json)
 
     def clear(self) -> None:
-        """Forget all: what comes next does not follow on it."""
+        """Remove all entries: the next one does not follow on them."""
         self._items.clear()
         self._held = 0
 
     def after(self, position: int) -> Iterator[Logged]:
-        """Give what stands behind ``position``; there must be no hole before it."""
+        """Return the entries after ``position``; there must be no gap before them."""
         if not self._items:
             return iter(())
         start = max(0, position + 1 - self._items[0].position)
         if start * 2 < len(self._items):
             return islice(self._items, start, None)
-        # From the right it is nearer: a deque is a chain.
+        # A deque is a linked list: this end is nearer.
         count = len(self._items) - start
         return reversed(list(islice(reversed(self._items), max(0, count))))
 
@@ -110,11 +110,11 @@ def catch_up(
     known: int,
     behind: frozenset[int],
 ) -> list[Entry]:
-    """Choose what a session gets that was held elsewhere.
+    """Return the entries that a session which another node owned has not received.
 
     :param subscriptions: each with the position from which it counts, as they were at
         position ``known``; changes after that are made in them.
-    :param cursor: what comes up to there has been dealt with, but for ``behind``.
+    :param cursor: everything up to it was delivered, except ``behind``.
     """
     chosen: list[Entry] = []
     for item in items:

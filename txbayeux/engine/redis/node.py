@@ -1,9 +1,9 @@
-"""One front-end among several: its connections, the epoch, its pulse.
+"""One node among several: its connections, the epoch, its heartbeat.
 
-It owns the parts of a Redis engine and keeps them in step with Redis: when a
-connection is made it says hello, learns the epoch, and checks that the log is
-still the one that was read; some times a second it writes checkpoints, once a
-second it says that it lives, and sweeps what has expired.
+It owns the parts of a Redis engine and keeps them in step with Redis: on each new
+connection it registers, learns the epoch, and checks that the log is still the one that
+was read; at intervals it writes checkpoints, sends heartbeats, and ends sessions that
+have expired.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
 from txbayeux.engine.redis.termination import GAP, Termination
-from txbayeux.engine.redis.verify import verify
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
@@ -40,29 +39,30 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 _TICK: Final = 0.2
-"""Seconds between checkpoints: so much comes twice after a crash."""
+"""Most seconds between checks of the connections and of what is due."""
 
-_BEAT: Final = 1.0
-"""Seconds between signs of life, and between sweeps."""
+_HEARTBEAT: Final = 1.0
+"""Most seconds between heartbeats, and between sweeps."""
 
 _SWEEP: Final = 200
 """Most sessions that one sweep ends: it stops all of Redis."""
 
 _AWAY: Final = 5.0
-"""Seconds without any sweep after which sessions get as long again to come back."""
+"""Seconds without any heartbeat after which sessions get as long to connect again."""
 
 _LIFETIME: Final = 60.0
-"""Least seconds that keys outlive the last front-end."""
+"""Least seconds that keys outlive the last node."""
 
 _VERIFY: Final = 1000
+"""Most sessions in one call of ``verify.lua``."""
 
 _log: Final = Logger()
 
 
 class Node:
-    """The parts of one front-end, in step with Redis.
+    """The parts of one node, in step with Redis.
 
-    :param closed: is told, once among all front-ends, of a session that ended.
+    :param closed: called with each session that ended, on one node only.
     """
 
     def __init__(
@@ -84,8 +84,13 @@ class Node:
         self._lifetime = round(
             1000 * (max(options.retained_seconds, session_timeout) + _LIFETIME)
         )
-        self._beat_every = min(_BEAT, session_timeout / 4)
-        self.front = secrets.token_hex(8)
+        # Three may be late before other nodes count this one as dead.
+        self._heartbeat_every = min(
+            _HEARTBEAT, session_timeout / 4, options.dead_after / 3
+        )
+        self._tick_every = min(_TICK, options.checkpoint_interval)
+        self._next_checkpoint = 0.0
+        self.id = secrets.token_hex(8)
         absent = f"{self._all}absent"
         # A node of a cluster refuses a script while one of its keys may be elsewhere:
         # one that never exists may be, while the slot is migrating.
@@ -93,13 +98,11 @@ class Node:
         self.commands = Commands(
             reactor,
             options,
-            front=self.front,
+            node=self.id,
             keys=self._keys,
-            stale=self._greet,
+            stale=self._register,
         )
-        self.reader = Reader(
-            logged=self._logged, noticed=self._noticed, hole=self._hole
-        )
+        self.reader = Reader(logged=self._logged, noticed=self._noticed, gap=self._gap)
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
             reactor,
@@ -146,20 +149,20 @@ class Node:
         self._main: Connection | None = None
         self._second: Connection | None = None
         self._following = False
-        self._greeting = False
+        self._registering = False
         self._epoch = ""
         self._token = 0
         self._tick_call: DelayedCall | None = None
-        self._next_beat = 0.0
-        self._last_beat = 0.0
+        self._next_heartbeat = 0.0
+        self._last_heartbeat = 0.0
         self._verified = -math.inf
         self._samples: deque[tuple[float, int]] = deque()
-        self._heard = (-1, 0.0)
+        self._progress = (-1, 0.0)
         self._epochs = 0
 
     @property
     def patience(self) -> float:
-        """Seconds an operation waits for a Redis that is away."""
+        """Seconds that an operation waits while Redis is out of reach."""
         return self._options.patience
 
     @property
@@ -169,16 +172,16 @@ class Node:
 
     @property
     def doubtful(self) -> bool:
-        """Whether other nodes may have taken sessions over without this one knowing.
+        """Whether other nodes may have acquired sessions without this one knowing.
 
-        That is, whether they may have counted it as dead: this process may have been
-        stopped, and serves connections before it knows.
+        They may if they counted it as dead.  A process that was stopped and goes on
+        may serve connections before it receives notices.
         """
         age = self._reactor.seconds() - self._verified
         return self.commands.live and age > self._options.dead_after
 
     def statistics(self) -> dict[str, int]:
-        """Count what went wrong, and what waits for Redis."""
+        """Return what went wrong since the start, and how much waits for Redis."""
         return {
             "gaps_total": self.termination.gaps,
             "epochs_total": self._epochs,
@@ -186,31 +189,31 @@ class Node:
         }
 
     def start(self) -> None:
-        """Begin to connect."""
+        """Connect to Redis."""
         for link in self._links:
             link.start()
-        self._tick_call = self._reactor.callLater(_TICK, self._tick)
+        self._tick_call = self._reactor.callLater(self._tick_every, self._tick)
 
     def stop(self) -> Deferred[Any]:
-        """Leave nothing in the reactor."""
+        """Close the connections; fires when nothing is left in the reactor."""
         if self._tick_call is not None:
             self._tick_call.cancel()
-        self.owner.abandon()
+        self.owner.fail_acquisitions()
         self.commands.stop()
         self.reader.abandon()
         return gatherResults([link.stop() for link in self._links])
 
     def sweep_soon(self) -> None:
-        """Sweep at the next tick: something here seems to have expired."""
-        self._next_beat = 0.0
+        """Send the next heartbeat, which ends expired sessions, at the next tick."""
+        self._next_heartbeat = 0.0
 
     # Connections
 
     def _main_up(self, redis: Connection) -> None:
         self._main = redis
-        # Entries that are made on this connection can be told from all others.
+        # Tells entries that are made on this connection from all others.
         self._token = secrets.randbits(31)
-        self._greet()
+        self._register()
 
     def _main_down(self) -> None:
         self._main = None
@@ -219,22 +222,22 @@ class Node:
 
     def _second_up(self, redis: Connection) -> None:
         self._second = redis
-        self._greet()
+        self._register()
 
     def _second_down(self) -> None:
         self._second = None
         self._following = False
         self.reader.down()
 
-    def _greet(self) -> None:
-        """Say hello, unless that is being done; see ``hello.lua``."""
-        if self._main is not None and not self._greeting:
-            self._greeting = True
-            Deferred.fromCoroutine(self._hello(self._main)).addErrback(
-                self._not_greeted, self._main
+    def _register(self) -> None:
+        """Register this node, unless that is being done; see ``register.lua``."""
+        if self._main is not None and not self._registering:
+            self._registering = True
+            Deferred.fromCoroutine(self._register_on(self._main)).addErrback(
+                self._not_registered, self._main
             )
 
-    async def _hello(self, main: Connection) -> None:
+    async def _register_on(self, main: Connection) -> None:
         second, fresh = self._second, secrets.token_hex(4)
         seen: list[Argument] = []
         for pair in (self.reader.seen, self.commands.published):
@@ -242,20 +245,20 @@ class Node:
                 seen += pair
         reply = await main.execute_command(
             "EVAL",
-            load("hello").source,
+            load("register").source,
             len(self._keys),
             *self._keys,
             self._all,
             fresh,
-            self.front,
+            self.id,
             self._lifetime,
             self._epoch,
             self._token,
             *seen,
         )
-        self._greeting = False
+        self._registering = False
         if main is not self._main:
-            self._greet()
+            self._register()
             return
         epoch, position, verdict = reply[0].decode(), int(reply[1]), reply[2]
         if verdict == b"new":
@@ -267,17 +270,17 @@ class Node:
             self._refresh()
         if self._second is not None and not self._following:
             if self._second is not second:
-                self._greet()
+                self._register()
                 return
             self._following = True
             self._links[1].confirm()
             self.reader.follow(self._second)
-            _log.info("Redis is there: epoch {epoch}", epoch=epoch)
-        # Notices may have been forgotten, or come to a front-end that counted as gone.
+            _log.info("Connected to Redis: epoch {epoch}", epoch=epoch)
+        # Notices may have been lost, or other nodes may have counted this one as dead.
         self._verify()
 
-    def _not_greeted(self, failure: Failure, main: Connection) -> None:
-        self._greeting = False
+    def _not_registered(self, failure: Failure, main: Connection) -> None:
+        self._registering = False
         if not isinstance(failure.value, Lost):
             main.reject(failure.value)
 
@@ -285,8 +288,8 @@ class Node:
         if self._epoch:
             self._epochs += 1
             _log.error(
-                "The log in Redis is another one than before (it was emptied, went "
-                "back, or failed over): {count} sessions are told to handshake anew",
+                "The log in Redis is not the one that was read before (emptied, "
+                "restored, or failed over with a loss): {count} sessions are closed",
                 count=len(self.owner.owned),
             )
         self._epoch = epoch
@@ -296,22 +299,22 @@ class Node:
         self.checkpoints.forget()
         self.commands.published = None
         prefix = f"{self._all}{epoch}:"
-        self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.front}", position)
+        self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.id}", position)
         self._hub.position = position
-        self.owner.abandon(lost=True)
+        self.owner.fail_acquisitions(sessions_gone=True)
         for session_id in sessions:
-            self.owner.ended(session_id, Reason.KICKED, GAP)
+            self.owner.close(session_id, Reason.KICKED, GAP)
             self._closed(session_id, Reason.KICKED)
         self.termination.all_gone()
 
     def _refresh(self) -> None:
-        """Make sure of everything after having been away."""
+        """Write everything again: Redis may have missed some of it."""
         self.checkpoints.forget()
-        self._last_beat = 0.0
-        self._next_beat = 0.0
+        self._last_heartbeat = 0.0
+        self._next_heartbeat = 0.0
         self.termination.retry()
         for session in self.owner.owned.values():
-            self.checkpoints.doubt(session)
+            self.checkpoints.rewrite(session)
         self.checkpoints.write()
 
     # The log
@@ -320,7 +323,7 @@ class Node:
         self._tail.append(item)
         if isinstance(item, Change):
             self._hub.position = item.position
-            self.owner.changed(item)
+            self.owner.change(item)
         elif isinstance(item, Addressed):
             self._hub.position = item.position
             session = self.owner.session(item.session_id)
@@ -330,71 +333,74 @@ class Node:
             self._hub.dispatch(item)
 
     def _noticed(self, notice: Mapping[str, str]) -> None:
-        self.owner.noticed(notice)
+        self.owner.receive_notice(notice)
 
     def _lost(self, session_id: str, generation: int) -> UnknownSession:
         return self.termination.lost(session_id, generation)
 
-    def _hole(self) -> None:
-        """Hear that entries were forgotten before they were read here."""
+    def _gap(self) -> None:
+        """Close all sessions: entries were dropped before they were read here."""
         self._tail.clear()
         self._hub.position = self.reader.position
         for session in self.owner.sessions():
             self.termination.lost(session.id, session.generation)
 
-    # The pulse
+    # At intervals
 
     def _tick(self) -> None:
-        self._tick_call = self._reactor.callLater(_TICK, self._tick)
+        self._tick_call = self._reactor.callLater(self._tick_every, self._tick)
         for link in self._links:
             link.check()
         self.commands.expire()
-        self.checkpoints.write()
         now = self._reactor.seconds()
-        self._listen(now)
-        if now >= self._next_beat and self.commands.live:
-            self._next_beat = now + self._beat_every
-            self._beat(now)
+        # A tick may come a little early.
+        if now + self._tick_every / 2 >= self._next_checkpoint:
+            self._next_checkpoint = now + self._options.checkpoint_interval
+            self.checkpoints.write()
+        self._check_reader(now)
+        if now >= self._next_heartbeat and self.commands.live:
+            self._next_heartbeat = now + self._heartbeat_every
+            self._heartbeat(now)
 
-    def _listen(self, now: float) -> None:
-        """Give up a connection that brings nothing of what there is.
+    def _check_reader(self, now: float) -> None:
+        """Close a connection that does not bring what is known to be in the log.
 
-        It may have stayed with a server that was the master, and does not know.
+        Its Redis may have been the master, and not know that it no longer is.
         """
-        position, since = self._heard
+        position, since = self._progress
         reader, second = self.reader, self._second
         if second is None or not reader.behind or reader.position != position:
-            self._heard = reader.position, now
+            self._progress = reader.position, now
         elif now - since > self._options.reply_timeout:
-            self._heard = reader.position, now
-            _log.error("What is in the log does not arrive: reading it anew")
+            self._progress = reader.position, now
+            _log.error("The reader of the log has stalled; reconnecting")
             second.abort()
 
-    def _beat(self, now: float) -> None:
+    def _heartbeat(self, now: float) -> None:
         forget = ""
         while self._samples and self._samples[0][0] < now - self._retained_seconds:
             forget = str(self._samples.popleft()[1] + 1)
-        late = 0 < self._last_beat < now - self._options.dead_after
-        self._last_beat = now
+        late = 0 < self._last_heartbeat < now - self._options.dead_after
+        self._last_heartbeat = now
         self.commands.run(
-            "beat",
+            "heartbeat",
             self._lifetime,
             forget,
             _SWEEP,
             round(_AWAY * 1000),
             round(_AWAY * 1000),
-        ).addCallbacks(self._beaten, _ignore, callbackArgs=(now, late))
+        ).addCallbacks(self._heartbeat_done, _ignore, callbackArgs=(now, late))
 
-    def _beaten(self, reply: Sequence[Any], now: float, late: bool) -> None:
+    def _heartbeat_done(self, reply: Sequence[Any], now: float, late: bool) -> None:
         position = int(reply[0])
         self._samples.append((now, position))
         if not late:
             self._verified = max(self._verified, now)
-        self.reader.learn(position)
+        self.reader.note(position)
         self.termination.retry()
         for identity in reply[2:]:
             session_id = identity.decode()
-            self.owner.ended(session_id, Reason.TIMEOUT, None)
+            self.owner.close(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT)
         if len(reply) - 2 == _SWEEP:
             self.sweep_soon()
@@ -402,7 +408,7 @@ class Node:
             self._verify()
 
     def _verify(self) -> None:
-        """Find out whether others took sessions over while nothing was heard here."""
+        """Release sessions that other nodes have acquired without this one knowing."""
         owned, now = self.owner.sessions(), self._reactor.seconds()
 
         def verified(_: object) -> None:
@@ -410,7 +416,7 @@ class Node:
 
         gatherResults(
             [
-                verify(self.commands, self.owner, owned[start : start + _VERIFY])
+                self.owner.verify(owned[start : start + _VERIFY])
                 for start in range(0, len(owned), _VERIFY)
             ],
             consumeErrors=True,
@@ -418,4 +424,4 @@ class Node:
 
 
 def _ignore(failure: Failure) -> None:
-    """Redis is away: all is done again when it is back."""
+    """Do nothing: all this is done again when Redis can be reached."""

@@ -15,7 +15,7 @@ _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 class RedisOptions:
     """What the Redis engine keeps, and how long it waits.
 
-    Every front-end of one service must be given the same.
+    All nodes of one service must use the same options.
 
     :raises ValueError: on construction, for a number that is not positive, or a
         namespace with other characters than letters, digits and ``_.:-``.
@@ -28,16 +28,16 @@ class RedisOptions:
     """Entries of the log that Redis keeps; somewhat more for a while (``MAXLEN ~``)."""
 
     retained_seconds: float = 300.0
-    """Age past which entries of the log are forgotten, whatever their number."""
+    """Age at which entries of the log are dropped, whatever their number."""
 
     tail_messages: int = 10_000
-    """Entries that each front-end keeps at hand for sessions it takes over."""
+    """Entries that each node keeps in memory for sessions that it acquires."""
 
     tail_bytes: int = 32 * 1024 * 1024
     """Bytes of JSON in those entries."""
 
     pending_messages: int = 10_000
-    """Operations that wait for Redis in one front-end; more are refused with 503."""
+    """Operations that wait for Redis in one node; more are refused with 503."""
 
     pending_bytes: int = 16 * 1024 * 1024
     """Bytes of JSON in those operations."""
@@ -46,13 +46,20 @@ class RedisOptions:
     """Seconds an operation waits while Redis cannot be used; then it fails with 503."""
 
     reply_timeout: float = 5.0
-    """Seconds of silence after which a connection to Redis is given up."""
+    """Seconds without a reply after which a connection to Redis is closed."""
+
+    checkpoint_interval: float = 0.2
+    """Seconds between checkpoints, which write down what sessions have received.
+
+    After a node was killed or frozen, sessions that do not acknowledge get messages
+    of up to twice this time again.
+    """
 
     handover: float = 1.0
-    """Seconds, while Redis answers, to wait for what a session's former owner says."""
+    """Seconds to wait for a living former owner to release a session."""
 
     dead_after: float = 3.0
-    """Seconds without a sign of life after which a front-end is not waited for."""
+    """Seconds without a heartbeat after which a node counts as dead."""
 
     def __post_init__(self) -> None:
         if not _NAMESPACE.match(self.namespace):

@@ -1,4 +1,4 @@
-"""The sessions that are held by this front-end: made, taken over, let go."""
+"""The sessions that this node owns: created, acquired from other nodes, released."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.handover import (
-    Ended,
-    Opening,
+    Acquisition,
     OwnedSession,
+    Progress,
     Returned,
-    State,
+    SessionEnded,
     Superseded,
-    state_of,
-    word_of_former_holder,
+    progress_of,
+    wait_for_predecessor,
 )
 from txbayeux.engine.redis.log import (
     Addressed,
@@ -48,14 +48,14 @@ _log: Final = Logger()
 
 
 class LogGap(Exception):
-    """What a session needs has been forgotten."""
+    """Entries that a session needs were dropped from the log."""
 
 
 class SessionOwner:
-    """The sessions of one front-end.
+    """The sessions of one node.
 
-    :param lost: is told of a session that cannot go on, for entries that it
-        needs have been forgotten.
+    :param lost: called with a session, and the generation that this node owns it with,
+        when entries that it needs were dropped; returns the error for its client.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SessionOwner:
         self._session_timeout = session_timeout
         self._lost = lost
         self.owned: dict[str, OwnedSession] = {}
-        self.openings: dict[str, Opening] = {}
+        self.acquisitions: dict[str, Acquisition] = {}
 
     def session(self, session_id: str) -> OwnedSession | None:
         """Return a session that this node owns, or None."""
@@ -89,10 +89,10 @@ class SessionOwner:
         """Return all sessions that this node owns."""
         return list(self.owned.values())
 
-    # To hold
+    # Acquiring sessions
 
-    def made(self, session_id: str, *, acknowledges: bool, position: int) -> None:
-        """Own a session that was just created."""
+    def created(self, session_id: str, *, acknowledges: bool, position: int) -> None:
+        """Own a session that was just created in Redis."""
         session = OwnedSession(
             session_id,
             acknowledges=acknowledges,
@@ -100,102 +100,103 @@ class SessionOwner:
             generation=1,
             written=(position, ""),
         )
-        self._hold(session)
+        self._own(session)
 
-    def want(
+    def acquire(
         self, session_id: str, *, hold: float, patience: float, leave: bool
     ) -> Deferred[OwnedSession | None]:
-        """Have a session held here; fires with it.
+        """Make this node the owner of a session; fires with it.
 
-        Fires with None if ``leave`` is true and the session is better left to the
-        front-end that has an event stream open for it.  Fails with
-        :class:`Superseded`, UnknownSession, or BayeuxError 503.
+        Fires with None if ``leave`` is true and the owner has an event stream open for
+        the session.  Fails with :class:`Superseded`, ``UnknownSession``, or
+        ``BayeuxError`` 503.
 
         :param hold: seconds that a connect for it may be held.
-        :param patience: seconds to wait for a Redis that is away.
+        :param patience: seconds to wait while Redis is out of reach.
         """
         session = self.session(session_id)
         if session is not None:
             return succeed(session)
-        opening = self.openings.get(session_id)
-        if opening is None:
-            opening = self.openings[session_id] = Opening(session_id)
-            waiter: Deferred[OwnedSession | None] = Deferred()
-            opening.waiters.append(waiter)
-            self._begin(opening, self._open(opening, hold, patience, leave))
+        waiter: Deferred[OwnedSession | None] = Deferred()
+        acquisition = self.acquisitions.get(session_id)
+        if acquisition is not None:
+            acquisition.waiters.append(waiter)
             return waiter
-        waiter = Deferred()
-        opening.waiters.append(waiter)
+        acquisition = self.acquisitions[session_id] = Acquisition(session_id)
+        acquisition.waiters.append(waiter)
+        self._start(acquisition, self._acquire(acquisition, hold, patience, leave))
         return waiter
 
-    def _begin(
-        self, opening: Opening, work: Coroutine[Any, Any, OwnedSession | None]
+    def _start(
+        self, acquisition: Acquisition, work: Coroutine[Any, Any, OwnedSession | None]
     ) -> None:
-        opening.task = Deferred.fromCoroutine(work)
-        opening.task.addCallbacks(
-            self._opened,
+        acquisition.task = Deferred.fromCoroutine(work)
+        acquisition.task.addCallbacks(
+            self._acquired,
             self._failed,
-            callbackArgs=(opening,),
-            errbackArgs=(opening,),
+            callbackArgs=(acquisition,),
+            errbackArgs=(acquisition,),
         )
 
-    async def _open(
-        self, opening: Opening, hold: float, patience: float, leave: bool
+    async def _acquire(
+        self, acquisition: Acquisition, hold: float, patience: float, leave: bool
     ) -> OwnedSession | None:
-        session_id = opening.session_id
-        taken = await self._commands.run(
-            "take",
+        session_id = acquisition.session_id
+        reply = await self._commands.run(
+            "acquire",
             session_id,
             round((hold + self._session_timeout) * 1000),
             round(self._options.dead_after * 1000),
             "1" if leave else "",
             patience=patience,
         )
-        if taken[0] == 0:
+        if reply[0] == 0:
             return None
-        opening.taken(generation := int(taken[0]))
-        opening.check()
-        words = [item.decode() for item in taken[2:]]
-        position, acknowledges, state = int(words[0]), words[1], State.read(*words[2:6])
+        acquisition.acquired(generation := int(reply[0]))
+        acquisition.check()
+        fields = [item.decode() for item in reply[2:]]
+        position, acknowledges = int(fields[0]), fields[1]
+        progress = Progress.parse(*fields[2:6])
         subscriptions = {
             name: int(since)
-            for name, since in zip(words[6::2], words[7::2], strict=True)
+            for name, since in zip(fields[6::2], fields[7::2], strict=True)
         }
-        if taken[1]:
-            state = await word_of_former_holder(
-                opening,
-                state,
+        if reply[1]:
+            progress = await wait_for_predecessor(
+                acquisition,
+                progress,
                 self._commands,
                 self._clock,
                 options=self._options,
                 patience=patience,
             )
-        if state.cursor is None:
+        if progress.cursor is None:
             raise LogGap
-        await self._reader.reached(max(position, state.cursor))
-        opening.check()
-        entries = await self._missed(opening, state, subscriptions, position)
+        await self._reader.reached(max(position, progress.cursor))
+        acquisition.check()
+        entries = await self._missed(acquisition, progress, subscriptions, position)
         # From here to the end nothing else happens in this process.
-        opening.check()
+        acquisition.check()
         session = OwnedSession(
             session_id,
             acknowledges=acknowledges == "1",
             position=self._hub.position,
             generation=generation,
-            written=(state.cursor, ""),
+            # A checkpoint is to remove what is behind from Redis.
+            written=(-1 if progress.behind else progress.cursor, ""),
         )
         session.subscriptions = set(subscriptions)
         session.queue = entries
         session.queued_bytes = sum(len(entry.json) for entry in entries)
         if session.acknowledges:
-            if state.seen is not None:
-                session.seen = state.seen
+            if progress.seen is not None:
+                session.seen = progress.seen
             session.sent = sum(entry.position <= session.seen for entry in entries)
-            session.repeats = state.repeats
-        self._hold(session)
+            session.repeats = progress.repeats
+        self._own(session)
         return session
 
-    def _hold(self, session: OwnedSession) -> None:
+    def _own(self, session: OwnedSession) -> None:
         self.owned[session.id] = session
         self._hub.open(session)
         if self._hub.lagging is not None:
@@ -203,35 +204,35 @@ class SessionOwner:
 
     async def _missed(
         self,
-        opening: Opening,
-        state: State,
+        acquisition: Acquisition,
+        progress: Progress,
         subscriptions: dict[str, int],
         known: int,
     ) -> list[Entry]:
-        """Give what the session has not got of all that was dispatched here."""
+        """Return what was dispatched here and the session has not received."""
         chosen: list[Entry] = []
         choose = partial(
             catch_up,
-            session_id=opening.session_id,
+            session_id=acquisition.session_id,
             subscriptions=subscriptions,
-            cursor=state.cursor or 0,
+            cursor=progress.cursor or 0,
             known=known,
-            behind=frozenset(state.behind),
+            behind=frozenset(progress.behind),
         )
-        # The former owner may have read past changes that the new one was not told.
-        following = min(state.first, known + 1)
-        while (start := self._start()) > following:
+        # The former owner may have read past changes that Redis did not report here.
+        following = min(progress.first, known + 1)
+        while (start := self._first_at_hand()) > following:
             last = min(start - 1, following + _PART - 1)
             part = await self._read(following, last)
-            opening.check()
+            acquisition.check()
             if len(part) != last + 1 - following:
                 raise LogGap
             chosen += choose(part)
             following = last + 1
         return chosen + choose(self._tail.after(following - 1))
 
-    def _start(self) -> int:
-        """Give the position of the first entry that is at hand, or will be."""
+    def _first_at_hand(self) -> int:
+        """Return the position of the first entry that the tail has, or will have."""
         first = self._tail.first
         return self._hub.position + 1 if first is None else first
 
@@ -241,74 +242,105 @@ class SessionOwner:
         )
         return [parse(identity, fields) for identity, fields in found]
 
-    def _opened(self, session: OwnedSession | None, opening: Opening) -> None:
-        self.openings.pop(opening.session_id, None)
-        for waiter in opening.waiters:
+    def _acquired(self, session: OwnedSession | None, acquisition: Acquisition) -> None:
+        self.acquisitions.pop(acquisition.session_id, None)
+        for waiter in acquisition.waiters:
             if not waiter.called:
                 waiter.callback(session)
-        for returned in opening.returned:
-            self._take_back(opening.session_id, returned)
+        for returned in acquisition.returned:
+            self._take_back(acquisition.session_id, returned)
 
-    def _failed(self, failure: Failure, opening: Opening) -> None:
-        if self.openings.get(opening.session_id) is not opening:
+    def _failed(self, failure: Failure, acquisition: Acquisition) -> None:
+        session_id = acquisition.session_id
+        if self.acquisitions.get(session_id) is not acquisition:
             return
-        del self.openings[opening.session_id]
-        if opening.task is not None:
-            opening.task.cancel()
+        del self.acquisitions[session_id]
+        if acquisition.task is not None:
+            acquisition.task.cancel()
         error = failure.value
         if isinstance(error, LogGap):
-            error = self._lost(opening.session_id, opening.generation or 0)
+            error = self._lost(session_id, acquisition.generation or 0)
         elif not isinstance(error, Superseded | BayeuxError):
-            _log.failure("Taking over a session failed", failure)
-        for returned in opening.returned:
-            self._pass_on(opening.session_id, returned)
-        for waiter in opening.waiters:
+            _log.failure("Acquiring session {id} failed", failure, id=session_id[:8])
+        for returned in acquisition.returned:
+            self._pass_on(session_id, returned)
+        for waiter in acquisition.waiters:
             if not waiter.called:
                 waiter.errback(error)
 
-    # To let go
+    # Releasing sessions
 
-    def ended(self, session_id: str, reason: Reason, why: str | None) -> None:
-        """Let go of a session that is no more."""
+    def close(self, session_id: str, reason: Reason, why: str | None) -> None:
+        """Close a session that has ended, if this node owns or is acquiring it."""
         session = self.owned.pop(session_id, None)
         if session is not None:
             self._hub.close(session, reason, why)
-        opening = self.openings.get(session_id)
-        if opening is not None:
-            opening.ended = Ended(session_id, reason, why)
-            if opening.generation is not None:
-                self._failed(Failure(opening.ended), opening)
+        acquisition = self.acquisitions.get(session_id)
+        if acquisition is not None:
+            acquisition.ended = SessionEnded(session_id, reason, why)
+            if acquisition.generation is not None:
+                self._failed(Failure(acquisition.ended), acquisition)
 
-    def moved(self, session_id: str) -> None:
-        """Let go of a session that is held elsewhere now, and say how far it came."""
+    def release(self, session_id: str) -> None:
+        """Release a session that another node has acquired."""
         session = self.owned.pop(session_id, None)
         if session is not None:
-            state = state_of(session, self._hub.position)
-            self._yield(session_id, session.generation, *state)
+            progress = progress_of(session, self._hub.position)
+            self._say_released(session_id, session.generation, *progress)
             self._hub.move(session)
 
-    def leave(self) -> Sequence[Any]:
-        """Let go of all sessions, and say how far they came, for ``yield.lua``."""
-        words: list[Any] = []
+    def release_all(self) -> Sequence[Argument]:
+        """Release all sessions; return the arguments for ``release.lua``."""
+        arguments: list[Argument] = []
         owned, self.owned = self.owned, {}
         for session_id, session in owned.items():
             self._hub.leave(session)
-            words += (session_id, session.generation)
-            words += state_of(session, self._hub.position)
-        return words
+            arguments += (session_id, session.generation)
+            arguments += progress_of(session, self._hub.position)
+        return arguments
 
-    def abandon(self, *, lost: bool = False) -> None:
-        """Fail those who wait for a session, or only for one ``lost`` on its way."""
-        for opening in tuple(self.openings.values()):
-            if not lost:
-                self._failed(Failure(unavailable()), opening)
-            elif opening.generation is not None:
-                self._failed(Failure(UnknownSession(opening.session_id)), opening)
+    def fail_acquisitions(self, *, sessions_gone: bool = False) -> None:
+        """Fail those who wait for a session.
 
-    # What others say
+        :param sessions_gone: whether Redis has lost its sessions; what has not been
+            asked of it yet goes on.
+        """
+        for acquisition in tuple(self.acquisitions.values()):
+            if not sessions_gone:
+                self._failed(Failure(unavailable()), acquisition)
+            elif acquisition.generation is not None:
+                unknown = UnknownSession(acquisition.session_id)
+                self._failed(Failure(unknown), acquisition)
 
-    def changed(self, change: Change) -> None:
-        """Hear from the log what a session is subscribed to now."""
+    def verify(
+        self, sessions: Sequence[OwnedSession], *, patience: float | None = None
+    ) -> Deferred[int]:
+        """Ask Redis which sessions this node still owns, and release the others.
+
+        Fires with the log's position; fails with
+        :class:`~txbayeux.errors.BayeuxError` 503, having released nothing.
+
+        :param patience: seconds to wait while Redis is out of reach.
+        """
+        arguments: list[Argument] = []
+        for session in sessions:
+            arguments += (session.id, session.generation)
+
+        def verified(reply: Sequence[Any]) -> int:
+            lost = {session_id.decode() for session_id in reply[1:]}
+            for session in sessions:
+                # It may have been released meanwhile, and acquired again.
+                if session.id in lost and self.owned.get(session.id) is session:
+                    self.release(session.id)
+            return int(reply[0])
+
+        verifying = self._commands.run("verify", *arguments, patience=patience)
+        return verifying.addCallback(verified)
+
+    # Changes and notices
+
+    def change(self, change: Change) -> None:
+        """Apply a change of subscriptions that was read from the log."""
         session = self.session(change.session_id)
         if session is not None:
             if change.added:
@@ -316,63 +348,72 @@ class SessionOwner:
             else:
                 self._hub.unsubscribe(session, change.channels)
 
-    def noticed(self, notice: Mapping[str, str]) -> None:
-        """Hear from the inbox."""
+    def receive_notice(self, notice: Mapping[str, str]) -> None:
+        """Act on a notice from this node's inbox."""
         kind, session_id = notice["k"], notice.get("s", "")
-        opening = self.openings.get(session_id)
-        if kind == "taken":
-            self._taken(session_id, int(notice["g"]))
+        acquisition = self.acquisitions.get(session_id)
+        if kind == "acquired":
+            self._acquired_elsewhere(session_id, int(notice["g"]))
         elif kind == "ended":
-            self.ended(session_id, Reason(notice["r"]), notice["w"] or None)
-        elif kind == "yielded" and opening is not None:
-            opening.hear(notice)
+            self.close(session_id, Reason(notice["r"]), notice["w"] or None)
+        elif kind == "released" and acquisition is not None:
+            acquisition.accept_release(notice)
         elif kind == "returned":
             returned = int(notice["g"]), notice["b"]
-            if opening is not None:
-                opening.returned.append(returned)
+            if acquisition is not None:
+                acquisition.returned.append(returned)
             else:
                 self._take_back(session_id, returned)
 
-    def _taken(self, session_id: str, generation: int) -> None:
-        opening = self.openings.get(session_id)
-        if opening is not None:
-            opening.fenced = max(opening.fenced, generation)
-            if opening.generation is not None and generation > opening.generation:
-                self._failed(Failure(Superseded()), opening)
+    def _acquired_elsewhere(self, session_id: str, generation: int) -> None:
+        acquisition = self.acquisitions.get(session_id)
+        if acquisition is not None:
+            acquisition.latest = max(acquisition.latest, generation)
+            if (
+                acquisition.generation is not None
+                and generation > acquisition.generation
+            ):
+                self._failed(Failure(Superseded()), acquisition)
         session = self.owned.get(session_id)
         if session is None:
-            # Who asks does not wait in vain, even for one that was on its way here.
-            self._yield(session_id, generation - 1, "", "", "", 0)
+            # This node was the owner in Redis only: the new one need not wait for it.
+            self._say_released(session_id, generation - 1, "", "", "", 0)
         elif session.generation < generation:
-            self.moved(session_id)
+            self.release(session_id)
 
-    def _yield(self, *words: Any) -> None:
-        # Worth saying as long as the session can be alive.
-        said = self._commands.run("yield", *words, patience=self._session_timeout)
-        said.addErrback(_ignore)
+    def _say_released(self, *arguments: Argument) -> None:
+        # It is of use for as long as the session can be alive.
+        self._commands.run(
+            "release", *arguments, patience=self._session_timeout
+        ).addErrback(_ignore)
 
-    # What comes back
+    # Messages that could not be delivered
 
-    def hand_back(self, session: Session, entries: Sequence[Entry]) -> None:
-        """Hand on what could not be written for a session that has moved away."""
-        generation = cast(OwnedSession, session).generation  # the hub holds no others
+    def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
+        """Pass what could not be written to the node that owns the session now."""
+        generation = cast(OwnedSession, session).generation  # the hub has no others
         positions = " ".join(str(entry.position) for entry in entries)
         self._give_back(session.id, (generation, positions))
 
     def _pass_on(self, session_id: str, returned: Returned) -> None:
-        opening = self.openings.get(session_id)
-        if opening is not None:
-            opening.returned.append(returned)
+        acquisition = self.acquisitions.get(session_id)
+        if acquisition is not None:
+            acquisition.returned.append(returned)
         else:
             self._give_back(session_id, returned, "1")
 
     def _give_back(self, session_id: str, returned: Returned, absent: str = "") -> None:
-        given = self._commands.run("give_back", session_id, *returned, absent)
-        given.addErrback(_ignore)
+        self._commands.run("give_back", session_id, *returned, absent).addErrback(
+            _ignore
+        )
 
     def _take_back(self, session_id: str, returned: Returned) -> None:
         Deferred.fromCoroutine(self._fetch_back(session_id, returned)).addErrback(
-            lambda failure: _log.failure("Messages that came back are lost", failure)
+            lambda failure: _log.failure(
+                "Undelivered messages of session {id} are lost",
+                failure,
+                id=session_id[:8],
+            )
         )
 
     async def _fetch_back(self, session_id: str, returned: Returned) -> None:
@@ -390,14 +431,14 @@ class SessionOwner:
         if session is None:
             self._pass_on(session_id, returned)
             return
-        here = [
+        entries = [
             entry
             for position in wanted
             if (entry := found.get(position)) is not None
             and (not isinstance(entry, Addressed) or entry.session_id == session_id)
         ]
-        self._hub.give_back(session, here)
+        self._hub.give_back(session, entries)
 
 
 def _ignore(failure: Failure) -> None:
-    failure.trap(BayeuxError, CancelledError, Exception)
+    """Do nothing: Redis is out of reach, and the next owner goes by a checkpoint."""

@@ -1,4 +1,4 @@
-"""The reader: the log and this front-end's inbox, on a connection of their own."""
+"""The reader of the log and of this node's inbox, on a connection of its own."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _log: Final = Logger()
 
 
 class Reader:
-    """Follows the log; whoever waits for a position is told when it is reached.
+    """Follows the log and the inbox.
 
-    :param logged: is given each entry, in order, without a hole.
-    :param noticed: is given each notice of the inbox.
-    :param hole: is told that entries were forgotten before they were read.
+    :param logged: called with each entry of the log, in order.
+    :param noticed: called with each notice of the inbox.
+    :param gap: called when entries were dropped from the log before they were read.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Reader:
         *,
         logged: Callable[[Logged], None],
         noticed: Callable[[Mapping[str, str]], None],
-        hole: Callable[[], None],
+        gap: Callable[[], None],
     ) -> None:
         self._logged = logged
         self._noticed = noticed
-        self._hole = hole
+        self._gap = gap
         self._redis: Connection | None = None
         self._log_key = self._inbox_key = b""
         self._log_id = self._inbox_id = b"0-0"
@@ -64,7 +64,7 @@ class Reader:
         return int(position), int(token)
 
     def begin(self, log: str, inbox: str, position: int) -> None:
-        """Follow another log; who waits for a position of the old one fails."""
+        """Follow another log; fail those who wait for a position of the old one."""
         self.abandon()
         self._log_key, self._inbox_key = log.encode(), inbox.encode()
         self._inbox_id = b"0-0"
@@ -72,31 +72,31 @@ class Reader:
         self._log_id = b"%d-%d" % (position, _LAST)
 
     def follow(self, redis: Connection) -> None:
-        """Read from here on by this connection."""
+        """Read on this connection from now on."""
         self._redis = redis
         self._read()
 
     def down(self) -> None:
-        """Hear that the connection is lost."""
+        """Stop reading: the connection is lost."""
         self._redis = None
 
-    def learn(self, position: int) -> None:
-        """Hear that the log has come to ``position``."""
+    def note(self, position: int) -> None:
+        """Note that the log has reached ``position``."""
         self._known = max(self._known, position)
 
     @property
     def behind(self) -> bool:
-        """Whether there is something in the log, as far as is known, to be read."""
+        """Whether the log is known to have entries that were not read yet."""
         return self.position < self._known
 
     def caught_up(self) -> Deferred[None]:
-        """Fire when that has been read; see :meth:`reached`."""
+        """Fire when those have been read; see :meth:`reached`."""
         return self.reached(self._known)
 
     def reached(self, position: int) -> Deferred[None]:
-        """Fire when what stands at ``position`` has been handed on.
+        """Fire when the entry at ``position`` has been dispatched.
 
-        Fails with :class:`~txbayeux.errors.BayeuxError` 503 if that will not be.
+        Fails with :class:`~txbayeux.errors.BayeuxError` 503 if that cannot be.
         """
         if self.position >= position:
             return succeed(None)
@@ -135,31 +135,31 @@ class Reader:
             self._log_id = entries[-1][0]
             if first != self.position + 1:
                 self.position = first - 1
-                self._hole()
+                self._gap()
         if notices:
             self._inbox_id = notices[-1][0]
-        # Redis looks for more while this is handed on.
+        # Redis looks for more while these are dispatched.
         self._read()
         for identity, fields in entries:
-            self._hand_on(identity, fields)
+            self._dispatch(identity, fields)
         for identity, fields in notices:
             try:
                 self._noticed(notice(fields))
             except Exception:
                 _log.failure("Acting on notice {identity} failed", identity=identity)
         if self._waiting:
-            self._tell()
+            self._fire()
 
-    def _hand_on(self, identity: bytes, fields: Sequence[bytes]) -> None:
+    def _dispatch(self, identity: bytes, fields: Sequence[bytes]) -> None:
         try:
             item = parse(identity, fields)
             self.position = item.position
             self._logged(item)
         except Exception:
-            _log.failure("Handing on entry {identity} failed", identity=identity)
+            _log.failure("Dispatching entry {identity} failed", identity=identity)
             self.position = int(identity.partition(b"-")[0])
 
-    def _tell(self) -> None:
+    def _fire(self) -> None:
         waiting, self._waiting = self._waiting, deque()
         for position, result in waiting:
             if self.position < position:
@@ -172,5 +172,5 @@ class Reader:
             redis.reject(failure.value)
 
     def _broken(self, failure: Failure, redis: Connection) -> None:
-        _log.failure("Handing on what the log brought failed", failure)
+        _log.failure("Dispatching entries of the log failed", failure)
         redis.abort()

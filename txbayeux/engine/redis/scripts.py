@@ -11,21 +11,21 @@ from typing import Final
 __all__ = ["NAMES", "Script", "load"]
 
 NAMES: Final = (
-    "beat",
+    "acquire",
     "change",
+    "check_release",
     "checkpoint",
     "create",
     "deliver",
     "destroy",
     "give_back",
+    "heartbeat",
     "publish",
     "read",
-    "settle",
-    "take",
+    "release",
     "verify",
-    "yield",
 )
-"""Those that work within an epoch, and begin with ``head.lua``; not ``hello``."""
+"""Those that work within an epoch, and begin with ``head.lua``; not ``register``."""
 
 
 @dataclass(frozen=True, slots=True)

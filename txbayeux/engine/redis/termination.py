@@ -104,7 +104,7 @@ class Termination:
         self, session_id: str, reason: Reason, why: str, generation: int
     ) -> None:
         self._pending[session_id] = _Pending(reason, why, generation)
-        self._owner.ended(session_id, reason, why)
+        self._owner.close(session_id, reason, why)
         self._send(session_id)
 
     def _send(self, session_id: str) -> None:

@@ -1,6 +1,6 @@
 -- Subscribe or unsubscribe.  ARGV: session; '+' or '-'; most subscriptions, then
--- channels.  Gives the log's position and the channels that changed.  The session's
--- holder hears of it in the log itself, so that it is ordered with the messages.
+-- channels.  Returns the log's position and the channels that changed.  The session's
+-- owner reads the change from the log, in its order among the messages.
 local id, sign = ARGV[5], ARGV[6]
 local key = session_key(id)
 local owner = redis.call('HGET', key, 'owner')

@@ -1,22 +1,24 @@
--- Write down how far the caller's sessions came.  ARGV: the position that all
+-- Write down how far the caller's sessions have come.  ARGV: the position that all have
 -- reached which are not listed; milliseconds to keep that; how many are listed; for each
--- its session, generation, cursor ('' if it reached that position, too) and whether an
--- event stream is open for it; then session, generation and milliseconds to live of those
--- that connected.
--- Gives the log's position.
+-- its session, generation, cursor ('' if it has reached that position, too, '=' to leave
+-- the cursor as it is) and whether an event stream is open for it; then session,
+-- generation and milliseconds to live of those that connected.
+-- Returns the log's position.
 local function owned(id, generation)
-  local held = redis.call('HMGET', session_key(id), 'owner', 'generation')
-  return held[1] == front and held[2] == generation
+  local session = redis.call('HMGET', session_key(id), 'owner', 'generation')
+  return session[1] == node and session[2] == generation
 end
 
 local count = tonumber(ARGV[7])
 if ARGV[5] ~= '' then
-  redis.call('HSET', front_key(front), 'position', ARGV[5])
-  redis.call('PEXPIRE', front_key(front), ARGV[6])
+  redis.call('HSET', node_key(node), 'position', ARGV[5])
+  redis.call('PEXPIRE', node_key(node), ARGV[6])
 end
 for i = 8, 7 + count * 4, 4 do
   if owned(ARGV[i], ARGV[i + 1]) then
-    redis.call('HSET', session_key(ARGV[i]), 'cursor', ARGV[i + 2], 'behind', '', 'stream', ARGV[i + 3])
+    local key = session_key(ARGV[i])
+    redis.call('HSET', key, 'stream', ARGV[i + 3])
+    if ARGV[i + 2] ~= '=' then redis.call('HSET', key, 'cursor', ARGV[i + 2], 'behind', '') end
   end
 end
 for i = 8 + count * 4, #ARGV, 3 do

@@ -1,9 +1,9 @@
--- Make a session that the caller holds.  ARGV: session; '1' if it acknowledges;
--- milliseconds to live.  Gives the log's position.
+-- Create a session that the caller owns.  ARGV: session; '1' if it acknowledges;
+-- milliseconds to live.  Returns the log's position.
 local id = ARGV[5]
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
-redis.call('HSET', session_key(id), 'owner', front, 'generation', 1, 'from', '',
+redis.call('HSET', session_key(id), 'owner', node, 'generation', 1, 'from', '',
   'acknowledges', ARGV[6], 'cursor', whole(position), 'behind', '', 'seen', whole(position), 'repeats', 0,
   'stream', '', 'skipped', '')
 keep(id, tonumber(ARGV[7]))

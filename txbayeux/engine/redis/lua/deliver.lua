@@ -1,5 +1,5 @@
 -- Append a message for one session.  ARGV: session; channel; JSON.
--- Gives its position.
+-- Returns its position.
 local id = ARGV[5]
 if redis.call('EXISTS', session_key(id)) == 0 then return unknown(id) end
 local position = last_position() + 1

@@ -1,13 +1,13 @@
 -- End a session.  ARGV: session; reason; why, '' for nothing to tell; milliseconds to
 -- remember that; '' or the generation that the caller must own the session with.
--- Gives 1; 0 if the caller does not own it, and nothing was done.
+-- Returns 1; 0 if the caller does not own it, and nothing was done.
 local id, why = ARGV[5], ARGV[7]
-local held = redis.call('HMGET', session_key(id), 'owner', 'generation')
-local owner = held[1]
+local session = redis.call('HMGET', session_key(id), 'owner', 'generation')
+local owner = session[1]
 if not owner then return unknown(id) end
-if ARGV[9] ~= '' and (owner ~= front or held[2] ~= ARGV[9]) then return 0 end
+if ARGV[9] ~= '' and (owner ~= node or session[2] ~= ARGV[9]) then return 0 end
 redis.call('DEL', session_key(id))
 redis.call('ZREM', expiry, id)
-if why ~= '' then redis.call('SET', prefix .. 'farewell:' .. id, why, 'PX', ARGV[8]) end
+if why ~= '' then redis.call('SET', prefix .. 'tombstone:' .. id, why, 'PX', ARGV[8]) end
 if owner ~= '' then notify(owner, 'k', 'ended', 's', id, 'r', ARGV[6], 'w', why) end
 return 1

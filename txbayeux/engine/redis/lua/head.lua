@@ -1,11 +1,11 @@
 -- Begins every script.  KEYS[1]: where the epoch stands.  ARGV[1]: the epoch that the
 -- caller knows.  ARGV[2]: how the keys of that epoch begin.  ARGV[3]: a token of the
 -- caller's connection, the second half of the ids of entries made on it: a log that went
--- backwards and grew again has others.  ARGV[4]: the caller, a front-end.
+-- backwards and grew again has others.  ARGV[4]: the id of the calling node.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('EPOCH the log is another one')
 end
-local prefix, token, front = ARGV[2], ARGV[3], ARGV[4]
+local prefix, token, node = ARGV[2], ARGV[3], ARGV[4]
 local state, log, expiry = prefix .. 'state', prefix .. 'log', prefix .. 'expiry'
 
 local function clock()
@@ -14,7 +14,7 @@ local function clock()
 end
 
 local function session_key(id) return prefix .. 'session:' .. id end
-local function front_key(front) return prefix .. 'front:' .. front end
+local function node_key(id) return prefix .. 'node:' .. id end
 
 -- tostring() writes large numbers with an exponent.
 local function whole(number) return string.format('%.0f', number) end
@@ -23,20 +23,20 @@ local function last_position()
   return tonumber(redis.call('HGET', state, 'position'))
 end
 
--- Every key has a time to live from its first moment; front-ends that live renew it.
+-- Every key has a time to live from the start; living nodes renew it.
 local function append(position, ...)
   redis.call('XADD', log, whole(position) .. '-' .. token, ...)
   if position == 1 then redis.call('PEXPIRE', log, 3600000) end
   redis.call('HSET', state, 'position', whole(position))
 end
 
--- Only a front-end that lives has an inbox.
-local function notify(front, ...)
-  redis.call('XADD', prefix .. 'inbox:' .. front, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', ...)
+-- Only a living node has an inbox.
+local function notify(node, ...)
+  redis.call('XADD', prefix .. 'inbox:' .. node, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', ...)
 end
 
 local function unknown(id)
-  local why = redis.call('GET', prefix .. 'farewell:' .. id)
+  local why = redis.call('GET', prefix .. 'tombstone:' .. id)
   return redis.error_reply('UNKNOWN ' .. (why or ''))
 end
 
@@ -66,7 +66,7 @@ local function hand_on(id, generation, positions, absent)
   end
   positions = table.concat(left, ' ')
   if positions == '' then return 1 end
-  if current[1] == '' or current[1] == front and absent then
+  if current[1] == '' or current[1] == node and absent then
     redis.call('HSET', key, 'behind', current[2] == '' and positions or positions .. ' ' .. current[2])
   else
     notify(current[1], 'k', 'returned', 's', id, 'g', generation, 'b', positions)
@@ -74,7 +74,7 @@ local function hand_on(id, generation, positions, absent)
   return 1
 end
 
--- The backstop is Redis's own: it works when no front-end sweeps any more.
+-- Redis removes the keys itself when no node sweeps any more.
 local function keep(id, milliseconds)
   redis.call('ZADD', expiry, whole(clock() + milliseconds), id)
   redis.call('PEXPIRE', expiry, whole(milliseconds + 3600000))

@@ -2,12 +2,12 @@
 -- is greater than that of the call before; '1' if it comes again, since nobody knows
 -- whether it was carried out; then for each message the session that must exist or '',
 -- channel, JSON.
--- Gives the last position, and the numbers of those refused; less than 0 if all this was
--- done before: whose entry stands at that position is not known.
+-- Returns the last position, and the numbers of those refused; the position is negative if
+-- all this was done before, and may then be that of another's entry.
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local before, result = position, {0}
-local own = front_key(front)
+local own = node_key(node)
 local last = redis.call('HMGET', own, 'call', 'token')
 -- A Redis that was frozen still reads what a connection brought before it was given up.
 if last[2] and last[2] ~= token then return redis.error_reply('STALE given up') end

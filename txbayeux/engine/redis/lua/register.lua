@@ -1,9 +1,10 @@
--- Learn the epoch, or begin one, and check that the log is still the one that was read.
--- KEYS[1]: the epoch.  ARGV: how all keys begin; the epoch to begin; the front-end;
--- milliseconds that keys outlive the last front-end; the epoch known, '' for none; the
--- token of this connection; pairs of position and token that were seen in it.
--- Gives epoch, position, and whether the log is the 'same' or a 'new' one.
-local all, fresh, front, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- Register a node: return the epoch, or begin one, and check that the log is still the
+-- one that the node has read.  KEYS[1]: the epoch.  ARGV: the prefix of all keys; the epoch
+-- to begin; the node; milliseconds that keys outlive the last node; the epoch that it
+-- knows, '' for none; the token of this connection; pairs of position and token that it
+-- has seen in the log.
+-- Returns epoch, position, and whether the log is the 'same' or a 'new' one.
+local all, fresh, node, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local epoch = redis.call('GET', KEYS[1])
 local state = epoch and all .. epoch .. ':state'
 local position = epoch and tonumber(redis.call('HGET', state, 'position'))
@@ -33,16 +34,16 @@ if not epoch then
 end
 redis.call('PEXPIRE', KEYS[1], lifetime)
 redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
--- From now on others can count on this front-end: it lives, and reads its inbox.
+-- From now on other nodes rely on this one: it lives, and reads its inbox.
 local time = redis.call('TIME')
-local beat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local own = all .. epoch .. ':front:' .. front
-redis.call('HSET', own, 'beat', beat, 'token', ARGV[6])
+local heartbeat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local own = all .. epoch .. ':node:' .. node
+redis.call('HSET', own, 'heartbeat', heartbeat, 'token', ARGV[6])
 redis.call('HSETNX', own, 'position', string.format('%.0f', position))
 redis.call('PEXPIRE', own, lifetime)
-local inbox = all .. epoch .. ':inbox:' .. front
+local inbox = all .. epoch .. ':inbox:' .. node
 if redis.call('EXISTS', inbox) == 0 then
-  redis.call('XADD', inbox, '*', 'k', 'hello')
+  redis.call('XADD', inbox, '*', 'k', 'created')
 end
 redis.call('PEXPIRE', inbox, lifetime)
 return {epoch, string.format('%.0f', position), verdict}
