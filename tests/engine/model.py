@@ -24,8 +24,8 @@ CHANNELS = st.sampled_from(["/a", "/b", "/a/b", "/a/c", "/a/b/c"])
 PATTERNS = st.sampled_from(["/a", "/b", "/a/b", "/*", "/a/*", "/a/**", "/**"])
 
 
-class Someone:
-    """One session as it ought to be."""
+class SessionModel:
+    """What one session should have and get."""
 
     def __init__(self, session_id: str, acknowledges: bool) -> None:
         self.id = session_id
@@ -52,20 +52,20 @@ class Someone:
 class EngineMachine(RuleBasedStateMachine):
     """Override :meth:`make_engine`, and what waits for a network."""
 
-    someone = Bundle("someone")
+    session = Bundle("session")
 
     def make_engine(self, limits: Limits) -> Engine:
         raise NotImplementedError
 
     def wait(self, deferred: Deferred[Any]) -> Any:
-        """Give the result of a Deferred, or raise its failure."""
+        """Return the result of a Deferred, or raise its failure."""
         results: list[Any] = []
         deferred.addCallbacks(results.append, lambda failure: failure.raiseException())
         assert results, "it has not fired"
         return results[0]
 
     def settle(self) -> None:
-        """Let messages reach their connections."""
+        """Wait until messages have reached their connections."""
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class EngineMachine(RuleBasedStateMachine):
             )
         )
         self.wait(self.engine.start(self.observer))
-        self.everyone: list[Someone] = []
+        self.everyone: list[SessionModel] = []
         self.number = 0
 
     def teardown(self) -> None:
@@ -85,14 +85,14 @@ class EngineMachine(RuleBasedStateMachine):
 
     # Operations
 
-    @rule(target=someone, acknowledges=st.booleans())
-    def create(self, acknowledges: bool) -> Someone:
+    @rule(target=session, acknowledges=st.booleans())
+    def create(self, acknowledges: bool) -> SessionModel:
         session_id = self.wait(self.engine.create_session(acknowledges=acknowledges))
-        self.everyone.append(Someone(session_id, acknowledges))
+        self.everyone.append(SessionModel(session_id, acknowledges))
         return self.everyone[-1]
 
-    @rule(who=someone, channels=st.lists(PATTERNS, max_size=4))
-    def subscribe(self, who: Someone, channels: list[str]) -> None:
+    @rule(who=session, channels=st.lists(PATTERNS, max_size=4))
+    def subscribe(self, who: SessionModel, channels: list[str]) -> None:
         new = [c for c in dict.fromkeys(channels) if c not in who.subscriptions]
         outcome = self.engine.subscribe(who.id, channels)
         if not who.alive:
@@ -103,8 +103,8 @@ class EngineMachine(RuleBasedStateMachine):
             assert list(self.wait(outcome)) == new
             who.subscriptions.update(new)
 
-    @rule(who=someone, channels=st.lists(PATTERNS, max_size=4))
-    def unsubscribe(self, who: Someone, channels: list[str]) -> None:
+    @rule(who=session, channels=st.lists(PATTERNS, max_size=4))
+    def unsubscribe(self, who: SessionModel, channels: list[str]) -> None:
         gone = [c for c in dict.fromkeys(channels) if c in who.subscriptions]
         outcome = self.engine.unsubscribe(who.id, channels)
         if not who.alive:
@@ -121,16 +121,16 @@ class EngineMachine(RuleBasedStateMachine):
                 if any(matches(pattern, channel) for pattern in who.subscriptions):
                     self.queued(who, [self.number])
 
-    @rule(who=someone)
-    def deliver(self, who: Someone) -> None:
+    @rule(who=session)
+    def deliver(self, who: SessionModel) -> None:
         outcome = self.engine.deliver(who.id, "/x", self.message("/x"))
         if not who.alive:
             return self.fails(outcome, 402)
         self.wait(outcome)
         return self.queued(who, [self.number])
 
-    @rule(who=someone)
-    def destroy(self, who: Someone) -> None:
+    @rule(who=session)
+    def destroy(self, who: SessionModel) -> None:
         outcome = self.engine.destroy_session(who.id, Reason.CLIENT)
         if not who.alive:
             return self.fails(outcome, 402)
@@ -139,15 +139,15 @@ class EngineMachine(RuleBasedStateMachine):
 
     # Connections
 
-    @rule(who=someone, which=st.sampled_from(["last", "older", "none", "huge", "-1"]))
-    def poll(self, who: Someone, which: str) -> None:
+    @rule(who=session, which=st.sampled_from(["last", "older", "none", "huge", "-1"]))
+    def poll(self, who: SessionModel, which: str) -> None:
         self.connect(who, which, 0)
 
-    @rule(who=someone, which=st.sampled_from(["last", "none"]))
-    def hold(self, who: Someone, which: str) -> None:
+    @rule(who=session, which=st.sampled_from(["last", "none"]))
+    def hold(self, who: SessionModel, which: str) -> None:
         self.connect(who, which, 30)
 
-    def connect(self, who: Someone, which: str, hold: float) -> None:
+    def connect(self, who: SessionModel, which: str, hold: float) -> None:
         position = self.position(who, which)
         outcome = self.engine.connect(who.id, hold=hold, acknowledged=position)
         if not who.alive:
@@ -171,7 +171,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.answered(who, who.take())
         return None
 
-    def position(self, who: Someone, which: str) -> int | None:
+    def position(self, who: SessionModel, which: str) -> int | None:
         sent = [who.positions[number] for number in who.queue[: who.sent]]
         return {
             "last": sent[-1] if sent else 0,
@@ -181,14 +181,14 @@ class EngineMachine(RuleBasedStateMachine):
             "-1": -1,
         }[which]
 
-    @rule(who=someone)
-    def cancel(self, who: Someone) -> None:
+    @rule(who=session)
+    def cancel(self, who: SessionModel) -> None:
         if who.withdraw is not None and who.held is not None:
             who.withdraw.cancel()
             who.held = who.withdraw = None
 
-    @rule(who=someone)
-    def give_back(self, who: Someone) -> None:
+    @rule(who=session)
+    def give_back(self, who: SessionModel) -> None:
         if who.last is None:
             return
         delivery, numbers = who.last
@@ -197,8 +197,8 @@ class EngineMachine(RuleBasedStateMachine):
         if who.alive and not who.acknowledges:
             self.queued(who, numbers, first=True)
 
-    @rule(who=someone, writable=st.booleans())
-    def attach(self, who: Someone, writable: bool) -> None:
+    @rule(who=session, writable=st.booleans())
+    def attach(self, who: SessionModel, writable: bool) -> None:
         stream = RecordingStream(writable=writable)
         outcome = self.engine.attach(who.id, stream)
         if not who.alive:
@@ -210,16 +210,16 @@ class EngineMachine(RuleBasedStateMachine):
         who.streamed[id(stream)] = []
         return self.queued(who, [])
 
-    @rule(who=someone, writable=st.booleans())
-    def pace(self, who: Someone, writable: bool) -> None:
+    @rule(who=session, writable=st.booleans())
+    def pace(self, who: SessionModel, writable: bool) -> None:
         if who.stream is not None:
             who.stream.writable = writable
             if writable:
                 self.engine.hub.resume(who.stream)
             self.queued(who, [])
 
-    @rule(who=someone, unsent=st.integers(0, 3))
-    def detach(self, who: Someone, unsent: int) -> None:
+    @rule(who=session, unsent=st.integers(0, 3))
+    def detach(self, who: SessionModel, unsent: int) -> None:
         if who.stream is not None:
             stream, who.stream = who.stream, None
             lost: Sequence[Entry] = stream.entries[len(stream.entries) - unsent :]
@@ -234,7 +234,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.number += 1
         return encode({"channel": channel, "data": self.number})
 
-    def queued(self, who: Someone, numbers: list[int], *, first: bool = False) -> None:
+    def queued(
+        self, who: SessionModel, numbers: list[int], *, first: bool = False
+    ) -> None:
         self.settle()
         if not who.alive:
             return
@@ -250,7 +252,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.end(who)
 
     def answered(
-        self, who: Someone, numbers: list[int], *, superseded: bool = False
+        self, who: SessionModel, numbers: list[int], *, superseded: bool = False
     ) -> None:
         assert who.held, "a connect was not answered"
         [delivery] = who.held
@@ -265,7 +267,7 @@ class EngineMachine(RuleBasedStateMachine):
         if numbers:
             who.last = (delivery, numbers)
 
-    def end(self, who: Someone) -> None:
+    def end(self, who: SessionModel) -> None:
         self.settle()
         who.alive = False
         who.subscriptions, who.queue, who.sent = set(), [], 0
@@ -284,7 +286,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert failures[0].value.code == code
 
     @invariant()
-    def streams_got_what_they_ought(self) -> None:
+    def streams_got_what_they_should(self) -> None:
         for who in self.everyone:
             if who.stream is not None:
                 assert who.stream.data == who.streamed[id(who.stream)]
@@ -304,6 +306,6 @@ class EngineMachine(RuleBasedStateMachine):
         assert {name: found[name] for name in expected} == expected
 
     @invariant()
-    def each_end_was_told_once(self) -> None:
+    def each_end_is_reported_once(self) -> None:
         ended = [session_id for session_id, _ in self.observer.closed]
         assert sorted(ended) == sorted(who.id for who in self.everyone if not who.alive)

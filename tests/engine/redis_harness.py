@@ -79,7 +79,7 @@ class NodesHarness(RedisHarness):
         return found
 
     def withhold_notices(self, engine: RedisEngine) -> list[Mapping[str, str]]:
-        """Keep from a node what comes to its inbox; see :meth:`give`."""
+        """Withhold the notices of a node's inbox; see :meth:`pass_notices`."""
         notices: list[Mapping[str, str]] = []
         engine._node.reader._noticed = notices.append
         return notices
@@ -87,7 +87,7 @@ class NodesHarness(RedisHarness):
     def pass_notices(
         self, engine: RedisEngine, notices: list[Mapping[str, str]]
     ) -> None:
-        """Let a node have what was withheld, and what comes."""
+        """Pass on the notices that were withheld, and those that come."""
         engine._node.reader._noticed = engine._node.owner.receive_notice
         for notice in notices:
             engine._node.owner.receive_notice(notice)

@@ -1,4 +1,4 @@
-"""A redis-server for each test, which may do to it what it likes."""
+"""A harness with a redis-server for each test, which may kill or freeze it."""
 
 import secrets
 from pathlib import Path
@@ -15,7 +15,7 @@ from txbayeux.testing import RecordingObserver
 
 
 class OwnServer(RedisHarness):
-    """Each test has a redis-server to itself, to do to it what it likes."""
+    """Starts a redis-server for each test."""
 
     session_timeout = 30.0
     hold = 20.0
@@ -51,7 +51,7 @@ class OwnServer(RedisHarness):
         assert condition(), "it did not happen"
 
     async def crash(self, engine: RedisEngine) -> None:
-        """What kill -9 does: connections close, nothing is said."""
+        """End a node as kill -9 does: it releases no sessions."""
         self._engines.remove(engine)
         await engine._node.stop()
         engine.hub.stop()

@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """Started, stopped, killed, frozen at will; the socket stays where it is."""
+    """A process that can be killed and frozen, and keeps its socket's path."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class RedisServer:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let it do nothing for a while."""
+        """Freeze the process for as long as the context lasts."""
         self.signal(SIGSTOP)
         try:
             yield

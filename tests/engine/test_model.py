@@ -285,6 +285,17 @@ class FreezingMachine(Machine):
     def do(self, engine: int, operation: str, *arguments: Any, **options: Any) -> Any:
         return super().do(self.working(engine), operation, *arguments, **options)
 
+    @rule(
+        at=st.integers(0, 2),
+        who=st.integers(0, 3),
+        what=st.sets(st.sampled_from(PATTERNS)),
+    )
+    def unsubscribe(self, at: int, who: int, what: set[str]) -> None:
+        # After a death, what was published before is chosen by present subscriptions.
+        client = self.clients[who]
+        if client.done == len(client.due):
+            super().unsubscribe(at, who, what)
+
     @rule(number=st.integers(0, 2), moving=st.sets(st.integers(0, 3)))
     def freeze(self, number: int, moving: set[int]) -> None:
         """Freeze a node, and let some clients receive messages elsewhere."""

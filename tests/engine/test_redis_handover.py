@@ -1,4 +1,4 @@
-"""Notices between nodes that come late, or never, or one upon another."""
+"""Sessions change nodes while notices are late, lost, or overtaken by others."""
 
 import time
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class TestHandover(NodesHarness):
         assert stream.data == []
 
     @contract
-    async def test_who_is_overtaken_says_so_at_once(self) -> None:
+    async def test_a_superseded_node_says_so_at_once(self) -> None:
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         overtaken, _ = await self.stuck(b, alice)
@@ -56,7 +56,7 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [1]
 
     @contract
-    async def test_what_came_back_to_who_is_overtaken_goes_on(self) -> None:
+    async def test_what_comes_back_to_a_superseded_node_goes_on(self) -> None:
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
@@ -69,7 +69,7 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [1, 2]
 
     @contract
-    async def test_what_comes_back_to_who_could_not_open_waits_for_the_next(
+    async def test_what_comes_back_to_a_node_that_failed_to_acquire_waits(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -101,7 +101,9 @@ class TestHandover(NodesHarness):
         assert not (await self.answered(elsewhere)).ended
 
     @contract
-    async def test_a_former_owner_is_not_mute_while_redis_is(self) -> None:
+    async def test_a_frozen_redis_does_not_make_a_former_owner_unresponsive(
+        self,
+    ) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
@@ -118,7 +120,7 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [2]
 
     @contract
-    async def test_a_word_that_was_said_counts_if_its_notice_is_late(self) -> None:
+    async def test_a_release_counts_if_its_notice_is_late(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
@@ -133,7 +135,7 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [2]
 
     @contract
-    async def test_a_word_for_an_earlier_holder_is_not_taken_for_this_one(self) -> None:
+    async def test_a_release_for_another_generation_is_ignored(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         stale = {"k": "released", "s": alice, "c": "0", "b": "", "n": "", "r": "0"}
@@ -186,12 +188,12 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(again)).entries) == [2]
 
     @contract
-    async def test_nothing_is_let_go_on_the_word_of_a_client(self) -> None:
+    async def test_nothing_is_released_because_a_client_claims_more(self) -> None:
         a, b, c = await self.nodes(3)
         alice, position, notices, overtaken = await self.taken_from_a_unresponsive_node(
             a, b
         )
-        # The one that was taken for mute tells the client of a later position.
+        # The unresponsive node sends the client a later position.
         held = a.connect(alice, hold=0.6, acknowledged=position)
         overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         await self.publish(b, "/other", 0)
@@ -212,7 +214,7 @@ class TestHandover(NodesHarness):
         self.pass_notices(a, notices)
 
     @contract
-    async def test_a_number_that_was_never_sent_costs_one_question(self) -> None:
+    async def test_a_position_that_was_never_sent_costs_one_verify(self) -> None:
         [a] = await self.nodes(1)
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
@@ -238,7 +240,7 @@ class TestHandover(NodesHarness):
         assert self.data(delivery.entries) == [1]
 
     @contract
-    async def test_who_acknowledges_without_having_said_so_waits_for_nothing(
+    async def test_acknowledging_without_the_extension_delays_nothing(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -254,9 +256,9 @@ class TestHandover(NodesHarness):
     async def taken_from_a_unresponsive_node(
         self, a: RedisEngine, b: RedisEngine
     ) -> tuple[str, int | None, list[Mapping[str, str]], Deferred[Delivery]]:
-        """Let b hold a session of a's, which says nothing, and believes to hold it.
+        """Make b the owner of a session of a's, which gets no notice of that.
 
-        Gives the session, what was acknowledged, what a does not hear, and b's connect.
+        Return the session, the acknowledged position, the notices, and b's connect.
         """
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
@@ -266,13 +268,13 @@ class TestHandover(NodesHarness):
         return alice, position, notices, held
 
     async def fails(self, connected: Deferred[Delivery]) -> None:
-        """Wait for what may be answered or not, and does not matter."""
+        """Wait for a connect that may fail or not."""
         await connected.addErrback(lambda failure: failure.trap(BayeuxError))
 
     async def stuck(
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
-        """Let a node become the owner, and come to hold it when it is let."""
+        """Make a node the owner; it goes on acquiring when the second result fires."""
         reader, waiting = engine._node.reader, list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:
