@@ -67,26 +67,32 @@ def service(tmp_path: Path) -> Iterator[WorkersProcess]:
         redis.stop()
 
 
-def test_each_worker_has_an_admin_port(service: WorkersProcess) -> None:
-    def health(worker: int) -> int:
-        try:
-            url = f"http://127.0.0.1:{service.admin + worker - 1}/health"
-            with urlopen(url, timeout=10) as answer:
-                status: int = answer.status
-                return status
-        except OSError:
-            return 0
+def health(service: WorkersProcess, worker: int) -> int:
+    """Return the HTTP status of a worker's /health; 0 if it does not answer."""
+    try:
+        url = f"http://127.0.0.1:{service.admin + worker - 1}/health"
+        with urlopen(url, timeout=10) as answer:
+            status: int = answer.status
+            return status
+    except OSError:
+        return 0
 
-    until(lambda: health(1) == health(2) == 200, "both are ready")
+
+def until_ready(service: WorkersProcess) -> None:
+    until(lambda: {health(service, worker) for worker in (1, 2)} == {200}, "ready")
+
+
+def test_each_worker_has_an_admin_port(service: WorkersProcess) -> None:
+    until_ready(service)
     with urlopen(f"http://127.0.0.1:{service.admin + 1}/metrics", timeout=10) as answer:
         assert b"\ntxbayeux_sessions 0\n" in answer.read()
     os.kill(service.workers()[0], SIGKILL)
-    until(lambda: 0 in (health(1), health(2)), "one is gone")
-    until(lambda: health(1) == health(2) == 200, "it is back at its port")
+    until(lambda: 0 in {health(service, worker) for worker in (1, 2)}, "one is gone")
+    until_ready(service)
 
 
 def test_stopping_logs_no_error(service: WorkersProcess) -> None:
-    until(lambda: len(service.workers()) == 2, "two workers")
+    until_ready(service)
     for pid in (service.pid, *service.workers()):  # as Ctrl-C does: to the whole group
         os.kill(pid, SIGINT)
     service.join()

@@ -11,12 +11,14 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
@@ -120,6 +122,11 @@ class _Worker(ProcessProtocol):
         self._rest = b""
         self.ended: Deferred[None] = Deferred()
 
+    def signal(self, name: str) -> None:
+        """Send a signal such as ``TERM``, unless the process has ended."""
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(name)
+
     def outReceived(self, data: bytes) -> None:
         """Called with output of the worker."""
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -203,7 +210,7 @@ class Workers(Service):
             opened.close()
         workers = tuple(self._workers.values())
         for worker in workers:
-            worker.transport.signalProcess("TERM")
+            worker.signal("TERM")
         late = self._reactor.callLater(STOP_TIMEOUT, self._kill)
 
         def done(result: object) -> None:
@@ -264,4 +271,4 @@ class Workers(Service):
 
     def _kill(self) -> None:
         for worker in self._workers.values():
-            worker.transport.signalProcess("KILL")
+            worker.signal("KILL")
