@@ -313,7 +313,8 @@ def test_help_breaks_no_url_and_no_word(width: int) -> None:
     words = usage(width).split()
     for word in (
         "redis://[[user]:password@]host[:port][/database],",
-        "redis+sentinel://host[,host]/service",
+        "redis+sentinel://host[,host]/service,",
+        "redis+cluster://host[,host]",
         "tcp:8000:interface=127.0.0.1",
         "long-polling",
     ):

@@ -239,13 +239,22 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             "URL",
             "share sessions and messages with all processes that use this Redis: "
             "redis://[[user]:password@]host[:port][/database], rediss: for TLS, "
-            "redis+unix:///path, redis+sentinel://host[,host]/service",
+            "redis+unix:///path, redis+sentinel://host[,host]/service, "
+            "redis+cluster://host[,host]",
         ),
         _Option(
             "redis-namespace",
             "NAME",
             "prefix of the keys in Redis, one for each service",
             "txbayeux",
+        ),
+        _Option(
+            "redis-checkpoint",
+            "SECONDS",
+            "time between checkpoints; after a crash, messages of up to twice this "
+            "time are sent again",
+            0.2,
+            _seconds,
         ),
         _Option(
             "workers",
@@ -397,7 +406,11 @@ class Options(UsageOptions):
             raise UsageError(f"--allow-origin, --host: {error}") from None
         if self["workers"] > 1 and self["redis"] is None:
             raise UsageError("--workers share their sessions: they need --redis")
-        self["engine"] = _engine(self["redis"], self["redis-namespace"])
+        self["engine"] = _engine(
+            self["redis"],
+            namespace=self["redis-namespace"],
+            checkpoint_interval=self["redis-checkpoint"],
+        )
         self["extensions"] = [_extension(name) for name in self["extension"]]
 
     def _check_times_and_limits(self) -> None:
@@ -427,8 +440,11 @@ def _mount(path: str) -> str:
     return mount
 
 
-def _engine(url: str | None, namespace: str) -> EngineFactory | None:
-    """Return what makes the Redis engine; None for the engine in memory."""
+def _engine(url: str | None, **options: Any) -> EngineFactory | None:
+    """Return what makes the Redis engine; None for the engine in memory.
+
+    :param options: see RedisOptions.
+    """
     if url is None:
         return None
     try:
@@ -438,10 +454,10 @@ def _engine(url: str | None, namespace: str) -> EngineFactory | None:
     except ImportError as error:
         raise UsageError(f"--redis: {error}") from None
     try:
-        location, options = parse(url), RedisOptions(namespace=namespace)
+        location, redis_options = parse(url), RedisOptions(**options)
     except ValueError as error:
         raise UsageError(f"--redis: {error}") from None
-    return partial(RedisEngine, location=location, options=options)
+    return partial(RedisEngine, location=location, options=redis_options)
 
 
 def _extension(name: str) -> Extension:
