@@ -32,7 +32,7 @@ class TestConnections(OwnServer):
 
     @contract
     async def test_a_reply_to_no_command_is_not_taken_for_the_next_ones(self) -> None:
-        engine, _ = await self.front()
+        engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
         main: Any = engine._node._main
         await self.soon(lambda: main.silence() == 0)
