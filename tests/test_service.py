@@ -213,7 +213,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         ([], "--port"),
         (["--port", "x"], "--port x: .*0 to 65535"),
         (["--port", "70000"], "0 to 65535"),
-        (["--port", "1", "--max-request-bytes", "8388609"], "as large as"),
+        (["--port", "1", "--max-request-bytes", "8388609"], "at least"),
         (["--port", "1", "--mount", "/a?b"], "--mount"),
         (["--port", "1", "--mount", "/b\u00e4yeux"], "--mount"),
         (["--port", "1", "--mount", "/a/../b"], "--mount"),

@@ -73,9 +73,9 @@ class Bayeux:
     :param websocket_deflate: whether to compress WebSocket messages for clients
         that offer it.
 
-    :raises ValueError: for an origin or a URL of Redis that is none, or both
-        ``redis`` and ``engine``.
-    :raises TypeError: for an extension or an engine factory that is none.
+    :raises ValueError: for an invalid origin or URL of Redis, or both ``redis`` and
+        ``engine``.
+    :raises TypeError: for an invalid extension or engine factory.
     :raises ImportError: for ``redis`` without txredisapi or hiredis, which
         ``pip install 'txbayeux[redis]'`` installs.
     """
@@ -175,7 +175,7 @@ class Bayeux:
         It passes the incoming extensions, with None as the request.  Fires when the
         engine has accepted it.  Fails with :class:`~txbayeux.errors.BayeuxError`: 503
         before :meth:`start`, after :meth:`stop` and while Redis is out of reach, 405
-        if ``channel`` is no channel name, or what an extension refused it with.
+        if ``channel`` is not a channel name, or what an extension refused it with.
         """
         if not self._started or self._stopped is not None:
             return fail(unavailable())
@@ -198,7 +198,7 @@ class Bayeux:
         """Send ``data`` to one session only, whatever it is subscribed to.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`, or with BayeuxError 405 if
-        ``channel`` is no channel name.
+        ``channel`` is not a channel name.
         """
         return self._client.deliver(session_id, channel, data)
 

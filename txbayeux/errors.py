@@ -120,7 +120,7 @@ def channel_forbidden(channel: str) -> BayeuxError:
 
 
 def channel_invalid(channel: str) -> BayeuxError:
-    """Return the refusal of what is no channel name nor, where allowed, a pattern."""
+    """Return the refusal of an invalid channel name or pattern."""
     return BayeuxError(405, (channel,), "Invalid channel")
 
 

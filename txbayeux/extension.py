@@ -128,7 +128,7 @@ class Pipeline:
     When a hook fails, its message becomes an error 500 and skips the hooks that
     follow.
 
-    :raises TypeError: for what is no extension (see :func:`check_extension`).
+    :raises TypeError: for an invalid extension (see :func:`check_extension`).
     """
 
     def __init__(self, direction: _Direction, extensions: Iterable[Extension]) -> None:
@@ -149,7 +149,7 @@ class Pipeline:
     def applies_to(self, channel: object) -> bool:
         """Return whether some hook gets the messages of ``channel``.
 
-        False if ``channel`` is no string: such a message is refused anyway.
+        False if ``channel`` is not a string: such a message is refused anyway.
         """
         if not self._hooks or not isinstance(channel, str):
             return False

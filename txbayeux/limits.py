@@ -13,7 +13,7 @@ class Limits:
 
     The engine enforces those of sessions and queues, the adapter those of requests.
 
-    :raises ValueError: on construction, for what is no positive integer.
+    :raises ValueError: on construction, for a value that is not a positive integer.
     """
 
     request_bytes: int = 1024 * 1024

@@ -75,7 +75,7 @@ class Entry:
 def decode(text: bytes | str) -> list[Any]:
     """Decode one message or a list of them; return a list.
 
-    The items may be any JSON values: the server answers each that is no message.
+    The items may be any JSON values: the server refuses those that are not messages.
 
     :raises Malformed: with a text for the client.
     """

@@ -384,7 +384,7 @@ class FastHTTPProtocol(Protocol):
     def client_gone(self, turn: int | None) -> bool:
         """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
         if self.transport is None:
-            return False
+            return False  # call_when_lost() has reported it
         if self._closing:
             return True
         watched = self._watched

@@ -135,11 +135,11 @@ class BayeuxResource:
 
     def render(self, request: Request) -> int:
         """Answer a request."""
-        neutral = _read(request, self.limits)
-        if request.method == b"GET" and neutral.path != _SCRIPT_PATH:
+        http_request = _read(request, self.limits)
+        if request.method == b"GET" and http_request.path != _SCRIPT_PATH:
             # Access logs, ours or another's, write this: it names the session.
             request.uri = b"/" + b"/".join(request.prepath or ())
-        self.handle(neutral, _RequestWriter(request))
+        self.handle(http_request, _TwistedWebWriter(request))
         return NOT_DONE_YET
 
     # All requests, however they were read
@@ -253,7 +253,7 @@ def _read(request: Request, limits: Limits) -> HTTPRequest:
     )
 
 
-class _RequestWriter:
+class _TwistedWebWriter:
     """Answers through ``twisted.web``: a ResponseWriter."""
 
     def __init__(self, request: Request) -> None:

@@ -323,7 +323,7 @@ class WebSocketConnection(WebSocketServerProtocol):
     # The stream
 
     def send(self, entries: Sequence[Entry]) -> None:
-        """Write messages, each in a frame of its own."""
+        """Write messages: a frame for each; if compressed, one frame for all."""
         if self._heard:
             # The peer may have closed right after what it sent; so far only the kernel
             # knows.

@@ -129,10 +129,10 @@ class Client:
             transports=self._transports,
             credentials=CredentialsProvider(headers, cookies, ext),
             policy=ReconnectPolicy(retry, random),
-            state_changed=self._state_changed,
-            began=self._session_began,
-            sendable=self._sendable,
-            failed=self._failed,
+            on_state=self._state_changed,
+            on_session=self._session_began,
+            on_sendable=self._sendable,
+            on_failure=self._failed,
         )
         self._outbox = Outbox(
             reactor,
@@ -140,7 +140,7 @@ class Client:
             dispatcher=self._dispatcher,
             transports=self._transports,
             backoff=Backoff(retry, random),
-            failed=self._failed,
+            on_failure=self._failed,
         )
         self._subscriptions = Subscriptions(self._session, self._outbox, self._failed)
 

@@ -124,7 +124,7 @@ class _Batch:
 class Outbox:
     """Sends what waits, and decides after each attempt whether to send it again.
 
-    :param failed: is called with each failure that is being recovered from.
+    :param on_failure: called with each failure that is being recovered from.
     """
 
     def __init__(
@@ -135,14 +135,14 @@ class Outbox:
         dispatcher: Dispatcher,
         transports: TransportSelector,
         backoff: Backoff,
-        failed: Callable[[Exception], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._reactor = reactor
         self._session = session
         self._dispatcher = dispatcher
         self._transports = transports
         self._backoff = backoff
-        self._on_failure = failed
+        self._on_failure = on_failure
         self._queue = Queue()
         self._in_flight: dict[Envelope, _Batch] = {}
         self._batches: dict[_Batch, None] = {}
@@ -283,7 +283,8 @@ class Outbox:
 
     def _retry(self, envelope: Envelope, error: Exception) -> None:
         if envelope.exhausted:
-            timeout = PublishTimeout(envelope.channel, "No reply after all attempts")
+            why = f"Not accepted after {envelope.attempts} attempts"
+            timeout = PublishTimeout(envelope.channel, why)
             timeout.__cause__ = error
             self.settle(envelope, timeout)
         else:

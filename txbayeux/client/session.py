@@ -61,11 +61,11 @@ class _Connect:
 class Session:
     """One session after the other, for as long as the user wants.
 
-    :param state_changed: is called with the new state and the old one.
-    :param began: is called when there is a new session, in which nothing is
+    :param on_state: called with the new state and the old one.
+    :param on_session: called when there is a new session, in which nothing is
         subscribed yet.
-    :param sendable: is called when messages can be sent.
-    :param failed: is called with each failure that is being recovered from.
+    :param on_sendable: called when messages can be sent.
+    :param on_failure: called with each failure that is being recovered from.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class Session:
         transports: TransportSelector,
         credentials: CredentialsProvider,
         policy: ReconnectPolicy,
-        state_changed: Callable[[State, State], None],
-        began: Callable[[], None],
-        sendable: Callable[[], None],
-        failed: Callable[[Exception], None],
+        on_state: Callable[[State, State], None],
+        on_session: Callable[[], None],
+        on_sendable: Callable[[], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._reactor = reactor
         self._dispatcher = dispatcher
         self._transports = transports
         self._credentials = credentials
         self._policy = policy
-        self._on_session = began
-        self._on_sendable = sendable
-        self._on_failure = failed
-        self._machine = Machine(state_changed)
+        self._on_session = on_session
+        self._on_sendable = on_sendable
+        self._on_failure = on_failure
+        self._machine = Machine(on_state)
         self.id: str | None = None
         """The ``clientId``; None while there is no session."""
         self.deliveries = 0
@@ -104,7 +104,7 @@ class Session:
         """The handshake, connect or disconnect whose outcome matters."""
         self._sending: Deferred[None] | None = None
         self._connect_sent: _Connect | None = None
-        self._asking: Deferred[Any] | None = None
+        self._fetching_credentials: Deferred[Any] | None = None
         self._timer: Any = None
         self._stopping: list[Deferred[None]] = []
 
@@ -157,7 +157,7 @@ class Session:
     def _send(self, transport: Transport, message: Message, timeout: float) -> None:
         envelope = self._in_flight = Envelope(message, self)
         sending = self._dispatcher.send(transport, [envelope], timeout)
-        if self._in_flight is envelope:
+        if self._in_flight is envelope:  # it may have been answered already
             self._sending = sending
 
     def replied(self, envelope: Envelope, reply: Message) -> None:
@@ -203,12 +203,12 @@ class Session:
     # Handshake.
 
     def _handshake(self) -> None:
-        asking = self._asking = self._credentials.get()
+        asking = self._fetching_credentials = self._credentials.get()
 
         def asked(result: Any) -> None:
-            if self._asking is not asking:
+            if self._fetching_credentials is not asking:
                 return
-            self._asking = None
+            self._fetching_credentials = None
             if isinstance(result, Failure):
                 _log.failure("Getting credentials failed", result)
                 self._handshake_failed(cast(Exception, result.value))
@@ -246,7 +246,9 @@ class Session:
             self._handshake_failed(error, reply)
         elif advice.final:
             self._refuse(BayeuxError(403, (), "The server advises not to connect"))
-        elif isinstance(types, list) and not self._transports.ranking.offered(types):
+        elif isinstance(types, list) and not self._transports.ranking.accept_offer(
+            types
+        ):
             error = BayeuxError(301, (), "No connection type in common")
             self._handshake_failed(error, reply)
         else:
@@ -474,7 +476,7 @@ class Session:
         self._stopping.append(stopped)
         if before is not State.DISCONNECTING:
             self._cancel_timer()
-            asking, self._asking = self._asking, None
+            asking, self._fetching_credentials = self._fetching_credentials, None
             if asking is not None:
                 asking.cancel()
             self._is_known = False

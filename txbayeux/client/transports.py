@@ -94,8 +94,8 @@ class TransportRanking:
         """Until when, and for how long."""
         self._failures: dict[str, int] = {}
 
-    def offered(self, types: list[object]) -> bool:
-        """Called with what the server offers; return whether any of it can be used."""
+    def accept_offer(self, types: list[object]) -> bool:
+        """Choose from what the server offers; return whether any of it can be used."""
         common = frozenset(name for name in self.types if name in types)
         if not common:
             return False

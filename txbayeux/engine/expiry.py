@@ -107,7 +107,7 @@ class ExpiryTimer(Generic[E]):
                 _log.failure("The timer of {item} failed", item=item)
                 continue
             if following is not None:
-                item.wakes_at = following
-                heapq.heappush(self._heap, (following, next(self._order), item))
+                # A callback may have set an earlier time meanwhile.
+                self.set(item, following)
         if self._heap:
             self._schedule()

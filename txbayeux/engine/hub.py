@@ -101,14 +101,7 @@ class Hub:
         session.ended, session.why = reason, why
         session.clear()
         self._answer(session)
-        stream = session.stream
-        if stream is not None:
-            self._by_stream.pop(stream, None)
-            session.stream = None
-            try:
-                stream.close(reason)
-            except Exception:
-                _log.failure("Closing the stream of {session} failed", session=session)
+        self._close_stream(session, reason)
 
     def move(self, session: Session) -> None:
         """Release a session that another process has taken over, with its queue."""
@@ -127,9 +120,16 @@ class Hub:
         self._forget(session)
         session.moved = True
         self._answer(session)
+        self._close_stream(session, Reason.SHUTDOWN)
+
+    def _close_stream(self, session: Session, reason: Reason) -> None:
         stream, session.stream = session.stream, None
         if stream is not None:
-            stream.close(Reason.SHUTDOWN)
+            self._by_stream.pop(stream, None)
+            try:
+                stream.close(reason)
+            except Exception:
+                _log.failure("Closing the stream of {session} failed", session=session)
 
     def _forget(self, session: Session) -> None:
         self.sessions.pop(session.id, None)
@@ -162,7 +162,7 @@ class Hub:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
-        unacknowledged = session.acknowledges and not session.acknowledge(acknowledged)
+        stalled = session.acknowledges and not session.acknowledge(acknowledged)
         now = self._clock.seconds()
         session.hold_until = now + hold
         session.deadline = session.hold_until + self._session_timeout
@@ -172,7 +172,7 @@ class Hub:
         # From here on callbacks run, which may do anything, even end the session.
         if former is not None:
             former.callback(self._released(session))
-        if unacknowledged and session.ended is None:
+        if stalled and session.ended is None:
             self._overflow(session, "Session closed - no message was acknowledged")
             return held
         if session.ended is None:
@@ -323,7 +323,7 @@ class Hub:
     def _flush(self, session: Session) -> None:
         session.dirty = False
         stream = session.stream
-        if session.acknowledges or stream is None:
+        if stream is None or session.acknowledges:
             if session.waiting:
                 self._answer(session)
         elif stream.writable and session.queue:
@@ -350,13 +350,13 @@ class Hub:
             session.seen = max(session.seen, self.position)
         held.callback(
             ConnectDelivery(
-                entries,
-                session.seen if session.acknowledges else None,
-                False,
-                session.ended,
-                session.why,
-                partial(self.give_back, session) if entries else None,
-                self._turn,
+                entries=entries,
+                acknowledgement=session.seen if session.acknowledges else None,
+                superseded=False,
+                ended=session.ended,
+                why=session.why,
+                returned=partial(self.give_back, session) if entries else None,
+                turn=self._turn,
             )
         )
 

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txbayeux.events import Reason
 from txbayeux.interfaces import ConnectionHub, Stream
@@ -59,7 +60,11 @@ class ExtensionStream:
     def send(self, entries: Sequence[Entry]) -> None:
         """See :meth:`txbayeux.interfaces.Stream.send`."""
         self._entries, self._transformed, self._written = entries, 0, 0
-        Deferred.fromCoroutine(self._send(entries))
+        Deferred.fromCoroutine(self._send(entries)).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("Sending to a stream failed", failure)
+        self._hub.detach(self, self.connection_lost(()))
 
     async def _send(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

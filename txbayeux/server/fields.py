@@ -30,7 +30,7 @@ MAX_ID_LENGTH: Final = 256
 def session_id(message: Message) -> str:
     """Return ``clientId``, which the message must contain.
 
-    :raises BayeuxError: 401 if it is missing, 400 if it is no string.
+    :raises BayeuxError: 401 if it is missing, 400 if it is not a string.
     """
     value = message.get("clientId")
     if value is None or value == "":

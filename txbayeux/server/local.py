@@ -68,7 +68,7 @@ class LocalClient:
         This is how a service replies to the client that called it.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`; with BayeuxError 405 if
-        ``channel`` is no channel name; with the encoder's error if JSON cannot
+        ``channel`` is not a channel name; with the encoder's error if JSON cannot
         represent ``data``.
         """
         if not channels.is_name(channel) or channels.is_reserved(channel):

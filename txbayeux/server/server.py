@@ -313,7 +313,7 @@ class Server:
     ) -> Response | Deferred[Response]:
         try:
             answer = self._connect_answer(delivery, message)
-        except BayeuxError:
+        except Exception:
             return self._refuse_connect(Failure(), message, request)
         return self._respond_with(answer, request)
 

@@ -425,7 +425,7 @@ class Options(UsageOptions):
             )
         if self["max-queue-bytes"] < self["max-request-bytes"]:
             raise UsageError(
-                "--max-queue-bytes must be as large as --max-request-bytes: one message"
+                "--max-queue-bytes must be at least --max-request-bytes: one message"
                 " would close the sessions that it waits for"
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from socket import AF_INET
 from typing import Any, Final
@@ -186,7 +187,8 @@ def _admin_pages(server: Server) -> Resource:
 
 def _raise_file_limit() -> int:
     """Raise the soft limit of open files to the hard one, and return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # An unlimited hard limit (-1) cannot be used as the soft one everywhere.
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

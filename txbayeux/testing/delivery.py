@@ -118,6 +118,22 @@ class DeliveryContract(EngineHarness):
         assert self.data((await self.answered(second)).entries) == [1]
 
     @contract
+    async def test_a_connect_made_while_another_is_answered_is_released_in_time(
+        self,
+    ) -> None:
+        engine = await self.start()
+        alice = await self.join(engine)
+        again: list[Deferred[Any]] = []
+        first = engine.connect(alice, hold=self.hold)
+        first.addCallback(lambda _: again.append(engine.connect(alice, hold=self.hold)))
+        await self.unanswered(first)
+        await self.advance(self.hold * 1.1)
+        await self.answered(first)
+        await self.unanswered(*again)
+        await self.advance(self.hold * 1.1)
+        assert (await self.answered(again[0])).ended is None
+
+    @contract
     async def test_a_message_beside_two_connects_comes_once(self) -> None:
         engine = await self.start()
         alice = await self.join(engine, "/a")

@@ -94,7 +94,7 @@ class EventSource:
             stream.abort()
             if wanted:
                 self._receiver.broken(
-                    TransportUnavailable("the response is no event stream")
+                    TransportUnavailable("the response is not an event stream")
                 )
 
         def failed(failure: Failure) -> None:

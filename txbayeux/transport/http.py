@@ -85,7 +85,7 @@ class Http:
         def read(response: IResponse) -> Deferred[bytes]:
             return read_body(response, self._context.max_response)
 
-        asking = self.respond(method, endpoint, headers, body).addCallback(read)
+        asking = self._send(method, endpoint, headers, body).addCallback(read)
         return self._bounded(asking, timeout)
 
     def open(
@@ -96,9 +96,9 @@ class Http:
         The caller reads the body.  Fails with :class:`TransportError`, at the latest
         after ``timeout`` seconds.
         """
-        return self._bounded(self.respond("GET", endpoint, headers, None), timeout)
+        return self._bounded(self._send("GET", endpoint, headers, None), timeout)
 
-    def respond(
+    def _send(
         self,
         method: str,
         endpoint: ServerURL,
@@ -125,7 +125,7 @@ class Http:
             location = response.headers.getRawHeaders(b"Location")
             if response.code in _REDIRECTS and location:
                 target = _redirected(endpoint, location[0], redirects)
-                return self.respond(method, target, headers, body, redirects - 1)
+                return self._send(method, target, headers, body, redirects - 1)
             raise NoReply(f"HTTP status {response.code}", response.code)
 
         sent: Deferred[Any] = maybeDeferred(  # a TLS policy may raise

@@ -95,7 +95,7 @@ class ServerURL:
     def joined(self, location: str) -> ServerURL:
         """Resolve a redirect's ``Location``.
 
-        :raises ValueError: if the result is no http or https URL.
+        :raises ValueError: if the result is not an http or https URL.
         """
         return parse(urljoin(self.url, location))[0]
 
@@ -137,7 +137,7 @@ class Proxy:
     def parse(cls, url: str) -> Proxy:
         """Parse ``http://user:password@host:port``.
 
-        :raises ValueError: if it is no http or https URL.
+        :raises ValueError: if it is not an http or https URL.
         """
         return cls(*parse(url))
 
