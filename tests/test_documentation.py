@@ -36,6 +36,22 @@ def found(pattern: str) -> list[str]:
     return list(dict.fromkeys(re.findall(pattern, text)))
 
 
+def test_files_named_in_the_architecture_page_exist() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    package = ROOT / "txbayeux"
+    rows = re.findall(r"^\| `(\w+(?:/\w+)?)/` \| (.*) \|$", page, re.MULTILINE)
+    named = [
+        f"{folder}/{name}"
+        for folder, text in rows
+        for name in re.findall(r"`([a-z_]+)`", text)
+    ]
+    assert len(named) > 60
+    for name in named:
+        assert (package / name).is_dir() or (package / f"{name}.py").exists(), name
+    for name in re.findall(r"`([a-z_/]+\.(?:py|lua))`", page):
+        assert (package / name).exists(), name
+
+
 @pytest.mark.parametrize(
     "arguments", found(r"twistd [^`\n]*?bayeux (-[^`\n\[]+)(?<!\.\.\.)[`\n]")
 )

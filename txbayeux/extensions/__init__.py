@@ -1,4 +1,7 @@
-"""Client extensions that CometD's and Salesforce's servers support."""
+"""Extensions of the client that CometD's and Salesforce's servers support.
+
+Our server's half of ack is built in: ``ServerOptions.acknowledge``.
+"""
 
 from __future__ import annotations
 
