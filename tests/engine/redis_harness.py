@@ -1,7 +1,7 @@
-"""What contracts need to be run by the Redis engine: the real reactor, short times."""
+"""Harnesses for tests of the Redis engine: the real reactor and a redis-server."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,14 +18,22 @@ from txbayeux.testing import EngineHarness, RecordingObserver
 
 
 def pause(seconds: float) -> Deferred[None]:
+    """Return a Deferred that fires after this time."""
     result: Deferred[None] = Deferred()
     reactor.callLater(seconds, result.callback, None)  # type: ignore[attr-defined]
     return result
 
 
 class RedisHarness(EngineHarness):
-    session_timeout = 1.0
-    hold = 0.7
+    """Runs a test's engines on the real reactor and the run's redis-server.
+
+    Nothing expires and no hold ends in a test that does not wait for it, however slow
+    the machine is.
+    """
+
+    session_timeout = 30.0
+    hold = 20.0
+    short_timeout = 1.0
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> None:
@@ -47,13 +55,21 @@ class RedisHarness(EngineHarness):
     async def settle(self) -> None:
         await pause(0.02)
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition; a busy machine may take its time."""
+        for _ in range(500):
+            if condition():
+                return
+            await self.settle()
+        assert condition(), "it did not happen"
+
     async def advance(self, seconds: float) -> None:
         await pause(seconds)
         await self.settle()
 
     async def stop(self, engine: Engine) -> None:
         await super().stop(engine)
-        # An attempt to connect that was called off leaves in the next turn.
+        # A cancelled attempt to connect is removed from the reactor in the next turn.
         await pause(0)
 
     def leftovers(self) -> Sequence[object]:
@@ -62,15 +78,20 @@ class RedisHarness(EngineHarness):
 
 
 class NodesHarness(RedisHarness):
-    """Several nodes on one Redis."""
+    """Starts several nodes on one Redis."""
 
     async def nodes(
-        self, count: int, *, limits: Limits | None = None
+        self,
+        count: int,
+        *,
+        limits: Limits | None = None,
+        session_timeout: float | None = None,
     ) -> list[RedisEngine]:
+        """Return this many nodes, started and ready."""
         found = []
         self.observers: list[RecordingObserver] = []
         for _ in range(count):
-            engine = await self.start(limits=limits)
+            engine = await self.start(limits=limits, session_timeout=session_timeout)
             assert isinstance(engine, RedisEngine)
             self.observers.append(self.observer)
             found.append(engine)

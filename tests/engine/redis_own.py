@@ -17,8 +17,6 @@ from txbayeux.testing import RecordingObserver
 class OwnServer(RedisHarness):
     """Starts a redis-server for each test."""
 
-    session_timeout = 30.0
-    hold = 20.0
     patience = 5.0
 
     @pytest.fixture(autouse=True)

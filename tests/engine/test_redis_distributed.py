@@ -119,7 +119,7 @@ class TestDistributed(NodesHarness):
     async def test_overlapping_connects_everywhere_end_with_one_owner(self) -> None:
         engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a")
-        held = [engines[n % 3].connect(alice, hold=self.hold * 4) for n in range(12)]
+        held = [engines[n % 3].connect(alice, hold=self.hold) for n in range(12)]
         await self.until(lambda: sum(one.called for one in held) == 11)
         await self.publish(engines[0], "/a", 1, 2)
         await self.until(lambda: all(one.called for one in held))
@@ -191,7 +191,7 @@ class TestDistributed(NodesHarness):
     async def test_a_subscription_counts_from_its_place_in_the_log(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a)
-        held = a.connect(alice, hold=self.hold * 3)
+        held = a.connect(alice, hold=self.hold)
         await self.publish(b, "/a", 1)
         begun = [
             b.publish("/a", encode({"channel": "/a", "data": 2})),
@@ -227,10 +227,10 @@ class TestDistributed(NodesHarness):
 
     @contract
     async def test_expiry_is_seen_by_all_and_told_once(self) -> None:
-        engines = await self.nodes(3)
+        engines = await self.nodes(3, session_timeout=self.short_timeout)
         sessions = [await self.join(engine, "/a") for engine in engines]
         held = engines[1].connect(sessions[0], hold=0.1)
-        await self.advance(self.session_timeout * 1.5 + 0.5)
+        await self.advance(self.short_timeout * 1.5 + 0.5)
         assert not (await self.answered(held)).entries
         await self.until(lambda: len(self.closed()) >= 3)
         assert sorted(self.closed()) == sorted(

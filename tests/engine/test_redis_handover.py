@@ -16,9 +16,6 @@ from txbayeux.testing import RecordingStream, contract
 
 
 class TestHandover(NodesHarness):
-    session_timeout = 20.0
-    hold = 10.0
-
     @contract
     async def test_a_node_that_missed_notices_lets_go_when_it_is_back(
         self,

@@ -1,4 +1,7 @@
-"""The engines' contract, with each call at another node than the one before."""
+"""The engine contract with two nodes: each call goes to the other one.
+
+So every operation of a session works on a node that does not own it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
@@ -17,7 +20,7 @@ from txbayeux.testing import EngineContract
 
 
 class RoundRobin:
-    """Two nodes behind a proxy that takes turns; calls wait for one another."""
+    """An engine that passes each call to one of its nodes in turn, one at a time."""
 
     def __init__(self, engines: Sequence[RedisEngine]) -> None:
         self.engines = engines
@@ -26,7 +29,7 @@ class RoundRobin:
         self._streams: dict[Stream, RedisEngine] = {}
 
     def _next(self, operation: Callable[[RedisEngine], Deferred[Any]]) -> Deferred[Any]:
-        """Begin an operation when the one before is through, as the contract wants."""
+        """Begin an operation when the one before it is done."""
         former = self._last
         result: Deferred[Any] = Deferred(lambda _: begun and begun[0].cancel())
         done: Deferred[None] = Deferred()
@@ -51,7 +54,7 @@ class RoundRobin:
         return result
 
     def _place(self, stream: Stream | None) -> RedisEngine:
-        """A connection stays with the node that accepted it."""
+        """Return the node for a connection: the one that accepted it."""
         if stream is None:
             return next(self._turns)
         if stream not in self._streams:
@@ -138,7 +141,7 @@ class RoundRobin:
 
 
 class TestRoundRobin(RedisHarness, EngineContract):
-    session_timeout = 2.0  # each call moves the session, which may take its time
+    short_timeout = 2.0  # each call moves the session
 
     def make_engine(self, *, limits: Limits, session_timeout: float) -> Engine:
         return RoundRobin(
@@ -151,7 +154,7 @@ class TestRoundRobin(RedisHarness, EngineContract):
         )
 
     async def settle(self) -> None:
-        # What is told from one node to the other takes a while longer.
+        # Messages between the nodes take longer than those to a connection.
         await super().settle()
         await super().settle()
 

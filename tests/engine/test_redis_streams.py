@@ -40,13 +40,13 @@ class TestStreams(NodesHarness):
         stream = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
         await a.attach(alice, stream)
-        held = b.connect(alice, hold=self.hold)
+        held = b.connect(alice, hold=self.short_timeout)
         await self.unanswered(held)
         await self.publish(b, "/a", 1)
         await self.until(lambda: stream.data == [1])
         assert stream.replacements == 0
         assert not (await b.connect(alice, hold=0)).entries
-        await self.advance(self.hold)
+        await self.advance(self.short_timeout)
         assert not (await self.answered(held)).entries
 
     @contract

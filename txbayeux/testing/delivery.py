@@ -85,10 +85,10 @@ class DeliveryContract(EngineHarness):
     async def test_a_held_connect_is_answered_when_its_time_is_up(self) -> None:
         engine = await self.start()
         alice = await self.join(engine, "/a")
-        held = engine.connect(alice, hold=self.hold)
-        await self.advance(self.hold / 2)
+        held = engine.connect(alice, hold=self.short_timeout)
+        await self.advance(self.short_timeout / 2)
         await self.unanswered(held)
-        await self.advance(self.hold)
+        await self.advance(self.short_timeout)
         delivery = await self.answered(held)
         assert (list(delivery.entries), delivery.ended) == ([], None)
         await self.publish(engine, "/a", 1)
@@ -124,13 +124,15 @@ class DeliveryContract(EngineHarness):
         engine = await self.start()
         alice = await self.join(engine)
         again: list[Deferred[Any]] = []
-        first = engine.connect(alice, hold=self.hold)
-        first.addCallback(lambda _: again.append(engine.connect(alice, hold=self.hold)))
+        first = engine.connect(alice, hold=self.short_timeout)
+        first.addCallback(
+            lambda _: again.append(engine.connect(alice, hold=self.short_timeout))
+        )
         await self.unanswered(first)
-        await self.advance(self.hold * 1.1)
+        await self.advance(self.short_timeout * 1.1)
         await self.answered(first)
         await self.unanswered(*again)
-        await self.advance(self.hold * 1.1)
+        await self.advance(self.short_timeout * 1.1)
         assert (await self.answered(again[0])).ended is None
 
     @contract
@@ -212,14 +214,14 @@ class DeliveryContract(EngineHarness):
 
     @contract
     async def test_a_withdrawn_connect_still_keeps_the_session_alive(self) -> None:
-        engine = await self.start()
+        engine = await self.start(session_timeout=self.short_timeout)
         alice = await self.join(engine)
-        await self.advance(self.session_timeout / 2)
+        await self.advance(self.short_timeout / 2)
         gone = engine.connect(alice, hold=0.01)
         if not gone.called:
             gone.cancel()
         gone.addErrback(lambda failure: failure.trap(CancelledError))
-        await self.advance(self.session_timeout * 0.7)
+        await self.advance(self.short_timeout * 0.7)
         await engine.check_session(alice)
 
     @contract

@@ -44,14 +44,17 @@ class EngineHarness:
 
     For an engine that works on a Clock, override :meth:`make_engine` only.  For one
     that needs a network or the real reactor override the other hooks as well, and
-    choose times that a test can wait for.
+    choose a :attr:`short_timeout` that tests can wait for.
     """
 
     session_timeout: float = 60.0
-    """Seconds a session lives after its connect's holding time."""
+    """Seconds a session lives after its connect's hold: none expires in most tests."""
 
     hold: float = 30.0
-    """Seconds that tests hold a connect for."""
+    """Seconds that most tests hold a connect for: it is answered before."""
+
+    short_timeout: float = 5.0
+    """Seconds of the session timeouts and holds that tests wait for the end of."""
 
     clock: Clock
     """The time of engines that need no reactor; new in each test."""
@@ -108,10 +111,16 @@ class EngineHarness:
         finally:
             await self.tear_down()
 
-    async def start(self, *, limits: Limits | None = None) -> Engine:
-        """Return a new engine, started; it is stopped after the test."""
+    async def start(
+        self, *, limits: Limits | None = None, session_timeout: float | None = None
+    ) -> Engine:
+        """Return a new engine, started; it is stopped after the test.
+
+        :param session_timeout: seconds, :attr:`session_timeout` by default.
+        """
         engine = self.make_engine(
-            limits=limits or Limits(), session_timeout=self.session_timeout
+            limits=limits or Limits(),
+            session_timeout=session_timeout or self.session_timeout,
         )
         self._engines.append(engine)
         self.observer = RecordingObserver()

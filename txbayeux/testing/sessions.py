@@ -64,7 +64,7 @@ class SessionContract(EngineHarness):
         assert await self.ended(alice) is Reason.CLIENT
         await self.refused(engine.connect(alice, hold=0))
         await self.refused(engine.destroy_session(alice, Reason.KICKED))
-        await self.advance(self.session_timeout / 2)
+        await self.advance(self.short_timeout / 2)
         assert self.observer.closed == [(alice, Reason.CLIENT)]
         await self.publish(engine, "/a", 1)
         assert await self.poll(engine, bob) == [1]
@@ -106,21 +106,21 @@ class SessionContract(EngineHarness):
 
     @contract
     async def test_a_session_that_never_connects_expires(self) -> None:
-        engine = await self.start()
+        engine = await self.start(session_timeout=self.short_timeout)
         alice = await self.join(engine, "/a")
-        await self.advance(self.session_timeout / 2)
+        await self.advance(self.short_timeout / 2)
         await engine.subscribe(alice, ["/b"])
         assert self.observer.closed == []
-        await self.advance(self.session_timeout)
+        await self.advance(self.short_timeout)
         assert await self.ended(alice) is Reason.TIMEOUT
         await self.refused(engine.subscribe(alice, ["/b"]))
 
     @contract
     async def test_a_connect_keeps_a_session_and_nothing_else_does(self) -> None:
-        engine = await self.start()
+        engine = await self.start(session_timeout=self.short_timeout)
         alice, bob = await self.join(engine, "/a"), await self.join(engine, "/a")
         for _ in range(4):
-            await self.advance(self.session_timeout * 0.6)
+            await self.advance(self.short_timeout * 0.6)
             await engine.connect(alice, hold=0)
             if not self.observer.closed:
                 await engine.publish("/b", _MESSAGE, bob)
@@ -129,31 +129,31 @@ class SessionContract(EngineHarness):
 
     @contract
     async def test_a_held_connect_keeps_its_session(self) -> None:
-        engine = await self.start()
+        engine = await self.start(session_timeout=self.short_timeout)
         alice = await self.join(engine)
-        held = engine.connect(alice, hold=self.session_timeout * 2)
-        await self.advance(self.session_timeout * 1.5)
+        held = engine.connect(alice, hold=self.short_timeout * 2)
+        await self.advance(self.short_timeout * 1.5)
         await self.unanswered(held)
-        await self.advance(self.session_timeout)
+        await self.advance(self.short_timeout)
         assert (await self.answered(held)).ended is None
         await engine.check_session(alice)
-        await self.advance(self.session_timeout * 1.5)
+        await self.advance(self.short_timeout * 1.5)
         assert await self.ended(alice) is Reason.TIMEOUT
 
     @contract
     async def test_an_expired_session_leaves_its_stream_closed(self) -> None:
-        engine = await self.start()
+        engine = await self.start(session_timeout=self.short_timeout)
         alice, stream = await self.join(engine), RecordingStream()
         await engine.attach(alice, stream)
-        await self.advance(self.session_timeout * 1.5)
+        await self.advance(self.short_timeout * 1.5)
         assert await self.ended(alice) is Reason.TIMEOUT
         assert stream.closed == [Reason.TIMEOUT]
 
     @contract
     async def test_many_sessions_expire_each_told_of_once(self) -> None:
-        engine = await self.start()
+        engine = await self.start(session_timeout=self.short_timeout)
         ids = [await engine.create_session() for _ in range(1200)]
-        await self.advance(self.session_timeout * 1.5)
+        await self.advance(self.short_timeout * 1.5)
         await self.until(lambda: len(self.observer.closed) >= len(ids))
         assert sorted(self.observer.closed) == sorted(
             (id_, Reason.TIMEOUT) for id_ in ids

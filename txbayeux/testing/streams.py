@@ -45,12 +45,12 @@ class StreamContract(EngineHarness):
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         await self.settle()
-        held = engine.connect(alice, hold=self.hold, stream=stream)
+        held = engine.connect(alice, hold=self.short_timeout, stream=stream)
         await self.sent(stream, 1)
         await self.publish(engine, "/a", 2)
         await self.sent(stream, 1, 2)
         await self.unanswered(held)
-        await self.advance(self.hold * 1.5)
+        await self.advance(self.short_timeout * 1.5)
         assert not (await self.answered(held)).entries
 
     @contract
