@@ -1,4 +1,4 @@
-"""Many nodes, one service: sessions and the log in Redis.
+"""The Redis engine: several nodes that share sessions and a log in Redis.
 
 Importing this installs no reactor; making an engine imports txredisapi, which does.
 

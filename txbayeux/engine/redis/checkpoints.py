@@ -1,9 +1,9 @@
-"""Checkpoints: how far sessions have come, in Redis for the case that this node dies.
+"""Checkpoints: the progress of sessions, in Redis in case this node dies.
 
-One position stands for all sessions to which everything up to it was delivered: that
-costs the same for ten sessions and for ten thousand.  Only those that lag behind are
-written one by one.  Each checkpoint writes what was true at the one before: by then the
-data has been written to the sockets.
+One position stands for all sessions to which everything up to it was delivered, so a
+checkpoint costs the same for ten sessions and for ten thousand.  Only those that lag
+are written individually.  Each checkpoint writes the state at the time of the previous
+one: by now the data has been written to the sockets.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from txbayeux.interfaces import Clock
 __all__ = ["Checkpoints"]
 
 _PART: Final = 500
-"""Sessions in one call."""
+"""Most sessions in one call."""
 
 
 class Checkpoints:
     """Writes checkpoints for the sessions of one node.
 
-    :param lifetime: milliseconds that what is written is kept.
+    :param lifetime: milliseconds for which Redis keeps a checkpoint.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Checkpoints:
         self._position = -1
 
     def connected(self, session: OwnedSession) -> None:
-        """Write at the next checkpoint how long a session has to live."""
+        """Renew the time to live of a session at the next checkpoint."""
         self._connected[session.id] = session
 
     def rewrite(self, session: OwnedSession) -> None:
@@ -64,13 +64,13 @@ class Checkpoints:
         self._connected[session.id] = session
 
     def forget(self) -> None:
-        """Forget what was written: it was in another epoch."""
+        """Forget what was written: it belongs to another epoch."""
         self._due = None
         self._position = -1
         self._connected.clear()
 
     def write(self) -> None:
-        """Write what was true at the last call, and note what is true now."""
+        """Write the state at the time of the last call, and note the present one."""
         if not self._commands.live:
             return
         due, self._due = self._due, self._snapshot()
@@ -79,7 +79,7 @@ class Checkpoints:
         if due is not None:
             self._position = due[0]
         lives = self._lives()
-        # First those that lag: the position counts for all that are not listed.
+        # Those that lag come first: the position counts for all that are not listed.
         parts = [listed[n : n + 4 * _PART] for n in range(0, len(listed), 4 * _PART)]
         for part in parts:
             self._write("", part, ())
@@ -92,7 +92,7 @@ class Checkpoints:
         return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
 
     def write_now(self, session: OwnedSession) -> Deferred[None]:
-        """Write whether a session has an event stream; fires when it is in Redis."""
+        """Write whether a session has an event stream; fires when Redis has it."""
         session.written = (session.written[0], session.current()[1])
         entry = (session.id, session.generation, "=", session.written[1])
         return self._write("", [*entry], ())
@@ -112,7 +112,7 @@ class Checkpoints:
     def _refused(
         self, _: Failure, listed: Sequence[Argument], lives: Sequence[Argument]
     ) -> None:
-        """Write it again at the next checkpoint: Redis has no memory, or is away."""
+        """Repeat the write at the next checkpoint: Redis is full or unavailable."""
         self._position = -1
         for session_id in listed:
             session = self._owned.get(str(session_id))

@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 __all__ = ["Argument", "Commands"]
 
 Argument = str | bytes | int
-"""The types that a command can be made of."""
+"""The types of a command's arguments."""
 
 _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
-"""Limits of one script call, since nothing else runs in Redis meanwhile."""
+"""Limits of one script call, because Redis runs nothing else meanwhile."""
 
 _REPEATABLE: Final = frozenset(
     {"acquire", "check_release", "create", "give_back", "read", "release", "verify"}
 )
-"""Scripts that may run twice.  What is given back twice comes twice: none is lost."""
+"""Scripts that may run twice: messages given back twice are delivered twice."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
-"""Codes of a server that cannot be used: the connection is closed."""
+"""Error codes of an unusable server: the connection is closed."""
 
 _ELSEWHERE: Final = frozenset({"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"})
-"""Codes of a node of a cluster that has not all the keys.
+"""Error codes of a cluster node that does not have all the keys.
 
-They are not followed for one script: it needs all keys in one node.
-Registering fails, too, and the link finds the node.
+A redirect is not followed for one script, which needs all keys on one node.
+Registering fails, too, and the link then finds the node.
 """
 
 _NOT_DONE: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"}) | _ELSEWHERE
-"""Codes of scripts that did nothing: they are sent again, in order, once registered."""
+"""Error codes of calls without effect: repeated in order after registering."""
 
 _log: Final = Logger()
 
@@ -81,7 +81,7 @@ class Commands:
 
     Messages published in one reactor turn share a call.  Calls made while Redis
     cannot be used are held, for a limited time and up to a limit.  A call whose
-    connection was lost may have been carried out or not: messages are sent again
+    connection was lost may or may not have been executed: messages are sent again
     under the same number, so that they are appended once; scripts that may run twice
     are sent again, too; others fail.  A call that was refused because the epoch or
     the node had changed had no effect, and is sent again.  A script that Redis reads
@@ -89,8 +89,8 @@ class Commands:
 
     :param node: this node's id.
     :param keys: the keys that every script declares; the first holds the epoch.
-    :param stale: called when the node must register: Redis has another epoch, a later
-        connection of this node, or a script no more, or the keys have moved.
+    :param stale: called when the node must register: Redis has another epoch, knows a
+        later connection of this node, or has lost a script, or the keys have moved.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Commands:
         self._logged: dict[str, float] = {}
         self._closed = False
         self.published: tuple[int, int] | None = None
-        """Position and token of the last message that Redis accepted from here."""
+        """Position and token of the last message that Redis accepted from this node."""
 
     @property
     def live(self) -> bool:
@@ -135,7 +135,7 @@ class Commands:
     # The connection
 
     def up(self, redis: Connection, epoch: str, prefix: str, token: int) -> None:
-        """Use this connection, and send the calls that were held."""
+        """Start to use this connection, and send the calls that were held."""
         self._redis = redis
         self._loaded.clear()
         self._common = (epoch, prefix, token, self._node)
@@ -193,9 +193,9 @@ class Commands:
         return self._accept(script, arguments, patience, size)
 
     def publish(self, channel: str, json: bytes, session: str) -> Deferred[int]:
-        """Append a message, together with those of this reactor turn.
+        """Append a message, together with the others of this reactor turn.
 
-        Fires with its position, or the last of those that went with it.
+        Fires with its position, or that of the last message in the same call.
         """
         return self._accept(
             "publish", (session, channel, json), self._options.patience, len(json)
@@ -249,7 +249,7 @@ class Commands:
             start = end
 
     def _publish(self, calls: list[_Call], again: str = "") -> None:
-        # A batch that may have been carried out comes again with the same number.
+        # A batch that may have been executed is sent again with the same number.
         retained = self._options.retained_messages
         arguments: list[Argument] = [retained, calls[0].number, again]
         for call in calls:
@@ -272,7 +272,7 @@ class Commands:
         if name in self._loaded:
             reply = self._redis.execute_command("EVALSHA", script.sha, *everything)
         else:
-            # Its source, once: a hash that is not known would be overtaken by others.
+            # EVAL at first use: later calls would overtake one refused for its hash.
             self._loaded.add(name)
             reply = self._redis.execute_command("EVAL", script.source, *everything)
         reply.addCallbacks(
@@ -308,7 +308,7 @@ class Commands:
         if isinstance(error, Lost) and self._comes_again(name, calls):
             return
         if code in _NOT_DONE:
-            # It may have been carried out when it was sent before.
+            # It may have been executed when it was sent before.
             unsure = code == "STALE" or (unsure and code in _ELSEWHERE)
             if not (unsure and self._comes_again(name, calls)):
                 self._held.extend(calls)
@@ -364,7 +364,7 @@ class Commands:
 
 
 def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:
-    """Return what a script refused the call with; None for an error of Redis's own."""
+    """Return the error with which a script refused the call; None for one of Redis."""
     if error.code == "UNKNOWN":
         session = str(call.arguments[0])
         known = (error.text,) if error.text else ()

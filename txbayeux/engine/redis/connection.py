@@ -54,7 +54,7 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         return result
 
     def silence(self) -> float:
-        """Return the seconds for which a reply has been waited for in vain."""
+        """Return for how many seconds commands have waited without any reply."""
         return self.factory.clock.seconds() - self._since if self._waiting else 0.0
 
     def abort(self) -> None:
@@ -63,7 +63,7 @@ class Connection(RedisProtocol):  # type: ignore[misc]
             self.transport.abortConnection()
 
     def reject(self, error: object) -> None:
-        """Close the connection, since Redis refuses what it is for, and log why."""
+        """Close the connection because Redis cannot be used, and log the reason."""
         self.factory.connectionError(error)
         self.abort()
 
@@ -75,14 +75,14 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         return super().connectionMade()
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Pass each reply to the command that waits for it."""
+        """Pass each reply to its command."""
         self._since = self.factory.clock.seconds()
         try:
             self._reader.feed(data)
             # RESP2 has no booleans: False says that no reply is complete.
             while (reply := self._reader.gets()) is not False:
                 if not self._waiting:
-                    # txredisapi would take it for the reply to the next command.
+                    # txredisapi would treat it as the reply to the next command.
                     self.reject(f"a reply to no command: {reply!r}")
                     return
                 waiting = self._waiting.popleft()
@@ -127,7 +127,7 @@ class ConnectionFactory(RedisFactory):  # type: ignore[misc]
         )
         self.clock = clock
         self.refusal: object = None
-        """Why the last connection could not be used, if Redis said so."""
+        """The error that made the last connection unusable, if Redis replied one."""
 
     def buildProtocol(self, addr: object) -> Any:
         """Make the protocol of a new connection."""
@@ -135,7 +135,7 @@ class ConnectionFactory(RedisFactory):  # type: ignore[misc]
         return super().buildProtocol(addr)
 
     def connectionError(self, why: object) -> None:
-        """Called when Redis refused AUTH, SELECT or what the connection is for."""
+        """Called when Redis refused AUTH, SELECT or the test of the connection."""
         self.refusal = why
 
     def connectionLost(self, reason: Failure) -> None:

@@ -1,4 +1,4 @@
-"""Connects and streams of sessions, whichever node owns those when they come."""
+"""Connects and streams, which make this node the owner of their sessions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from txbayeux.interfaces import Delivery, Stream
 __all__ = ["Connections"]
 
 _ELSEWHERE: Final = 2.0
-"""Seconds after which a connect asks again whether another node has the stream."""
+"""Seconds after which a connect checks again whether another node has a stream."""
 
 _log: Final = Logger()
 
 
 class Connections:
-    """Makes this node the owner of a session for which a connection comes."""
+    """Makes this node the owner of a session when it receives a connection for it."""
 
     def __init__(self, reactor: Any, hub: Hub, node: Node) -> None:
         self._reactor = reactor
@@ -65,7 +65,7 @@ class Connections:
 
         def attached(session: OwnedSession | None) -> Deferred[None]:
             if session is None:
-                # A poll that leaves it to another node was waiting for it, too.
+                # A poll that leaves the session to another node also waited for it.
                 return self.attach(session_id, stream)
             self._hub.attach(session, stream)
             owned_session = self._node.owner.owned.get(session_id)
@@ -122,7 +122,7 @@ class Connections:
         if session is None:
             return _empty()
         if _ahead(session, claimed) and claimed <= self._hub.position:
-            # Another node sent it, which was unresponsive or cut off.
+            # It was sent by another node that was unresponsive or cut off.
             session.mark_sent(claimed)
         if hold <= 0 and self._behind():
             await self._caught_up()
@@ -138,9 +138,9 @@ class Connections:
     async def _verify(self, session_id: str, until: float, claimed: int) -> None:
         """Ask Redis whether this node still owns a session, if that is in doubt.
 
-        It is if the client was told more than was sent from here, or if this process
-        may have counted as dead.  Nothing is released before Redis has answered: the
-        client may claim what it likes.
+        It is if the client acknowledges more than this node has sent, or if this node
+        may have counted as dead.  Nothing is released before Redis has answered,
+        because the client may claim any position.
         """
         node = self._node
         session = node.owner.owned.get(session_id)
@@ -167,7 +167,7 @@ class Connections:
     async def _acquire(
         self, session_id: str, until: float, stream: Stream | None
     ) -> OwnedSession | None:
-        """Return the session, or None if another node has its stream until then."""
+        """Return the session, or None if another node keeps its stream until then."""
         while True:
             left = max(0.0, until - self._reactor.seconds())
             session = await self._node.owner.acquire(
@@ -179,14 +179,14 @@ class Connections:
             if session is not None:
                 return session
             if stream is not None:
-                # A poll that leaves it to another node was waiting for it, too.
+                # A poll that leaves the session to another node also waited for it.
                 continue
             pause = min(left, _ELSEWHERE)
             if pause <= 0 or not await self._look_again(session_id, pause):
                 return None
 
     async def _look_again(self, session_id: str, seconds: float) -> bool:
-        """Wait, and return whether to go on; fail if another connect comes."""
+        """Wait, and return whether to try again; fail if another connect arrives."""
         former = self._elsewhere.get(session_id)
         waiting: Deferred[bool] = Deferred()
         self._elsewhere[session_id] = waiting
@@ -213,7 +213,7 @@ class Connections:
 
 
 def _ahead(session: Session, claimed: int) -> bool:
-    """Return whether a client claims more than it was sent by this node."""
+    """Return whether a client acknowledges more than this node has sent it."""
     return session.acknowledges and claimed > session.seen
 
 

@@ -1,4 +1,4 @@
-"""Where Redis is now: Sentinel's master, or the node of a cluster."""
+"""Find the server to use: a fixed one, Sentinel's master, or a cluster node."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from txbayeux.engine.redis.location import Location
 __all__ = ["RedisEndpoint"]
 
 _SLOTS: Final = 16384
-"""Hash slots of a cluster."""
+"""Number of hash slots of a cluster."""
 
 _AGAIN: Final = 60.0
-"""Seconds after which it is logged again that Redis cannot be used."""
+"""Seconds until it is logged again that Redis cannot be used."""
 
 _SENTENCES: Final = (
     ("WRONGPASS", "the user or the password in its URL is wrong"),
@@ -42,14 +42,14 @@ _SENTENCES: Final = (
         "it closed the connection before the engine could use it",
     ),
 )
-"""What errors of Redis mean to an operator."""
+"""Explanations of Redis's errors for an operator."""
 
 _log: Final = Logger()
 
 
 @implementer(IStreamClientEndpoint)
 class RedisEndpoint:
-    """Connects to the server that is the right one at that moment.
+    """Connects to the server that is the right one at the time of the attempt.
 
     :param timeout: seconds that each connection or reply may take.
     :param absent: a key beside the engine's that never exists.
@@ -70,11 +70,11 @@ class RedisEndpoint:
             ("XADD", absent, "NOMKSTREAM", "*", "k", "v"),
             ("XREAD", "STREAMS", absent, "0"),
         )
-        """They have no effect, and fail on what is no Redis 6.2, on a replica, without
-        rights, and on a node of a cluster that is not the namespace's."""
+        """They have no effect, and fail on a server older than Redis 6.2, on a replica,
+        without rights, and on a cluster node without the namespace's slot."""
 
     def __repr__(self) -> str:
-        """Name the place, without the password: Twisted logs this."""
+        """Return a description without the password: Twisted logs this."""
         return f"Redis ({self.location})"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
@@ -88,7 +88,7 @@ class RedisEndpoint:
     def failed(self, error: object) -> None:
         """Log why Redis cannot be used, unless that was logged just now.
 
-        Where the keys have moved to another node, that is the next to connect to.
+        If the keys have moved to another cluster node, connect to that one next.
         """
         if isinstance(error, RedisError) and error.code == "MOVED":
             host, _, port = error.text.rpartition(" ")[2].rpartition(":")
@@ -130,11 +130,11 @@ class RedisEndpoint:
         return location.hosts[0]
 
     async def _find_master(self, service: str) -> tuple[str, int]:
-        """Ask each Sentinel until one knows the master.
+        """Query the Sentinels until one knows the master.
 
         Source: Redis documentation, "Sentinel client spec".  txredisapi's ``Sentinel``
         verifies no host name (one TLS context for all Sentinels), hides why none
-        answered, and leaves a timer in the reactor when it is stopped meanwhile.
+        replied, and leaves a timer in the reactor when it is stopped meanwhile.
         """
 
         async def named_by(host: str, port: int) -> tuple[str, int] | None:
@@ -151,7 +151,7 @@ class RedisEndpoint:
         )
 
     async def _find_node(self) -> tuple[str, int]:
-        """Ask nodes of the cluster until one knows the master of the keys' slot.
+        """Query nodes of the cluster until one knows the master of the keys' slot.
 
         Source: Redis documentation, "Redis cluster specification", on clients.
         """
@@ -175,7 +175,7 @@ class RedisEndpoint:
             found = None
             self._nodes = set(location.hosts)
             for first, last, *servers in ranges:
-                # A node that does not know its own address leaves it out.
+                # A cluster node that does not know its own address omits it.
                 places = [
                     (host if name in (None, b"", b"?") else name.decode(), int(number))
                     for name, number, *_ in servers
@@ -185,7 +185,7 @@ class RedisEndpoint:
                     found = places[0]
             return found
 
-        # In any order: one that is cut off from the others may know an old master.
+        # In random order: a node cut off from the others may name an old master.
         nodes = random.sample(sorted(self._nodes), len(self._nodes))
         return await self._first(
             f"no node of the cluster names the master of slot {self._slot}",

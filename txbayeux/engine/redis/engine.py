@@ -1,4 +1,4 @@
-"""The Redis engine: any number of nodes are one service."""
+"""The Redis engine: any number of nodes form one service."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from txbayeux.message import Entry
 __all__ = ["RedisEngine"]
 
 _ID: Final = re.compile(r"[0-9a-f]{32}\Z")
-"""Session ids have this form; others are unknown without asking Redis."""
+"""The form of session ids; any other is unknown without a call to Redis."""
 
 _STOP_TIMEOUT: Final = 2.0
-"""Seconds that stopping waits for Redis."""
+"""Seconds for which stopping waits for Redis."""
 
 _log: Final = Logger()
 
 
 class RedisEngine:
-    """An :class:`~txbayeux.interfaces.Engine` that shares Redis with others.
+    """An :class:`~txbayeux.interfaces.Engine` that shares its sessions through Redis.
 
     :param reactor: Twisted's.
     :param location: where Redis is; see :func:`~txbayeux.engine.redis.location.parse`.
@@ -88,7 +88,7 @@ class RedisEngine:
     ) -> RedisEngine:
         """Make an engine for the Redis at ``url``.
 
-        :raises ValueError: if the URL or the namespace makes no sense.
+        :raises ValueError: if the URL or the namespace is invalid.
         """
         return cls(
             reactor,
@@ -109,7 +109,7 @@ class RedisEngine:
     def stop(self) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.stop`.
 
-        Sessions live on in Redis, for the other nodes.
+        Sessions stay in Redis, for the other nodes.
         """
         return Deferred.fromCoroutine(self._stop())
 
@@ -216,7 +216,7 @@ class RedisEngine:
     ) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.publish`.
 
-        Fires when Redis has the message.  After a 503 nobody knows whether it has.
+        Fires when Redis has the message.  After a 503 it may have it or not.
         """
         if session_id is not None:
             unknown = self._unknown(session_id)
@@ -239,7 +239,7 @@ class RedisEngine:
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`.
 
-        One that is not to be held gets all that this process knows to be accepted.
+        One with ``hold=0`` receives all messages that this process knows are accepted.
         """
         unknown = self._unknown(session_id)
         if unknown is not None:
@@ -276,7 +276,7 @@ class RedisEngine:
     # Called by the hub
 
     def _expired(self, session: Session) -> None:
-        # Redis decides; the sweep finds it.
+        # Redis decides: the next sweep ends it.
         self._node.sweep_soon()
 
     def _overflowed(self, session: Session, why: str) -> None:

@@ -8,11 +8,11 @@ from typing import Final
 __all__ = ["Lost", "RedisError"]
 
 _IN_SCRIPT: Final = re.compile(r"ERR Error running script .*: -(?=[A-Z]+ )", re.DOTALL)
-"""What Redis 6.2 puts before an error that a command in a script ran into."""
+"""The prefix that Redis 6.2 adds to the error of a command in a script."""
 
 
 class RedisError(Exception):
-    """An error that Redis replied.
+    """An error reply of Redis.
 
     ``code`` is its first word, such as ``NOSCRIPT``; ``text`` is the rest.
     """
@@ -23,4 +23,4 @@ class RedisError(Exception):
 
 
 class Lost(Exception):
-    """The connection was lost: a command may have been carried out, or not."""
+    """The connection was lost: the command may or may not have been executed."""

@@ -1,8 +1,8 @@
-"""What passes between nodes when a session changes its owner.
+"""How a session moves from one owner to the next.
 
-While a node lives, its memory says how far its sessions are.  Checkpoints in Redis
-(see :mod:`checkpoints`) are for the case that it dies: a node that acquires a session
-asks the former owner first.
+While a node lives, its memory is authoritative for the progress of its sessions: a
+node that acquires a session waits for the former owner to release it.  If that one has
+died, it uses the checkpoint in Redis (see :mod:`checkpoints`).
 """
 
 from __future__ import annotations
@@ -51,11 +51,10 @@ class SessionEnded(UnknownSession):
 class OwnedSession(Session):
     """A session that this node owns.
 
-    ``generation`` counts the owners of the session: in Redis, what a node writes for a
-    session counts only together with the generation that the node owns it with.
-    ``written`` is what Redis has for the case that this node dies: the cursor, "" where
-    it is the position that all sessions of this node have reached, and whether an event
-    stream is open.
+    ``generation`` counts the owners of the session: Redis accepts what a node writes
+    for a session only with the generation with which the node owns it.  ``written`` is
+    the checkpoint in Redis: the cursor, or "" if it is the position that all sessions
+    of this node have reached, and whether an event stream is open.
     """
 
     __slots__ = ("generation", "written")
@@ -82,11 +81,11 @@ class OwnedSession(Session):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a session has come in the log.
+    """The progress of a session in the log.
 
     Everything up to ``cursor`` was delivered, except the positions in ``behind``.
-    ``seen`` is the last position that an acknowledging client was sent, None if that is
-    not known; ``repeats`` is how often it was sent the same without acknowledging.
+    ``seen`` is the last position that was sent to an acknowledging client, None if that
+    is not known; ``repeats`` is how often it was sent the same without acknowledging.
     """
 
     cursor: int | None
@@ -106,12 +105,12 @@ class Progress:
 
     @property
     def first(self) -> int:
-        """Position of the first entry that is needed to go on."""
+        """Position of the first entry that the session still needs."""
         return min(self.behind, default=(self.cursor or 0) + 1)
 
 
 def progress_of(session: Session, position: int) -> Sequence[Argument]:
-    """Return how far a session has come, as arguments of ``release.lua``.
+    """Return the progress of a session, as arguments of ``release.lua``.
 
     :param position: of the last entry that was dispatched.
     """
@@ -121,13 +120,13 @@ def progress_of(session: Session, position: int) -> Sequence[Argument]:
 
 @dataclass(eq=False, slots=True)
 class Acquisition:
-    """A session that this node is acquiring, and those who wait for it, in order."""
+    """A session that this node is acquiring, with the Deferreds that wait for it."""
 
     session_id: str
     waiters: list[Deferred[OwnedSession | None]] = field(default_factory=list)
     task: Deferred[OwnedSession | None] | None = None
     released: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
-    """Fires with the notice that the former owner released the session."""
+    """Fires with the former owner's notice that it released the session."""
     early: Mapping[str, str] | None = None
     """Such a notice that came before ``generation`` was known."""
     generation: int | None = None
@@ -152,7 +151,7 @@ class Acquisition:
             self.released.callback(notice)
 
     def check(self) -> None:
-        """Return if this node is still to have the session.
+        """Return if this node may still own the session.
 
         :raises SessionEnded: if the session is gone.
         :raises Superseded: if another node has acquired it since.
@@ -172,10 +171,10 @@ async def wait_for_predecessor(
     options: RedisOptions,
     patience: float,
 ) -> Progress:
-    """Wait until the former owner says how far the session has come, and return that.
+    """Wait for the former owner's release, and return the progress of the session.
 
-    Return what ``checkpoint`` says if it does not answer in time.  A Redis that does
-    not answer carries no notices: only time in which it does counts.
+    Return ``checkpoint`` if the release does not arrive in time.  Only time in which
+    Redis replies counts, since no notice can arrive otherwise.
     """
     half = options.handover / 2
     who = (acquisition.session_id, acquisition.generation or 0)

@@ -1,4 +1,4 @@
-"""A connection to Redis that is made again whenever it is lost."""
+"""A connection to Redis that is restored whenever it is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Link"]
 
 _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 2.0
-"""Seconds between attempts: whatever Redis does, the service is back within seconds."""
+"""Seconds between attempts: short, so that the service recovers within seconds."""
 
 _log: Final = Logger()
 
@@ -29,8 +29,8 @@ class Link(ConnectionFactory):
 
     :param name: what the connection is for, in the log.
     :param timeout: seconds without a reply after which the connection is closed.
-    :param up: called with each connection; :meth:`confirm` is to be called when it
-        proved useful, or its :meth:`Connection.reject`.
+    :param up: called with each connection; :meth:`confirm` must be called when it
+        has proved usable, or its :meth:`Connection.reject`.
     :param down: called when a connection that was passed to ``up`` is lost.
     """
 
@@ -66,12 +66,12 @@ class Link(ConnectionFactory):
         self.startConnecting(self._endpoint)
 
     def stop(self) -> Deferred[Any]:
-        """Close the connection, after what was written; fires when it is closed."""
+        """Close the connection after pending writes; fires when it is closed."""
         stopped: Deferred[Any] = self.disconnect()
         return stopped
 
     def confirm(self) -> None:
-        """Say that the connection is of use: the next loss is a first one."""
+        """Mark the connection as usable: the delay between attempts starts anew."""
         self._confirmed = True
         self._failures = 0
         self._endpoint.succeeded()
@@ -91,7 +91,7 @@ class Link(ConnectionFactory):
             )
             connection.abort()
 
-    # What txredisapi calls
+    # Called by txredisapi
 
     def retryDelay(self, attempt: int) -> float:
         """Return the seconds to wait before the next attempt.
@@ -114,7 +114,7 @@ class Link(ConnectionFactory):
         self._endpoint.failed(why)
 
     def addConnection(self, conn: Connection) -> None:
-        """Called when AUTH and SELECT are done: see whether this is a Redis to use."""
+        """Called when AUTH and SELECT are done: test whether this Redis is usable."""
         Deferred.fromCoroutine(self._probe(conn))
 
     async def _probe(self, connection: Connection) -> None:

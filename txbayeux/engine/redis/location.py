@@ -1,4 +1,4 @@
-"""URLs of Redis, and the endpoints that they stand for."""
+"""URLs of Redis, and their endpoints."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ _DATABASE: Final = re.compile(r"[0-9]{1,9}\Z")
 class Location:
     """A Redis server, the Sentinels that know it, or the nodes of a cluster.
 
-    ``hosts`` are host and port of the server, of each Sentinel where ``service`` is
-    the name that they know it by, or of some nodes where ``cluster`` is true;
-    ``path`` is a Unix socket's.
-    ``certificates`` is a file of certificate authorities in PEM form, which are
-    trusted instead of the platform's; None for the platform's.
+    ``hosts`` holds host and port of the server, of each Sentinel (``service`` is then
+    the name of the master), or of some nodes of a cluster (``cluster`` is then true);
+    ``path`` is that of a Unix socket.  ``certificates`` is a PEM file of certificate
+    authorities to trust instead of the platform's; None for the platform's.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -54,7 +53,7 @@ class Location:
         endpoint = HostnameEndpoint(reactor, host.encode("idna"), port, timeout)
         if not self.tls:
             return endpoint
-        # Needs pyOpenSSL, which nothing else here does.
+        # Only TLS needs pyOpenSSL.
         from twisted.internet.ssl import optionsForClientTLS  # noqa: PLC0415
 
         return wrapClientTLS(
@@ -79,7 +78,7 @@ class Location:
         )
 
     def __str__(self) -> str:
-        """Name the place, without the password."""
+        """Return a description without the password, for the log."""
         if self.path is not None:
             return f"unix socket {self.path}"
         places = ",".join(f"{host}:{port}" for host, port in self.hosts)
@@ -145,7 +144,7 @@ def parse(url: str) -> Location:
 
 def _check_password(parts: SplitResult) -> None:
     if "@" in parts.path + parts.query + parts.fragment:
-        # A part of the password would be taken for a port, and shown.
+        # Otherwise a part of the password would appear in an error as the port.
         raise ValueError("in user and password / ? # @ are written %2F %3F %23 %40")
     if parts.username and parts.password is None:
         raise ValueError("a user without a password")

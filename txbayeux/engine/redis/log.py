@@ -28,7 +28,7 @@ class Addressed(Entry):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Subscriptions that a session gained or lost, in order among the messages."""
+    """Subscriptions that a session gained or lost, ordered with the messages."""
 
     position: int
     session_id: str
@@ -85,7 +85,7 @@ class Tail:
                 self._held -= len(oldest.json)
 
     def clear(self) -> None:
-        """Remove all entries: the next one does not follow on them."""
+        """Remove all entries: the next one does not continue them."""
         self._items.clear()
         self._held = 0
 
@@ -110,10 +110,10 @@ def catch_up(
     known: int,
     behind: frozenset[int],
 ) -> list[Entry]:
-    """Return the entries that a session which another node owned has not received.
+    """Return the entries that a session has not received from its former owner.
 
     :param subscriptions: each with the position from which it counts, as they were at
-        position ``known``; changes after that are made in them.
+        position ``known``; later changes are applied to them.
     :param cursor: everything up to it was delivered, except ``behind``.
     """
     chosen: list[Entry] = []

@@ -1,4 +1,4 @@
-"""One node among several: its connections, the epoch, its heartbeat.
+"""One node: its connections, the epoch, its heartbeat.
 
 It owns the parts of a Redis engine and keeps them in step with Redis: on each new
 connection it registers, learns the epoch, and checks that the log is still the one that
@@ -48,7 +48,7 @@ _SWEEP: Final = 200
 """Most sessions that one sweep ends: it stops all of Redis."""
 
 _AWAY: Final = 5.0
-"""Seconds without any heartbeat after which sessions get as long to connect again."""
+"""Seconds without any heartbeat after which sessions get as long to reconnect."""
 
 _LIFETIME: Final = 60.0
 """Least seconds that keys outlive the last node."""
@@ -92,8 +92,8 @@ class Node:
         self._next_checkpoint = 0.0
         self.id = secrets.token_hex(8)
         absent = f"{self._all}absent"
-        # A node of a cluster refuses a script while one of its keys may be elsewhere:
-        # one that never exists may be, while the slot is migrating.
+        # While a slot is migrating, a cluster node refuses scripts with a key that it
+        # does not have; so each script declares a key that never exists.
         self._keys = (f"{self._all}epoch", *((absent,) if location.cluster else ()))
         self.commands = Commands(
             reactor,
@@ -122,7 +122,7 @@ class Node:
             self.owner.owned,
             lifetime=self._lifetime,
         )
-        # They import txredisapi, which installs a reactor: by now there is one.
+        # These import txredisapi, which installs a reactor if there is none yet.
         from txbayeux.engine.redis.discovery import RedisEndpoint  # noqa: PLC0415
         from txbayeux.engine.redis.link import Link  # noqa: PLC0415
 
@@ -174,8 +174,8 @@ class Node:
     def doubtful(self) -> bool:
         """Whether other nodes may have acquired sessions without this one knowing.
 
-        They may if they counted it as dead.  A process that was stopped and goes on
-        may serve connections before it receives notices.
+        They may if it counted as dead.  A process that was stopped and continues may
+        serve connections before it receives notices.
         """
         age = self._reactor.seconds() - self._verified
         return self.commands.live and age > self._options.dead_after
@@ -211,7 +211,7 @@ class Node:
 
     def _main_up(self, redis: Connection) -> None:
         self._main = redis
-        # Tells entries that are made on this connection from all others.
+        # Distinguishes entries made on this connection from all others.
         self._token = secrets.randbits(31)
         self._register()
 
@@ -230,7 +230,7 @@ class Node:
         self.reader.down()
 
     def _register(self) -> None:
-        """Register this node, unless that is being done; see ``register.lua``."""
+        """Register this node, unless that is under way; see ``register.lua``."""
         if self._main is not None and not self._registering:
             self._registering = True
             Deferred.fromCoroutine(self._register_on(self._main)).addErrback(
@@ -308,7 +308,7 @@ class Node:
         self.termination.all_gone()
 
     def _refresh(self) -> None:
-        """Write everything again: Redis may have missed some of it."""
+        """Write the complete checkpoint again: Redis may have missed a part of it."""
         self.checkpoints.forget()
         self._last_heartbeat = 0.0
         self._next_heartbeat = 0.0
@@ -363,9 +363,9 @@ class Node:
             self._heartbeat(now)
 
     def _check_reader(self, now: float) -> None:
-        """Close a connection that does not bring what is known to be in the log.
+        """Close a connection that does not bring entries known to be in the log.
 
-        Its Redis may have been the master, and not know that it no longer is.
+        Its Redis may be a former master that does not know of its successor.
         """
         position, since = self._progress
         reader, second = self.reader, self._second
@@ -424,4 +424,4 @@ class Node:
 
 
 def _ignore(failure: Failure) -> None:
-    """Do nothing: all this is done again when Redis can be reached."""
+    """Do nothing: all this is repeated when Redis is available."""

@@ -13,7 +13,7 @@ _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisOptions:
-    """What the Redis engine keeps, and how long it waits.
+    """Retention, limits and times of the Redis engine.
 
     All nodes of one service must use the same options.
 
@@ -22,7 +22,7 @@ class RedisOptions:
     """
 
     namespace: str = "txbayeux"
-    """How the keys in Redis begin: ``{txbayeux}:``."""
+    """The part in braces with which all keys in Redis begin: ``{txbayeux}:``."""
 
     retained_messages: int = 100_000
     """Entries of the log that Redis keeps; somewhat more for a while (``MAXLEN ~``)."""
@@ -49,7 +49,7 @@ class RedisOptions:
     """Seconds without a reply after which a connection to Redis is closed."""
 
     checkpoint_interval: float = 0.2
-    """Seconds between checkpoints, which write down what sessions have received.
+    """Seconds between checkpoints, which record what sessions have received.
 
     After a node was killed or frozen, sessions that do not acknowledge get messages
     of up to twice this time again.

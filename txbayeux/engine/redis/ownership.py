@@ -175,14 +175,14 @@ class SessionOwner:
         await self._reader.reached(max(position, progress.cursor))
         acquisition.check()
         entries = await self._missed(acquisition, progress, subscriptions, position)
-        # From here to the end nothing else happens in this process.
+        # No other event is handled between here and the end.
         acquisition.check()
         session = OwnedSession(
             session_id,
             acknowledges=acknowledges == "1",
             position=self._hub.position,
             generation=generation,
-            # A checkpoint is to remove what is behind from Redis.
+            # The next checkpoint must remove `behind` from Redis.
             written=(-1 if progress.behind else progress.cursor, ""),
         )
         session.subscriptions = set(subscriptions)
@@ -209,7 +209,7 @@ class SessionOwner:
         subscriptions: dict[str, int],
         known: int,
     ) -> list[Entry]:
-        """Return what was dispatched here and the session has not received."""
+        """Return the entries dispatched here that the session has not received."""
         chosen: list[Entry] = []
         choose = partial(
             catch_up,
@@ -300,10 +300,10 @@ class SessionOwner:
         return arguments
 
     def fail_acquisitions(self, *, sessions_gone: bool = False) -> None:
-        """Fail those who wait for a session.
+        """Fail the acquisitions under way.
 
-        :param sessions_gone: whether Redis has lost its sessions; what has not been
-            asked of it yet goes on.
+        :param sessions_gone: whether Redis has lost its sessions; an acquisition whose
+            script has not been sent yet continues.
         """
         for acquisition in tuple(self.acquisitions.values()):
             if not sessions_gone:
@@ -329,7 +329,7 @@ class SessionOwner:
         def verified(reply: Sequence[Any]) -> int:
             lost = {session_id.decode() for session_id in reply[1:]}
             for session in sessions:
-                # It may have been released meanwhile, and acquired again.
+                # It may have been released and acquired again meanwhile.
                 if session.id in lost and self.owned.get(session.id) is session:
                     self.release(session.id)
             return int(reply[0])
@@ -376,13 +376,13 @@ class SessionOwner:
                 self._failed(Failure(Superseded()), acquisition)
         session = self.owned.get(session_id)
         if session is None:
-            # This node was the owner in Redis only: the new one need not wait for it.
+            # This node was the owner in Redis only: the new owner need not wait for it.
             self._say_released(session_id, generation - 1, "", "", "", 0)
         elif session.generation < generation:
             self.release(session_id)
 
     def _say_released(self, *arguments: Argument) -> None:
-        # It is of use for as long as the session can be alive.
+        # It is needed for as long as the session may be alive.
         self._commands.run(
             "release", *arguments, patience=self._session_timeout
         ).addErrback(_ignore)
@@ -390,7 +390,7 @@ class SessionOwner:
     # Messages that could not be delivered
 
     def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
-        """Pass what could not be written to the node that owns the session now."""
+        """Pass undelivered messages to the node that owns the session now."""
         generation = cast(OwnedSession, session).generation  # the hub has no others
         positions = " ".join(str(entry.position) for entry in entries)
         self._give_back(session.id, (generation, positions))
@@ -441,4 +441,4 @@ class SessionOwner:
 
 
 def _ignore(failure: Failure) -> None:
-    """Do nothing: Redis is out of reach, and the next owner goes by a checkpoint."""
+    """Do nothing: Redis is unavailable, and the next owner uses a checkpoint."""

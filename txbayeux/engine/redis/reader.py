@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 _COUNT: Final = 100
-"""Entries in one reply: with a thousand subscribers each, a turn of some 100 ms."""
+"""Most entries in one reply: for 1,000 subscribers, a reactor turn of 100 ms."""
 
 _BLOCK: Final = 1000
-"""Milliseconds that Redis waits for entries: it shows that the connection lives."""
+"""Milliseconds that XREAD blocks: its reply shows that the connection is alive."""
 
 _LAST: Final = 2**64 - 1
 
@@ -64,7 +64,7 @@ class Reader:
         return int(position), int(token)
 
     def begin(self, log: str, inbox: str, position: int) -> None:
-        """Follow another log; fail those who wait for a position of the old one."""
+        """Follow another log; fail the Deferreds for positions of the old one."""
         self.abandon()
         self._log_key, self._inbox_key = log.encode(), inbox.encode()
         self._inbox_id = b"0-0"
@@ -72,7 +72,7 @@ class Reader:
         self._log_id = b"%d-%d" % (position, _LAST)
 
     def follow(self, redis: Connection) -> None:
-        """Read on this connection from now on."""
+        """Start reading on this connection."""
         self._redis = redis
         self._read()
 
@@ -90,13 +90,13 @@ class Reader:
         return self.position < self._known
 
     def caught_up(self) -> Deferred[None]:
-        """Fire when those have been read; see :meth:`reached`."""
+        """Return a Deferred that fires when those are read; see :meth:`reached`."""
         return self.reached(self._known)
 
     def reached(self, position: int) -> Deferred[None]:
-        """Fire when the entry at ``position`` has been dispatched.
+        """Return a Deferred that fires when the entry at ``position`` is dispatched.
 
-        Fails with :class:`~txbayeux.errors.BayeuxError` 503 if that cannot be.
+        It fails with :class:`~txbayeux.errors.BayeuxError` 503 if that cannot happen.
         """
         if self.position >= position:
             return succeed(None)
@@ -107,7 +107,7 @@ class Reader:
         return result
 
     def abandon(self) -> None:
-        """Fail those who wait for a position."""
+        """Fail the Deferreds for positions that were not reached."""
         waiting, self._waiting = self._waiting, deque()
         for _, result in waiting:
             if not result.called:
@@ -138,7 +138,7 @@ class Reader:
                 self._gap()
         if notices:
             self._inbox_id = notices[-1][0]
-        # Redis looks for more while these are dispatched.
+        # Redis reads the next entries while these are dispatched.
         self._read()
         for identity, fields in entries:
             self._dispatch(identity, fields)

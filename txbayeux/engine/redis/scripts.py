@@ -25,12 +25,12 @@ NAMES: Final = (
     "release",
     "verify",
 )
-"""Those that work within an epoch, and begin with ``head.lua``; not ``register``."""
+"""The scripts that begin with ``head.lua``, which checks the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script, and the hash that Redis knows it by once it has seen it."""
+    """A script, and the hash for EVALSHA."""
 
     source: bytes
     sha: str

@@ -1,4 +1,4 @@
-"""Ending sessions: in Redis, in this process, and with their clients, each once."""
+"""Ends sessions once: in Redis, in this process, and for their clients."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from txbayeux.events import Reason
 __all__ = ["GAP", "Termination"]
 
 GAP: Final = "Session closed - messages were missed"
-"""What the client of a session is told that needs entries which Redis has dropped."""
+"""The error for a client whose session needs entries that Redis has dropped."""
 
 _TOMBSTONE: Final = 300_000
-"""Milliseconds for which Redis keeps why a session was ended."""
+"""Milliseconds for which Redis keeps the reason why a session was ended."""
 
 _log: Final = Logger()
 
@@ -33,12 +33,12 @@ class _Pending:
     reason: Reason
     why: str
     generation: int
-    """Redis ends it only while this node owns it with this generation."""
+    """Redis ends the session only while this node owns it with this generation."""
     in_flight: bool = False
 
 
 class Termination:
-    """Ends sessions, as soon as Redis can be reached.
+    """Ends sessions, as soon as Redis is available.
 
     :param closed: called with each session that ended, on one node only.
     """
@@ -68,16 +68,16 @@ class Termination:
         return self._commands.run("destroy", *arguments)
 
     def terminate(self, session_id: str, reason: Reason, why: str) -> None:
-        """End a session that this node owns, now or when Redis can be reached."""
+        """End a session that this node owns, now or when Redis is available."""
         self._terminate(
             session_id, reason, why, self._owner.owned[session_id].generation
         )
 
     def terminated(self, session_id: str) -> UnknownSession | None:
-        """Return the error for a session that Redis has yet to be told to end.
+        """Return the error for a session whose end was not sent to Redis yet.
 
-        None while that is on its way: what is sent to Redis after it finds the
-        session gone, or owned by another node, which goes on with it.
+        Return None once it was sent: later calls find the session gone, or owned by
+        another node, which continues it.
         """
         pending = self._pending.get(session_id)
         if pending is None or (pending.in_flight and self._commands.live):
@@ -85,17 +85,17 @@ class Termination:
         return UnknownSession(session_id, pending.why)
 
     def lost(self, session_id: str, generation: int) -> UnknownSession:
-        """End a session that needs entries which Redis has dropped."""
+        """End a session that needs entries that Redis has dropped."""
         self._terminate(session_id, Reason.KICKED, GAP, generation)
         return UnknownSession(session_id, GAP)
 
     def retry(self) -> None:
-        """Try again what Redis has not done yet."""
+        """Repeat the calls that Redis has not carried out."""
         for session_id in tuple(self._pending):
             self._send(session_id)
 
     def all_gone(self) -> None:
-        """Report those that are to end as closed: Redis has lost all sessions."""
+        """Report the sessions to be ended as closed: Redis has lost all sessions."""
         pending, self._pending = self._pending, {}
         for session_id, ending in pending.items():
             self._closed(session_id, ending.reason)
@@ -124,7 +124,7 @@ class Termination:
 
         def failed(failure: Failure) -> None:
             pending.in_flight = False
-            # Unless another node ended it, it is tried again when Redis is back.
+            # Unless another node ends it, this is repeated when Redis is available.
             if failure.check(UnknownSession) is not None:
                 self._pending.pop(session_id, None)
 
