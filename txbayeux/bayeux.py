@@ -188,7 +188,8 @@ class Bayeux:
 
         It must not change the message.  On channels below ``/service`` messages
         carry their publisher's ``clientId``; on others ``channel``, ``data`` and
-        ``id``.  ``cancel()`` of what is returned ends it.
+        ``id``.  It may return a Deferred or be a coroutine function; a failure is
+        logged.  ``cancel()`` of what is returned ends it.
 
         :raises BayeuxError: 405 if ``channel`` is neither a name nor a pattern.
         """

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.extension import Extension
@@ -66,6 +67,29 @@ def test_a_cancelled_subscription_gets_no_more_messages(
     alice.publish("/a", 1)
     harness.settle()
     assert len(received) == 1
+
+
+@pytest.mark.parametrize("channel", ["/a", "/service/a"])
+def test_a_listener_may_be_a_coroutine_function(
+    harness: Harness, alice: Client, channel: str
+) -> None:
+    gate: Deferred[None] = Deferred()
+    received: list[Any] = []
+
+    async def listener(message: Message) -> None:
+        await gate
+        received.append(message["data"])
+        raise ValueError("logged")
+
+    harness.server.client().subscribe(channel, listener)
+    alice.publish(channel, 1)
+    harness.settle()
+    assert received == []
+    with capturedLogs() as log:
+        gate.callback(None)
+    assert received == [1]
+    assert log[0]["log_failure"].check(ValueError)
+    assert log[0]["channel"] == channel
 
 
 @pytest.mark.parametrize("channel", ["", "/", "/a/", "no", "/*/a", "/a\n"])

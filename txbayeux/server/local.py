@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
@@ -16,6 +19,8 @@ from txbayeux.registration import Registration
 from txbayeux.server.services import ServiceChannels
 
 __all__ = ["LocalClient"]
+
+_log: Final = Logger()
 
 
 class LocalClient:
@@ -50,15 +55,26 @@ class LocalClient:
         ``/service`` channels a message also has its publisher's ``clientId`` and
         ``ext``, and the listener is called before the publisher is answered.
 
+        It may return a Deferred or be a coroutine function.  Nothing waits for the
+        result; a failure is logged.
+
         :raises BayeuxError: 405 if ``channel`` is neither a name nor a pattern.
         """
         if not (channels.is_name(channel) or channels.is_pattern(channel)):
             raise channel_invalid(channel)
+
+        def called(message: Message) -> None:
+            result = listener(message)
+            if isinstance(result, CoroutineType):
+                result = Deferred.fromCoroutine(result)
+            if isinstance(result, Deferred):
+                result.addErrback(_log_failure, message["channel"])
+
         if channels.is_service(channel):
-            return self._services.listen(channel, listener)
+            return self._services.listen(channel, called)
 
         def received(entry: Entry) -> None:
-            listener(entry.message())
+            called(entry.message())
 
         return self._engine.hub.listen(channel, received)
 
@@ -78,6 +94,10 @@ class LocalClient:
         except Exception:
             return fail()
         return self._engine.deliver(session_id, channel, json)
+
+
+def _log_failure(failure: Failure, channel: str) -> None:
+    _log.failure("A listener on {channel} failed", failure, channel=channel)
 
 
 def _accepted(response: Response) -> Deferred[None] | None:
