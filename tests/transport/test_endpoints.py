@@ -42,6 +42,15 @@ def test_user_and_password_are_separated_and_the_password_not_shown() -> None:
     assert endpoint.netloc == "x"
 
 
+@pytest.mark.parametrize("url", ["x", "localhost:8000/bayeux", "user:pa55@x/"])
+def test_a_url_without_a_scheme_is_refused_with_the_schemes_there_are(url: str) -> None:
+    sentence = "a URL begins with http://, https://, ws:// or wss://"
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        parse(url)
+    with pytest.raises(ValueError, match=f"^proxy: {sentence}$"):
+        Proxy.parse(url)
+
+
 @pytest.mark.parametrize(
     "url",
     [

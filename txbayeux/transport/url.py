@@ -110,7 +110,8 @@ def parse(url: str) -> tuple[ServerURL, Credentials | None]:
     parts = urlsplit(url)
     scheme = _SCHEMES.get(parts.scheme.lower())
     if scheme is None:
-        raise ValueError(f"not an http, https, ws or wss URL: {parts.scheme!r}")
+        # Without the URL, in which there may be a password.
+        raise ValueError("a URL begins with http://, https://, ws:// or wss://")
     if not parts.hostname:
         raise ValueError("the URL names no host")
     port = parts.port  # raises ValueError itself when out of range
@@ -139,7 +140,10 @@ class Proxy:
 
         :raises ValueError: if it is not an http or https URL.
         """
-        return cls(*parse(url))
+        try:
+            return cls(*parse(url))
+        except ValueError as error:
+            raise ValueError(f"proxy: {error}") from None
 
 
 def _host(name: str) -> str:
