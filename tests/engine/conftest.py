@@ -1,4 +1,4 @@
-"""A real redis-server for the tests of the Redis engine: one a run."""
+"""One redis-server for all tests of a run."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tests.engine.redis_server import RedisServer
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """The run's server; tests keep apart by their namespaces."""
+    """Return the server of this run; each test has a namespace of its own."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server

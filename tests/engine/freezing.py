@@ -1,4 +1,4 @@
-"""Nodes that freeze in tests, as a process does between SIGSTOP and SIGCONT."""
+"""A reactor that freezes a node, as SIGSTOP and SIGCONT do with a process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class FreezingReactor:
-    """The reactor of one node: Twisted's, which can stop working for it alone.
+    """Twisted's reactor for one node, which can be frozen for that node alone.
 
-    While frozen, no delayed call of the node runs and nothing is read from its
-    connections; after that everything happens that has become due.
+    While it is frozen, no delayed call of the node runs and nothing is read from its
+    connections; afterwards, everything that has become due happens.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -45,7 +45,7 @@ class FreezingReactor:
             connector.transport.pauseProducing()
 
     def thaw(self, *, elapsed: float = 0.0, timers_first: bool = False) -> None:
-        """Go on, as if ``elapsed`` seconds more had gone by."""
+        """Continue, as if ``elapsed`` more seconds had passed."""
         self.frozen = False
         self._elapsed += elapsed
         due, self._due = self._due, []
@@ -69,7 +69,7 @@ class FreezingReactor:
 
 
 class _Call:
-    """A delayed call; one that has become due while frozen can be cancelled still."""
+    """A delayed call that can still be cancelled if it became due while frozen."""
 
     def __init__(self, function: Callable[[], object]) -> None:
         self.function = function

@@ -1,6 +1,6 @@
-"""Any engine beside a plain model of what it promises.
+"""A state machine that compares an engine with a simple model of its guarantees.
 
-Hypothesis plays random operations on both and compares what comes out.
+Hypothesis runs random operations on both and compares the results.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ PATTERNS = st.sampled_from(["/a", "/b", "/a/b", "/*", "/a/*", "/a/**", "/**"])
 
 
 class SessionModel:
-    """What one session should have and get."""
+    """The expected state of one session."""
 
     def __init__(self, session_id: str, acknowledges: bool) -> None:
         self.id = session_id
@@ -50,7 +50,7 @@ class SessionModel:
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Override :meth:`make_engine`, and what waits for a network."""
+    """Runs the operations; subclasses define :meth:`make_engine` and :meth:`settle`."""
 
     session = Bundle("session")
 
@@ -211,7 +211,7 @@ class EngineMachine(RuleBasedStateMachine):
         return self.queued(who, [])
 
     @rule(who=session, writable=st.booleans())
-    def pace(self, who: SessionModel, writable: bool) -> None:
+    def set_writable(self, who: SessionModel, writable: bool) -> None:
         if who.stream is not None:
             who.stream.writable = writable
             if writable:
@@ -228,7 +228,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine.hub.detach(stream, lost)
             self.queued(who, [entry.message()["data"] for entry in lost], first=True)
 
-    # What is expected
+    # Expectations
 
     def message(self, channel: str) -> bytes:
         self.number += 1

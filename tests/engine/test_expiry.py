@@ -8,7 +8,7 @@ from txbayeux.engine.expiry import NEVER, ExpiryTimer
 
 
 class Item:
-    """Has a deadline that can be postponed, as a session does."""
+    """An item with a deadline that can be postponed, like a session."""
 
     def __init__(self, until: float = 0.0) -> None:
         self.wakes_at = NEVER
@@ -111,7 +111,7 @@ def test_a_failing_timer_does_not_stop_the_others() -> None:
     def expire(item: Item) -> None:
         fired.append(item)
         if item is bad:
-            raise RuntimeError("an item's own fault")
+            raise RuntimeError("an error in an item")
 
     timer: ExpiryTimer[Item] = ExpiryTimer(clock, expire)
     bad, good, later = Item(), Item(), Item()

@@ -1,4 +1,4 @@
-"""The hub gathers deliveries per reactor turn, and callbacks may change anything."""
+"""The hub writes once per reactor turn, and callbacks may change its sessions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from txbayeux.testing import RecordingStream
 
 
 class HubFixture:
-    """A hub with a clock; it ends sessions as an engine would."""
+    """A hub with a clock, which ends sessions as an engine does."""
 
     def __init__(self, **limits: int) -> None:
         self.clock = Clock()
@@ -182,10 +182,10 @@ def test_a_timer_that_ends_its_session_is_not_set_again(fixture: HubFixture) -> 
 def test_a_stream_that_raises_when_closed_is_logged(fixture: HubFixture) -> None:
     class Bad(RecordingStream):
         def replaced(self) -> None:
-            raise RuntimeError("a stream's own fault")
+            raise RuntimeError("an error in a stream")
 
         def close(self, reason: Reason) -> None:
-            raise RuntimeError("a stream's own fault")
+            raise RuntimeError("an error in a stream")
 
     alice = fixture.session("alice", "/a")
     fixture.connect(alice, 0, Bad())

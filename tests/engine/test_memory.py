@@ -1,4 +1,4 @@
-"""The memory engine keeps the engines' contract."""
+"""The memory engine fulfils the engine contract."""
 
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.limits import Limits

@@ -1,4 +1,4 @@
-"""The memory engine beside the model."""
+"""The memory engine behaves as its model in random sequences of operations."""
 
 from hypothesis import settings
 from twisted.internet.task import Clock

@@ -1,6 +1,6 @@
-"""Sessions, cursors and acknowledgement against a plain model, for both engines.
+"""Sessions of both engines receive what a simple model says.
 
-On Redis once with nodes that work, once with nodes that freeze and wake up.
+The Redis engine runs with three nodes, and also with nodes that freeze.
 """
 
 import secrets
@@ -61,11 +61,12 @@ class MemoryService:
 
 
 class RedisService:
-    """Three nodes on Redis: each step is taken at any of them."""
+    """Three nodes on Redis: each step goes to any of them."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
-        # What is given back while a connection breaks may come twice: none breaks here.
+        # No connection to Redis breaks here: a message that is given back meanwhile may
+        # be repeated.
         self.options = RedisOptions(
             namespace=f"model-{secrets.token_hex(4)}", reply_timeout=600.0
         )
@@ -86,11 +87,11 @@ class RedisService:
             self.call(lambda: pause(0.01))
 
     def call(self, operation: Callable[[], Any]) -> Any:
-        # Hypothesis works in a thread of its own, the engines in the reactor's.
+        # Hypothesis runs in a thread of its own, the engines in the reactor's.
         return blockingCallFromThread(reactor, operation)
 
     def settle(self) -> None:
-        """Wait until every node that works has read what any of them was told of."""
+        """Wait until every working node has read the log to its known end."""
         known = max(engine._node.reader._known for engine in self.engines)
         for engine, clock in zip(self.engines, self.reactors, strict=True):
             if not clock.frozen:
@@ -99,11 +100,11 @@ class RedisService:
 
     def freeze(self, number: int) -> None:
         """Freeze a node after a checkpoint, and make it count as dead."""
-        # It may be connecting again: Redis did not reply while it was frozen before.
+        # It may be reconnecting: it read no reply while it was frozen before.
         self.wait_until_ready(self.engines[number])
         checkpoints = self.engines[number]._node.checkpoints
         for _ in range(2):
-            # The second one writes what was true at the first.
+            # The second one writes the state at the first.
             self.call(checkpoints.write)
         self.call(checkpoints.position)
         self.call(self.reactors[number].freeze)
@@ -130,18 +131,18 @@ class RedisService:
 
 
 class Client:
-    """What one session should get, kept as simply as can be."""
+    """The messages that one session should receive."""
 
     def __init__(self, session: str, *, acknowledges: bool) -> None:
         self.session = session
         self.acknowledges = acknowledges
         self.patterns: set[str] = set()
         self.due: list[int] = []
-        """All that was published for it, in order."""
+        """All messages for the session, in order."""
         self.done = 0
-        """How much of that it got for good."""
+        """The number of these that it has received for good."""
         self.told: dict[int, int] = {}
-        """How much had been sent when it was told a position."""
+        """For each position sent to it, the number of messages sent until then."""
 
     def matches(self, channel: str) -> bool:
         matching = {channel, "/**"} | ({"/a/*"} if channel.startswith("/a/") else set())
@@ -243,7 +244,7 @@ class Machine(RuleBasedStateMachine):
             client.done = max(client.done, client.told[position])
         assert data(delivery) == client.due[client.done :]
         assert delivery.acknowledgement is not None
-        # A client whose answer was lost does not know the position it was told.
+        # A client whose answer was lost does not know the position in it.
         if not lost:
             client.told[delivery.acknowledgement] = len(client.due)
 
@@ -267,8 +268,8 @@ def data(delivery: Delivery) -> list[int]:
 class FreezingMachine(Machine):
     """At most two of the three nodes are frozen, and then count as dead.
 
-    A node that wakes up believes that it owns what it owned, has not read the log, and
-    has not noticed that connections are broken.
+    A node that resumes still believes that it owns its sessions, has not read the log,
+    and has not noticed broken connections.
     """
 
     service: RedisService
@@ -294,7 +295,7 @@ class FreezingMachine(Machine):
         what=st.sets(st.sampled_from(PATTERNS)),
     )
     def unsubscribe(self, at: int, who: int, what: set[str]) -> None:
-        # After a death, what was published before is chosen by present subscriptions.
+        # After a node died, older messages are selected by the present subscriptions.
         client = self.clients[who]
         if client.done == len(client.due):
             super().unsubscribe(at, who, what)
@@ -324,7 +325,7 @@ class FreezingMachine(Machine):
             return
         self.service.thaw(number, timers_first=timers_first)
         if who is not None:
-            # Before it has heard anything.
+            # Before it has read any notice.
             client = self.clients[who]
             found = data(self.do(number, "connect", client.session, hold=0))
             assert found == client.due[client.done :][: len(found)]
@@ -344,7 +345,7 @@ class FreezingMachine(Machine):
     def notice_a_lost_connection(self, at: int) -> None:
         for one in self.unnoticed:
             client, node, numbers, delivery, done = one
-            # A checkpoint knows no gaps: what came after it would come again.
+            # A checkpoint has no gaps: messages after it would be repeated.
             if not self.service.reactors[node].frozen and client.done == done:
                 self.unnoticed.remove(one)
                 self.service.call(delivery.give_back)
@@ -352,7 +353,7 @@ class FreezingMachine(Machine):
                 return
 
     def receive(self, at: int, client: Client, expected: list[int]) -> None:
-        """Poll until all has come, in any order: some passes through other nodes."""
+        """Poll until all messages arrived, in any order: some pass other nodes."""
         client.done = len(client.due)
         found: list[int] = []
         for _ in range(200):
@@ -370,7 +371,7 @@ class FreezingMachine(Machine):
         super().teardown()
 
 
-def play(
+def run_machine(
     machine: type[Machine], service: MemoryService | RedisService, examples: int = 60
 ) -> None:
     class Test(machine):  # type: ignore[misc,valid-type]
@@ -390,16 +391,16 @@ def play(
     )
 
 
-def test_sessions_in_memory_get_what_the_model_says() -> None:
+def test_sessions_in_memory_behave_as_the_model() -> None:
     service = MemoryService()
-    play(Machine, service)
+    run_machine(Machine, service)
     service.stop()
 
 
 @pytest.mark.parametrize(
     ("machine", "examples"), [(Machine, 60), (FreezingMachine, 60)]
 )
-def test_sessions_on_redis_get_what_the_model_says(
+def test_sessions_on_redis_behave_as_the_model(
     redis_server: RedisServer, machine: type[Machine], examples: int
 ) -> Deferred[None]:
     service = RedisService(redis_server)
@@ -407,7 +408,7 @@ def test_sessions_on_redis_get_what_the_model_says(
     def work() -> None:
         service.start()
         try:
-            play(machine, service, examples)
+            run_machine(machine, service, examples)
         finally:
             service.stop()
 

@@ -1,4 +1,4 @@
-"""The Redis engine keeps the engines' contract."""
+"""The Redis engine fulfils the engine contract."""
 
 from tests.engine.redis_harness import RedisHarness
 from txbayeux.testing import EngineContract

@@ -1,4 +1,4 @@
-"""An ACL user with just the rights that are documented is enough for the engine."""
+"""The engine works with an ACL user that has only the documented rights."""
 
 import secrets
 from pathlib import Path
@@ -16,8 +16,8 @@ from txbayeux.limits import Limits
 from txbayeux.testing import EngineContract
 
 
-class TestUser(RedisHarness, EngineContract):
-    """The contract, with a user whose rights end at the namespace."""
+class TestAclUser(RedisHarness, EngineContract):
+    """The contract, with a user whose rights are limited to the namespace."""
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> Any:

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from tests.engine.certificates import LOOPBACK, certificate
 from tests.engine.redis_cluster import RedisCluster
 from tests.engine.redis_harness import RedisHarness, pause
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from tests.engine.redis_rights import rules
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine

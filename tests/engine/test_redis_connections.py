@@ -8,7 +8,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.engine.redis.scripts import load
 from txbayeux.testing import RecordingStream, contract
 

@@ -1,8 +1,11 @@
-"""What a publish costs Redis, by Redis's own statistics."""
+"""The number of Redis calls per publish does not depend on the subscribers.
+
+The calls are counted by Redis itself.
+"""
 
 from typing import Any
 
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.testing import RecordingStream, contract
 
 _TURNS = 20
@@ -11,12 +14,12 @@ _EACH = 25
 
 class TestCost(OwnServer):
     def calls(self) -> dict[str, int]:
-        told: Any = self.server.client.info("commandstats")
+        found: Any = self.server.client.info("commandstats")
         names = ("xadd", "eval", "evalsha", "xread")
-        return {n: told.get(f"cmdstat_{n}", {}).get("calls", 0) for n in names}
+        return {n: found.get(f"cmdstat_{n}", {}).get("calls", 0) for n in names}
 
     @contract
-    async def test_a_turns_publishes_share_a_call_whoever_is_subscribed(self) -> None:
+    async def test_messages_of_one_reactor_turn_share_a_call(self) -> None:
         a, _ = await self.start_node()
         b, _ = await self.start_node()
         streams: list[RecordingStream] = []
@@ -40,8 +43,8 @@ class TestCost(OwnServer):
             assert all(stream.data == everything for stream in streams)
             after = self.calls()
             spent = {name: after[name] - before[name] for name in after}
-            # One entry a message, one call a turn, and two nodes that read it; the
-            # rest are checkpoints, which come with time.
+            # One entry per message, one call per turn, and two nodes that read; the
+            # rest are checkpoints, at intervals.
             assert spent["xadd"] == len(everything)
             assert spent["eval"] + spent["evalsha"] < len(everything) / 4
             assert spent["xread"] < len(everything) / 4

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream, contract
 

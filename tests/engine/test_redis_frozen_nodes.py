@@ -1,4 +1,4 @@
-"""A node that was frozen and wakes up changes nothing of sessions it lost meanwhile."""
+"""A node that was frozen does no harm to sessions that it lost meanwhile."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from tests.engine.freezing import FreezingReactor
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
 from txbayeux.interfaces import Delivery
@@ -15,7 +15,7 @@ from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
 
 CHECKPOINTS = 0.7
-"""Seconds after which all that was delivered is in a checkpoint."""
+"""Seconds after which a checkpoint covers everything delivered so far."""
 
 
 class TestFrozenNodes(OwnServer):
@@ -43,7 +43,7 @@ class TestFrozenNodes(OwnServer):
         return [(await self.start_node())[0] for _ in range(count)]
 
     def freeze(self, engine: RedisEngine) -> None:
-        """Freeze a node for so long that the others count it as dead."""
+        """Freeze a node and make it count as dead."""
         self.reactors[engine].freeze()
         [key] = self.server.client.keys(f"*:node:{engine._node.id}")  # type: ignore[union-attr]
         self.server.client.hset(key, "heartbeat", 0)
@@ -99,14 +99,14 @@ class TestFrozenNodes(OwnServer):
         assert stream.data == [3]
 
     @contract
-    async def test_what_comes_back_to_it_is_delivered_once(self) -> None:
+    async def test_messages_that_it_could_not_write_are_delivered_once(self) -> None:
         a, b = await self.nodes(2)
         alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
         await self.publish(b, "/a", 1)
         written = [await self.connect(a, one) for one in (alice, bob)]
         await self.checkpointed()
         await self.publish(b, "/a", 2)
-        # After the last checkpoint: the next owner delivers it again.
+        # After the last checkpoint, so the next owner delivers it again.
         written += [await self.connect(a, one) for one in (alice, bob)]
         self.freeze(a)
         assert await self.poll(b, alice) == [2]
@@ -118,7 +118,7 @@ class TestFrozenNodes(OwnServer):
         assert await self.poll(b, bob) == [1, 2]
 
     @contract
-    async def test_what_it_has_queued_again_is_not_lost(self) -> None:
+    async def test_messages_that_it_has_queued_again_are_not_lost(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         await self.publish(b, "/a", 1)
@@ -127,14 +127,14 @@ class TestFrozenNodes(OwnServer):
         self.freeze(a)
         await self.publish(b, "/a", 2)
         assert await self.poll(b, alice) == [2]
-        # It learns of its broken connection before it learns of the new owner.
+        # It notices the broken connection before it reads of the new owner.
         written.give_back()
         await self.thaw(a)
         assert await self.poll(b, alice) == [1]
         assert await self.poll(b, alice) == []
 
     @contract
-    async def test_a_queue_that_grows_too_long_there_ends_no_session(self) -> None:
+    async def test_an_overflow_of_its_queue_ends_no_session(self) -> None:
         self.limits = Limits(queue_messages=9)
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
@@ -149,7 +149,7 @@ class TestFrozenNodes(OwnServer):
         assert a.statistics()["gaps_total"] == 0
 
     @contract
-    async def test_a_log_that_it_cannot_follow_any_more_ends_no_session(self) -> None:
+    async def test_a_gap_in_the_log_ends_no_session_that_it_lost(self) -> None:
         self.retained_messages = 100
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
@@ -182,7 +182,7 @@ class TestFrozenNodes(OwnServer):
         assert await self.poll(b, alice) == [1]
 
     @contract
-    async def test_two_that_take_turns_repeat_nothing(self) -> None:
+    async def test_two_nodes_frozen_in_turn_repeat_nothing(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         for n, (frozen, awake) in enumerate([(a, b), (b, a)] * 2):

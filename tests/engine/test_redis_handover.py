@@ -1,4 +1,4 @@
-"""Sessions change nodes while notices are late, lost, or overtaken by others."""
+"""A session changes its owner while notices are late, lost or out of order."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from txbayeux.testing import RecordingStream, contract
 
 class TestHandover(NodesHarness):
     @contract
-    async def test_a_node_that_missed_notices_lets_go_when_it_is_back(
+    async def test_a_node_that_missed_notices_releases_sessions_when_it_reconnects(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -40,7 +40,7 @@ class TestHandover(NodesHarness):
         assert stream.data == []
 
     @contract
-    async def test_a_superseded_node_says_so_at_once(self) -> None:
+    async def test_a_superseded_node_answers_its_connect_at_once(self) -> None:
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         overtaken, _ = await self.stuck(b, alice)
@@ -53,7 +53,9 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [1]
 
     @contract
-    async def test_what_comes_back_to_a_superseded_node_goes_on(self) -> None:
+    async def test_messages_given_back_to_a_superseded_node_reach_the_owner(
+        self,
+    ) -> None:
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
@@ -66,7 +68,7 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [1, 2]
 
     @contract
-    async def test_what_comes_back_to_a_node_that_failed_to_acquire_waits(
+    async def test_messages_given_back_to_a_node_that_failed_to_acquire_are_kept(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -84,7 +86,7 @@ class TestHandover(NodesHarness):
         assert await self.poll(b, alice) == [1, 2]
 
     @contract
-    async def test_a_node_that_stops_sends_nobody_to_handshake(self) -> None:
+    async def test_no_client_is_told_to_handshake_by_a_node_that_stops(self) -> None:
         a, b = await self.nodes(2)
         alice, bob = await self.join(a, "/a"), await self.join(a, "/a")
         await a.attach(bob, RecordingStream(preempted_by_poll=False))
@@ -105,7 +107,7 @@ class TestHandover(NodesHarness):
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
         notices = self.withhold_notices(a)
-        # Too late for the checkpoint: only the former owner knows of it.
+        # Too late for a checkpoint: only the former owner knows of this delivery.
         assert await self.poll(a, alice) == [1]
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
@@ -149,9 +151,13 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(held)).entries) == [2]
 
     @contract
-    async def test_a_client_that_was_told_more_elsewhere_gets_it_once(self) -> None:
+    async def test_a_client_with_a_position_of_another_node_gets_each_message_once(
+        self,
+    ) -> None:
         a, b = await self.nodes(2)
-        alice, position, notices, held = await self.taken_from_a_unresponsive_node(a, b)
+        alice, position, notices, held = await self.acquired_from_an_unresponsive_node(
+            a, b
+        )
         await self.publish(b, "/a", 1)
         delivery = await self.answered(held)
         assert self.data(delivery.entries) == [1]
@@ -165,11 +171,16 @@ class TestHandover(NodesHarness):
         assert self.data((await self.answered(back)).entries) == [2]
 
     @contract
-    async def test_a_client_that_a_mute_node_told_more_gets_it_once(self) -> None:
+    async def test_a_client_with_a_position_of_an_unresponsive_node_gets_it_once(
+        self,
+    ) -> None:
         a, b, c = await self.nodes(3)
-        alice, position, notices, overtaken = await self.taken_from_a_unresponsive_node(
-            a, b
-        )
+        (
+            alice,
+            position,
+            notices,
+            overtaken,
+        ) = await self.acquired_from_an_unresponsive_node(a, b)
         held = a.connect(alice, hold=self.hold, acknowledged=position)
         overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
         await self.publish(b, "/a", 1)
@@ -187,9 +198,12 @@ class TestHandover(NodesHarness):
     @contract
     async def test_nothing_is_released_because_a_client_claims_more(self) -> None:
         a, b, c = await self.nodes(3)
-        alice, position, notices, overtaken = await self.taken_from_a_unresponsive_node(
-            a, b
-        )
+        (
+            alice,
+            position,
+            notices,
+            overtaken,
+        ) = await self.acquired_from_an_unresponsive_node(a, b)
         # The unresponsive node sends the client a later position.
         held = a.connect(alice, hold=0.6, acknowledged=position)
         overtaken.addErrback(lambda failure: failure.trap(CancelledError)).cancel()
@@ -216,28 +230,28 @@ class TestHandover(NodesHarness):
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
         owned_session = a._node.owner.owned[alice]
-        run, asked = a._commands.run, list[str]()
+        run, called = a._commands.run, list[str]()
 
         def counted(script: str, *arguments: Any, **options: Any) -> Deferred[Any]:
-            asked.append(script)
+            called.append(script)
             return run(script, *arguments, **options)
 
         a._commands.run = counted  # type: ignore[method-assign]
         for claimed in (2**60, 10**300):
             held = a.connect(alice, hold=self.hold, acknowledged=claimed)
             await self.unanswered(held)
-            assert set(asked) - {"checkpoint", "heartbeat"} == {"verify"}
-            assert asked.count("verify") == 1
-            asked.clear()
+            assert set(called) - {"checkpoint", "heartbeat"} == {"verify"}
+            assert called.count("verify") == 1
+            called.clear()
             assert a._node.owner.owned[alice] is owned_session
         await self.publish(a, "/a", 1)
         assert self.data((await self.answered(held)).entries) == [1]
-        # Nor does it count as seen.
+        # Nor does the claimed position count as seen.
         delivery = await self.fetch(a, alice, acknowledged=position)
         assert self.data(delivery.entries) == [1]
 
     @contract
-    async def test_acknowledging_without_the_extension_delays_nothing(
+    async def test_a_position_without_the_extension_delays_nothing(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -250,10 +264,10 @@ class TestHandover(NodesHarness):
         await self.publish(b, "/a", 4)
         assert self.data((await self.answered(held)).entries) == [4]
 
-    async def taken_from_a_unresponsive_node(
+    async def acquired_from_an_unresponsive_node(
         self, a: RedisEngine, b: RedisEngine
     ) -> tuple[str, int | None, list[Mapping[str, str]], Deferred[Delivery]]:
-        """Make b the owner of a session of a's, which gets no notice of that.
+        """Make b the owner of a session of a, which receives no notice of that.
 
         Return the session, the acknowledged position, the notices, and b's connect.
         """
@@ -265,13 +279,13 @@ class TestHandover(NodesHarness):
         return alice, position, notices, held
 
     async def fails(self, connected: Deferred[Delivery]) -> None:
-        """Wait for a connect that may fail or not."""
+        """Wait for a connect that may succeed or fail."""
         await connected.addErrback(lambda failure: failure.trap(BayeuxError))
 
     async def stuck(
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
-        """Make a node the owner; it goes on acquiring when the second result fires."""
+        """Make a node the owner, which waits until the second result fires."""
         reader, waiting = engine._node.reader, list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from tests.engine.redis_own import OwnServer
+from tests.engine.redis_own_server import OwnServer
 from tests.engine.redis_server import RedisServer, free_port
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import Location, parse

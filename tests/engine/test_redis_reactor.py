@@ -1,4 +1,4 @@
-"""The service runs on the reactor that twistd was told, also with the Redis engine."""
+"""With the Redis engine, the service still runs on the reactor given to twistd."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ import pytest
         ("asyncio", "twisted.internet.asyncioreactor.AsyncioSelectorReactor"),
     ],
 )
-def test_the_reactor_is_the_one_that_was_asked_for(name: str, reactor: str) -> None:
+def test_the_reactor_is_the_one_given_to_twistd(name: str, reactor: str) -> None:
     service = subprocess.Popen(
         [
             *(Path(sys.executable).with_name("twistd"), f"--reactor={name}", "-n"),

@@ -1,14 +1,14 @@
-"""What Redis keeps: the log by count and by age, and what a slow Redis does."""
+"""Redis keeps a log that is bounded by number and age of its entries."""
 
 from typing import Any
 
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.testing import contract
 
-NODE = 100
-"""Entries that Redis forgets together: ``MAXLEN ~`` and ``MINID ~`` keep a part."""
+BLOCK = 100
+"""Entries that Redis drops together: ``MAXLEN ~`` and ``MINID ~`` are approximate."""
 
 
 class TestRetention(OwnServer):
@@ -37,22 +37,22 @@ class TestRetention(OwnServer):
     async def test_the_log_is_capped_by_count(self) -> None:
         self.retained_messages = 500
         await self.filled(3000)
-        assert 500 <= self.length() <= 500 + NODE
+        assert 500 <= self.length() <= 500 + BLOCK
 
     @contract
     async def test_the_log_is_capped_by_age(self) -> None:
         self.retained_seconds = 0.5
         await self.filled(1000)
-        await self.soon(lambda: self.length() <= NODE)
+        await self.soon(lambda: self.length() <= BLOCK)
 
     @contract
-    async def test_what_is_young_is_kept(self) -> None:
+    async def test_young_entries_are_kept(self) -> None:
         await self.filled(1000)
         await pause(1.5)
         assert self.length() == 1000
 
     @contract
-    async def test_a_session_that_is_idle_for_long_does_not_lose_its_place(
+    async def test_an_idle_session_keeps_its_position(
         self,
     ) -> None:
         self.retained_messages = 200
@@ -70,7 +70,7 @@ class TestRetention(OwnServer):
         assert observer.closed == []
 
     @contract
-    async def test_a_slow_redis_is_waited_for(self) -> None:
+    async def test_a_slow_redis_loses_nothing(self) -> None:
         engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         sleeping = self.server.client

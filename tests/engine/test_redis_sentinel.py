@@ -1,4 +1,4 @@
-"""The Redis engine finds the master by Sentinel, and the new one after a failover."""
+"""The Redis engine finds the master by Sentinel, also after a failover."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.certificates import LOOPBACK, certificate
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer
+from tests.engine.redis_own_server import OwnServer
 from tests.engine.redis_server import EXECUTABLE, RedisServer, free_port
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
@@ -79,14 +79,16 @@ class TestSentinel(OwnServer):
         )
 
     @contract
-    async def test_sessions_go_on_at_the_new_master_after_a_failover(self) -> None:
+    async def test_sessions_continue_on_the_new_master_after_a_failover(self) -> None:
         engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
         replica: Any = self.replica.client
         await self.soon(lambda: replica.info()["master_link_status"] == "up")
-        asked: Any = self.sentinel.client
-        await self.soon(lambda: asked.execute_command("SENTINEL", "REPLICAS", "main"))
+        sentinel: Any = self.sentinel.client
+        await self.soon(
+            lambda: sentinel.execute_command("SENTINEL", "REPLICAS", "main")
+        )
         master: Any = self.server.client
         await self.soon(
             lambda: (
@@ -102,7 +104,7 @@ class TestSentinel(OwnServer):
         assert observer.closed == []
 
     @contract
-    async def test_the_log_says_why_no_sentinel_helps(self) -> None:
+    async def test_the_log_says_why_no_sentinel_replies(self) -> None:
         self.sentinel.stop()
         with capturedLogs() as log:
             engine = await self.start()
@@ -117,8 +119,8 @@ class TestSentinel(OwnServer):
         assert f"127.0.0.1:{self.sentinel.port}: Connection was refused" in line
 
     @contract
-    async def test_nothing_is_left_by_an_engine_that_stops_while_it_asks(self) -> None:
-        # The contract looks for what is left in the reactor when a test has ended.
+    async def test_an_engine_that_stops_during_a_query_leaves_nothing(self) -> None:
+        # The harness also checks the reactor when the test has ended.
         with self.sentinel.frozen():
             engine = await self.start()
             await pause(0.3)
@@ -132,7 +134,7 @@ class TestSentinel(OwnServer):
 )
 @pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
 class TestSentinelTLS(TestSentinel):
-    """The same, each of them with TLS and nothing else."""
+    """The same with TLS only."""
 
     executable = shutil.which("redis-server") or ""
 
@@ -151,7 +153,7 @@ class TestSentinelTLS(TestSentinel):
         return f"rediss+sentinel://127.0.0.1:{port}/main/0?ca={self.trusted}"
 
     @contract
-    async def test_a_sentinel_that_nobody_vouches_for_is_not_believed(self) -> None:
+    async def test_a_sentinel_with_an_untrusted_certificate_is_refused(self) -> None:
         self.trusted = self.folder / "other.pem"
         self.trusted.write_bytes(certificate(LOOPBACK))
         with capturedLogs() as log:

@@ -13,7 +13,7 @@ from twisted.internet.ssl import PrivateCertificate
 
 from tests.engine.certificates import LOOPBACK, certificate
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer
+from tests.engine.redis_own_server import OwnServer
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse

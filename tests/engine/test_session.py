@@ -1,4 +1,4 @@
-"""A session's queue and acknowledgement: pure."""
+"""The queue of a session: messages are removed when sent, or when acknowledged."""
 
 import pytest
 
@@ -24,14 +24,14 @@ def taken(made: Session) -> list[int]:
     return [entry.position for entry in made.take()]
 
 
-def test_what_is_taken_is_gone() -> None:
+def test_messages_taken_are_removed() -> None:
     alice = session(11, 12)
     assert alice.waiting
     assert taken(alice) == [11, 12]
     assert (taken(alice), alice.waiting, alice.queued_bytes) == ([], False, 0)
 
 
-def test_what_is_taken_stays_until_it_is_acknowledged() -> None:
+def test_messages_taken_stay_until_they_are_acknowledged() -> None:
     alice = session(11, 12, acknowledges=True)
     assert (taken(alice), taken(alice)) == ([11, 12], [])
     push(alice, 13)
@@ -42,7 +42,7 @@ def test_what_is_taken_stays_until_it_is_acknowledged() -> None:
 
 
 @pytest.mark.parametrize("position", [None, -1, 0, 10, -(10**30)])
-def test_nothing_new_acknowledged_brings_all_again(position: int | None) -> None:
+def test_unacknowledged_messages_are_taken_again(position: int | None) -> None:
     alice = session(11, 12, acknowledges=True)
     alice.take()
     alice.acknowledge(position)
@@ -50,7 +50,7 @@ def test_nothing_new_acknowledged_brings_all_again(position: int | None) -> None
 
 
 @pytest.mark.parametrize("position", [12, 13, 10**30])
-def test_what_was_not_sent_cannot_be_acknowledged(position: int) -> None:
+def test_unsent_messages_cannot_be_acknowledged(position: int) -> None:
     alice = session(11, 12, acknowledges=True)
     alice.take()
     push(alice, 13)
@@ -69,7 +69,7 @@ def test_the_position_before_the_first_message_is_that_of_the_log() -> None:
     assert session(acknowledges=True).seen == 10
 
 
-def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
+def test_a_client_that_never_acknowledges_is_refused() -> None:
     alice = session(11, acknowledges=True)
     worth = []
     for _ in range(MAX_REPEATS + 1):
@@ -78,7 +78,7 @@ def test_a_client_that_acknowledges_nothing_is_given_up() -> None:
     assert worth == [True] * MAX_REPEATS + [False]
 
 
-def test_one_that_makes_progress_is_not() -> None:
+def test_a_client_that_makes_progress_is_not_refused() -> None:
     alice = session(11, acknowledges=True)
     for position in range(12, 12 + 3 * MAX_REPEATS):
         alice.take()
@@ -86,7 +86,7 @@ def test_one_that_makes_progress_is_not() -> None:
         assert alice.acknowledge(position - 1)
 
 
-def test_one_to_which_nothing_was_sent_is_not() -> None:
+def test_a_client_to_which_nothing_was_sent_is_not_refused() -> None:
     alice = session(acknowledges=True)
     assert all(alice.acknowledge(-1) for _ in range(3 * MAX_REPEATS))
 

@@ -136,7 +136,7 @@ class Connections:
         return await connected
 
     async def _verify(self, session_id: str, until: float, claimed: int) -> None:
-        """Ask Redis whether this node still owns a session, if that is in doubt.
+        """Check in Redis whether this node still owns a session, if that is in doubt.
 
         It is if the client acknowledges more than this node has sent, or if this node
         may have counted as dead.  Nothing is released before Redis has answered,

@@ -315,7 +315,7 @@ class SessionOwner:
     def verify(
         self, sessions: Sequence[OwnedSession], *, patience: float | None = None
     ) -> Deferred[int]:
-        """Ask Redis which sessions this node still owns, and release the others.
+        """Query which sessions this node still owns, and release the others.
 
         Fires with the log's position; fails with
         :class:`~txbayeux.errors.BayeuxError` 503, having released nothing.

@@ -1,4 +1,4 @@
-"""A harness with a redis-server for each test, which may kill or freeze it."""
+"""A harness with a redis-server for each test, which the test may kill or freeze."""
 
 import secrets
 from pathlib import Path
@@ -36,12 +36,14 @@ class OwnServer(RedisHarness):
         )
 
     async def start_node(self) -> tuple[RedisEngine, RecordingObserver]:
+        """Return a new node that is ready, and its observer."""
         engine = await self.start()
         assert isinstance(engine, RedisEngine)
         await self.until(engine.ready)
         return engine, self.observer
 
     async def soon(self, condition: Any, seconds: float = 15.0) -> None:
+        """Wait until a condition is true, for at most this time."""
         for _ in range(int(seconds / 0.05)):
             if condition():
                 return
@@ -49,7 +51,7 @@ class OwnServer(RedisHarness):
         assert condition(), "it did not happen"
 
     async def crash(self, engine: RedisEngine) -> None:
-        """End a node as kill -9 does: it releases no sessions."""
+        """Stop a node as ``kill -9`` does: it releases no sessions."""
         self._engines.remove(engine)
         await engine._node.stop()
         engine.hub.stop()

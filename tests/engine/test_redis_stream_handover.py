@@ -1,12 +1,12 @@
-"""Sockets and event streams of sessions that change nodes."""
+"""WebSockets and event streams of sessions that change their owner."""
 
 from tests.engine.redis_harness import NodesHarness
 from txbayeux.testing import RecordingStream, contract
 
 
-class TestStreams(NodesHarness):
+class TestStreamHandover(NodesHarness):
     @contract
-    async def test_a_stream_elsewhere_replaces_the_stream_here(self) -> None:
+    async def test_a_stream_on_another_node_replaces_the_present_one(self) -> None:
         a, b = await self.nodes(2)
         first, second = RecordingStream(), RecordingStream()
         alice = await self.join(a, "/a")
@@ -20,7 +20,7 @@ class TestStreams(NodesHarness):
         assert (first.data, first.closed) == ([1], [])
 
     @contract
-    async def test_a_socket_hops_beside_messages_without_a_double(self) -> None:
+    async def test_a_socket_that_moves_while_messages_flow_repeats_none(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         streams: list[RecordingStream] = []
@@ -35,7 +35,9 @@ class TestStreams(NodesHarness):
         assert [n for stream in streams for n in stream.data] == list(range(60))
 
     @contract
-    async def test_a_poll_elsewhere_leaves_messages_to_an_event_stream(self) -> None:
+    async def test_a_poll_on_another_node_leaves_messages_to_an_event_stream(
+        self,
+    ) -> None:
         a, b = await self.nodes(2)
         stream = RecordingStream(preempted_by_poll=False)
         alice = await self.join(a, "/a")
@@ -50,7 +52,7 @@ class TestStreams(NodesHarness):
         assert not (await self.answered(held)).entries
 
     @contract
-    async def test_a_stream_that_comes_beside_such_a_poll_takes_the_session(
+    async def test_a_new_stream_during_such_a_poll_acquires_the_session(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -74,7 +76,7 @@ class TestStreams(NodesHarness):
         await self.until(lambda: other.data == [2])
 
     @contract
-    async def test_a_poll_elsewhere_gets_messages_when_the_event_stream_is_gone(
+    async def test_a_poll_on_another_node_gets_messages_after_the_event_stream_closed(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -89,7 +91,7 @@ class TestStreams(NodesHarness):
         assert await self.poll(b, alice) == [2]
 
     @contract
-    async def test_what_a_dead_stream_could_not_write_reaches_the_new_owner(
+    async def test_messages_that_a_dead_stream_could_not_write_reach_the_new_owner(
         self,
     ) -> None:
         a, b = await self.nodes(2)

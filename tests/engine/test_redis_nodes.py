@@ -1,4 +1,4 @@
-"""Several nodes on one Redis are one service."""
+"""Several nodes on one Redis form one service: any request may reach any node."""
 
 from typing import Any
 
@@ -12,9 +12,7 @@ from txbayeux.message import encode
 from txbayeux.testing import contract
 
 
-class TestDistributed(NodesHarness):
-    """Alice, Bob and Carol reach nodes A, B and C as they please."""
-
+class TestNodes(NodesHarness):
     @contract
     async def test_each_operation_of_a_session_may_reach_another_node(
         self,
@@ -35,7 +33,7 @@ class TestDistributed(NodesHarness):
         assert self.closed() == [(alice, Reason.CLIENT)]
 
     @contract
-    async def test_a_session_hops_at_every_connect_and_gets_each_message_once(
+    async def test_a_session_that_moves_at_every_connect_gets_each_message_once(
         self,
     ) -> None:
         engines = await self.nodes(3)
@@ -50,7 +48,7 @@ class TestDistributed(NodesHarness):
         assert found == list(range(60))
 
     @contract
-    async def test_hopping_beside_a_stream_of_messages_loses_and_doubles_none(
+    async def test_moving_while_messages_flow_neither_loses_nor_repeats_any(
         self,
     ) -> None:
         engines = await self.nodes(3)
@@ -58,7 +56,7 @@ class TestDistributed(NodesHarness):
         found: list[Any] = []
         published: list[Deferred[None]] = []
 
-        # One engine, so that there is one order to check against.
+        # All on one node, so that their order is known.
         async def publishing_in_order() -> None:
             for n in range(300):
                 text = encode({"channel": "/a", "data": n})
@@ -81,7 +79,7 @@ class TestDistributed(NodesHarness):
         assert turn > 3
 
     @contract
-    async def test_all_subscribers_everywhere_see_one_order(self) -> None:
+    async def test_all_subscribers_on_all_nodes_see_one_order(self) -> None:
         engines = await self.nodes(3)
         sessions = [await self.join(engine, "/**") for engine in engines]
         begun = [
@@ -96,12 +94,12 @@ class TestDistributed(NodesHarness):
         ]
         assert sorted(seen[0]) == list(range(90))
         assert seen[0] == seen[1] == seen[2]
-        for front in range(3):
-            own = [n for n in seen[0] if n % 3 == front]
+        for node in range(3):
+            own = [n for n in seen[0] if n % 3 == node]
             assert own == sorted(own)
 
     @contract
-    async def test_a_connect_elsewhere_releases_the_held_one(self) -> None:
+    async def test_a_connect_on_another_node_releases_the_held_one(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a")
         first = a.connect(alice, hold=self.hold)
@@ -116,7 +114,7 @@ class TestDistributed(NodesHarness):
         assert b.statistics()["sessions"] == 1
 
     @contract
-    async def test_overlapping_connects_everywhere_end_with_one_owner(self) -> None:
+    async def test_overlapping_connects_on_all_nodes_end_with_one_owner(self) -> None:
         engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a")
         held = [engines[n % 3].connect(alice, hold=self.hold) for n in range(12)]
@@ -131,13 +129,13 @@ class TestDistributed(NodesHarness):
         assert sum(engine.statistics()["sessions"] for engine in engines) == 1
 
     @contract
-    async def test_what_is_subscribed_while_a_session_moves_counts(self) -> None:
+    async def test_subscriptions_made_while_a_session_moves_take_effect(self) -> None:
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/old")
         notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold)
         await self.until(lambda: notices)
-        # The former owner reads of these, and then that it is no longer the owner.
+        # The former owner reads these changes before the notice of the new owner.
         await c.subscribe(alice, ["/new"])
         await c.unsubscribe(alice, ["/old"])
         await self.settle()
@@ -149,7 +147,9 @@ class TestDistributed(NodesHarness):
         assert await self.poll(b, alice) == []
 
     @contract
-    async def test_a_session_that_ends_while_it_moves_answers_its_connect(self) -> None:
+    async def test_the_connect_of_a_session_that_ends_while_it_moves_is_answered(
+        self,
+    ) -> None:
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         notices = self.withhold_notices(a)
@@ -161,7 +161,7 @@ class TestDistributed(NodesHarness):
         await self.refused(a.connect(alice, hold=0))
 
     @contract
-    async def test_what_a_dead_connection_gives_back_reaches_the_new_owner(
+    async def test_messages_for_a_dead_connection_reach_the_new_owner(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -176,7 +176,7 @@ class TestDistributed(NodesHarness):
         assert await self.poll(b, alice) == []
 
     @contract
-    async def test_what_waits_comes_along_with_the_session(self) -> None:
+    async def test_queued_messages_move_with_the_session(self) -> None:
         a, b = await self.nodes(2)
         alice = await self.join(a, "/a", "/b")
         await self.publish(a, "/a", 1)
@@ -206,7 +206,7 @@ class TestDistributed(NodesHarness):
         assert found + await self.poll(a, alice) == [3]
 
     @contract
-    async def test_limits_hold_whichever_node_is_asked(self) -> None:
+    async def test_limits_hold_on_every_node(self) -> None:
         a, b = await self.nodes(2, limits=Limits(session_subscriptions=2))
         alice = await self.join(a, "/a")
         assert await b.subscribe(alice, ["/a", "/b"]) == ["/b"]
@@ -214,7 +214,7 @@ class TestDistributed(NodesHarness):
             await a.subscribe(alice, ["/c"])
 
     @contract
-    async def test_a_message_with_a_session_is_refused_everywhere_after_its_end(
+    async def test_a_publish_of_an_ended_session_is_refused_on_every_node(
         self,
     ) -> None:
         a, b = await self.nodes(2)
@@ -226,7 +226,9 @@ class TestDistributed(NodesHarness):
         await self.refused(b.publish("/a", text, alice))
 
     @contract
-    async def test_expiry_is_seen_by_all_and_told_once(self) -> None:
+    async def test_expired_sessions_are_unknown_on_all_nodes_and_reported_once(
+        self,
+    ) -> None:
         engines = await self.nodes(3, session_timeout=self.short_timeout)
         sessions = [await self.join(engine, "/a") for engine in engines]
         held = engines[1].connect(sessions[0], hold=0.1)
@@ -241,14 +243,14 @@ class TestDistributed(NodesHarness):
             assert engine.statistics()["sessions"] == 0
 
     @contract
-    async def test_a_listener_hears_what_is_published_anywhere(self) -> None:
+    async def test_a_listener_receives_messages_published_on_any_node(self) -> None:
         a, b = await self.nodes(2)
-        heard: list[Any] = []
-        a.hub.listen("/a/**", lambda entry: heard.append(entry.message()["data"]))
+        received: list[Any] = []
+        a.hub.listen("/a/**", lambda entry: received.append(entry.message()["data"]))
         await self.publish(b, "/a/b", 1)
         await self.publish(a, "/a/c", 2)
-        await self.until(lambda: len(heard) == 2)
-        assert heard == [1, 2]
+        await self.until(lambda: len(received) == 2)
+        assert received == [1, 2]
 
     @contract
     async def test_a_node_that_stops_leaves_its_sessions_to_the_others(
@@ -266,7 +268,7 @@ class TestDistributed(NodesHarness):
         assert self.closed() == []
 
     @contract
-    async def test_acknowledgement_goes_on_at_another_node(self) -> None:
+    async def test_acknowledgement_continues_on_another_node(self) -> None:
         engines = await self.nodes(3)
         alice = await self.join(engines[0], "/a", acknowledges=True)
         delivery = await engines[0].connect(alice, hold=0, acknowledged=-1)
@@ -275,7 +277,7 @@ class TestDistributed(NodesHarness):
             await self.publish(engines[n % 2], "/a", n)
             position = delivery.acknowledgement
             delivery = await self.fetch(engines[n % 3], alice, acknowledged=position)
-            # As if the answer was lost: the next node is told the old position.
+            # As if the answer was lost: the next node receives the old position.
             if n % 4 == 0:
                 lost = self.data(delivery.entries)
                 delivery = await self.fetch(
@@ -286,7 +288,7 @@ class TestDistributed(NodesHarness):
         assert found == list(range(30))
 
     @contract
-    async def test_a_client_that_hops_and_acknowledges_nothing_is_cut_off(self) -> None:
+    async def test_a_client_that_moves_and_never_acknowledges_is_closed(self) -> None:
         engines = await self.nodes(2)
         alice = await self.join(engines[0], "/a", acknowledges=True)
         await self.publish(engines[0], "/a", 1)

@@ -1,17 +1,22 @@
-"""Front-ends that die, and sessions that go on elsewhere."""
+"""When a node is killed, its sessions continue on another node.
+
+No message is lost, and only those since the last checkpoint are repeated.
+"""
 
 from typing import Any
 
 from tests.engine.redis_harness import pause
-from tests.engine.redis_own import OwnServer, text
+from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
 
 
-class TestFrontEndsThatDie(OwnServer):
+class TestNodeFailures(OwnServer):
     @contract
-    async def test_a_session_goes_on_elsewhere_with_what_it_had_not_got(self) -> None:
+    async def test_a_session_continues_on_another_node_with_unsent_messages(
+        self,
+    ) -> None:
         (a, _), (b, observer) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
@@ -24,7 +29,7 @@ class TestFrontEndsThatDie(OwnServer):
         assert observer.closed == []
 
     @contract
-    async def test_what_is_no_longer_at_hand_is_read_part_by_part(self) -> None:
+    async def test_messages_not_in_memory_are_read_from_redis_in_parts(self) -> None:
         (a, _), (b, _) = await self.start_node(), await self.start_node()
         alice = await self.join(a, "/a")
         await self.settle()
@@ -40,7 +45,9 @@ class TestFrontEndsThatDie(OwnServer):
         assert await self.poll(b, alice) == list(range(1200))
 
     @contract
-    async def test_more_than_may_wait_ends_a_session_that_keeps_it(self) -> None:
+    async def test_queue_limits_apply_to_an_acknowledging_session_when_it_is_acquired(
+        self,
+    ) -> None:
         a, b = [await self.start(limits=Limits(queue_messages=9)) for _ in range(2)]
         assert isinstance(a, RedisEngine)
         await self.soon(lambda: a.ready() and b.ready())
@@ -54,7 +61,7 @@ class TestFrontEndsThatDie(OwnServer):
         assert await self.poll(b, bob) == list(range(10))
 
     @contract
-    async def test_what_was_sent_just_before_may_come_twice_and_is_never_lost(
+    async def test_messages_sent_just_before_may_be_repeated_and_none_is_lost(
         self,
     ) -> None:
         (a, _), (b, _) = await self.start_node(), await self.start_node()
@@ -94,7 +101,7 @@ class TestFrontEndsThatDie(OwnServer):
         assert found == list(range(40))
 
     @contract
-    async def test_a_chain_of_dead_nodes_does_not_matter(self) -> None:
+    async def test_a_second_node_dies_while_it_acquires_the_session(self) -> None:
         a, b, c = [(await self.start_node())[0] for _ in range(3)]
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1)
@@ -106,7 +113,7 @@ class TestFrontEndsThatDie(OwnServer):
         assert await self.poll(c, alice) == [1]
 
     @contract
-    async def test_every_session_key_goes_by_itself(self) -> None:
+    async def test_every_key_expires_without_a_node(self) -> None:
         self.session_timeout = 0.5
         a, _ = await self.start_node()
         await self.join(a, "/a", "/b/**")

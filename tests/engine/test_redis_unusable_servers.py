@@ -1,4 +1,4 @@
-"""What cannot be used is named in the log in one sentence, and tried again."""
+"""A server that cannot be used is logged once, in one sentence, and tried again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,21 +10,21 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import RedisHarness, pause
-from tests.engine.redis_own import OwnServer
+from tests.engine.redis_own_server import OwnServer
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
 from txbayeux.limits import Limits
 from txbayeux.testing import contract
 
 
-def said(log: list[Any]) -> list[str]:
-    """Return what the engine logged."""
+def logged(log: list[Any]) -> list[str]:
+    """Return the lines that the engine logged."""
     events = (event for event in log if event["log_namespace"].startswith("txbayeux"))
     return [formatEvent(event) for event in events]
 
 
-class Other(Protocol):
-    """Something that talks like Redis; it hangs up at what it has no reply for."""
+class FakeRedis(Protocol):
+    """Replies from a table; closes the connection at any other command."""
 
     factory: Any
 
@@ -51,7 +51,7 @@ UNKNOWN = b"-ERR unknown command `%s`, with args beginning with: "
 STREAMS = {b"XADD": b"$-1", b"XREAD": b"*-1"}
 
 
-OTHERS = {
+SERVERS = {
     "without streams": (
         {b"XADD": UNKNOWN % b"XADD"},
         "it lacks a command that the engine needs (ERR unknown command `XADD`",
@@ -79,13 +79,13 @@ OTHERS = {
 }
 
 
-class TestOthers(RedisHarness):
-    """Servers that are no Redis 6.2, whose replies are played."""
+class TestOtherServers(RedisHarness):
+    """Servers that are not Redis 6.2 or later, by fake replies."""
 
-    @pytest.fixture(autouse=True, params=OTHERS)
+    @pytest.fixture(autouse=True, params=SERVERS)
     def _server(self, request: pytest.FixtureRequest) -> None:
-        replies, self.sentence = OTHERS[request.param]
-        self.factory: Any = Factory.forProtocol(Other)
+        replies, self.sentence = SERVERS[request.param]
+        self.factory: Any = Factory.forProtocol(FakeRedis)
         self.factory.noisy = False
         self.factory.connections, self.factory.tried = [], 0
         self.factory.replies = replies
@@ -102,19 +102,19 @@ class TestOthers(RedisHarness):
         return RedisEngine(reactor, parse(f"redis://127.0.0.1:{port}"))
 
     @contract
-    async def test_the_log_says_once_what_it_is_and_it_is_tried_again(self) -> None:
+    async def test_the_reason_is_logged_once_and_connecting_is_repeated(self) -> None:
         with capturedLogs() as log:
             engine = await self.start()
             while self.factory.tried < 6:
                 await pause(0.05)
-        (line,) = said(log)
+        (line,) = logged(log)
         assert line.startswith("Cannot use Redis (127.0.0.1:")
         assert self.sentence in line
         assert not engine.ready()
 
 
 class TestRights(OwnServer):
-    """A real Redis that does not let the engine in, and then does."""
+    """A real Redis that refuses the engine at first, and then accepts it."""
 
     user = ""
 
@@ -137,7 +137,7 @@ class TestRights(OwnServer):
         with capturedLogs() as log:
             engine = await self.start()
             await pause(1.0)
-        (line,) = said(log)
+        (line,) = logged(log)
         assert sentence in line
         assert not engine.ready()
         waiting = engine.create_session()
