@@ -11,7 +11,7 @@ local session = redis.call('HMGET', key, 'owner', 'generation', 'from', 'acknowl
 local owner, generation, from = session[1], tonumber(session[2]), session[3]
 if not owner then return unknown(id) end
 
--- Compared with the last heartbeat of any node: while Redis is frozen, none can come.
+-- Compared with the last heartbeat of any node: while Redis is frozen, none arrives.
 local function alive(other)
   local heartbeat = tonumber(redis.call('HGET', node_key(other), 'heartbeat'))
   local last = tonumber(redis.call('HGET', state, 'swept')) or clock()
@@ -31,7 +31,7 @@ if owner ~= node then
       cursor = redis.call('HGET', node_key(owner), 'position') or ''
       behind = ''
     end
-    -- If the former owner has not opened the session yet, its predecessor is to release it.
+    -- If the former owner has not opened the session yet, its predecessor must release it.
     if from == '' then from = owner .. ':' .. whole(generation - 1) end
     notify(owner, 'k', 'acquired', 's', id, 'g', whole(generation))
   end
@@ -39,9 +39,9 @@ if owner ~= node then
     'cursor', cursor, 'behind', behind, 'stream', '')
 end
 local waits = from ~= '' and alive(string.match(from, '^[^:]*'))
--- The caller goes on without the predecessor: should that one wake up, it is too late.
+-- The caller continues without the predecessor; a later release of that one is refused.
 if from ~= '' and not waits then skip(key, from, cursor, behind) end
--- Only an owner that released the session said what its client has seen.
+-- What the client has seen is known only from an owner that released the session.
 local result = {generation, waits and 1 or 0, whole(last_position()), session[4], cursor, behind,
   owner == '' and session[8] or '', session[9]}
 local fields = redis.call('HGETALL', key)

@@ -1,6 +1,6 @@
--- Ask whether the former owner has released a session; with a last '1', the caller goes
--- on without that.  ARGV: session; generation; '1' or ''.  Returns cursor, behind, seen and
--- repeats; an empty list if it has not; false if the caller is not the owner.
+-- Check whether the former owner has released a session; with '1' at the end, the caller
+-- continues if it has not.  ARGV: session; generation; '1' or ''.  Returns cursor, behind,
+-- seen and repeats; an empty list if it has not; false if the caller is not the owner.
 local id, key = ARGV[5], session_key(ARGV[5])
 local session = redis.call('HMGET', key, 'generation', 'from', 'cursor', 'behind', 'seen', 'repeats')
 if not session[1] then return unknown(id) end

@@ -1,4 +1,4 @@
--- Write down how far the caller's sessions have come.  ARGV: the position that all have
+-- Record the progress of the caller's sessions.  ARGV: the position that all have
 -- reached which are not listed; milliseconds to keep that; how many are listed; for each
 -- its session, generation, cursor ('' if it has reached that position, too, '=' to leave
 -- the cursor as it is) and whether an event stream is open for it; then session,

@@ -1,4 +1,4 @@
--- End a session.  ARGV: session; reason; why, '' for nothing to tell; milliseconds to
+-- End a session.  ARGV: session; reason; text for the client, or ''; milliseconds to
 -- remember that; '' or the generation that the caller must own the session with.
 -- Returns 1; 0 if the caller does not own it, and nothing was done.
 local id, why = ARGV[5], ARGV[7]

@@ -1,7 +1,7 @@
--- Begins every script.  KEYS[1]: where the epoch stands.  ARGV[1]: the epoch that the
--- caller knows.  ARGV[2]: how the keys of that epoch begin.  ARGV[3]: a token of the
--- caller's connection, the second half of the ids of entries made on it: a log that went
--- backwards and grew again has others.  ARGV[4]: the id of the calling node.
+-- Begins every script.  KEYS[1]: the key of the epoch.  ARGV[1]: the epoch that the
+-- caller knows.  ARGV[2]: the prefix of that epoch's keys.  ARGV[3]: a token of the
+-- caller's connection, the second half of the ids of entries made on it: a log that was
+-- set back and grew again has others.  ARGV[4]: the id of the calling node.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('EPOCH the log is another one')
 end
@@ -40,7 +40,7 @@ local function unknown(id)
   return redis.error_reply('UNKNOWN ' .. (why or ''))
 end
 
--- Let the owner go on without what its predecessor, "node:generation", may still say.
+-- Let the owner continue without a release of its predecessor, "node:generation".
 -- Everything after the cursor, and the positions in `behind`, is delivered again by it:
 -- the field `skipped` keeps "generation:cursor:,behind," of each such predecessor.
 local function skip(key, from, cursor, behind)
@@ -48,7 +48,7 @@ local function skip(key, from, cursor, behind)
   redis.call('HSET', key, 'from', '', 'skipped', redis.call('HGET', key, 'skipped') .. ' ' .. record)
 end
 
--- Hand on, to whoever owns the session now, messages that the owner with this generation
+-- Pass to the present owner of the session messages that the owner with this generation
 -- could not deliver, except those that a later owner delivered again because it skipped
 -- that one or a successor.  `absent`: the caller owns the session but has not opened it.
 local function hand_on(id, generation, positions, absent)

@@ -16,7 +16,7 @@ if ARGV[6] ~= '' then redis.call('XTRIM', log, 'MINID', '~', ARGV[6]) end
 local result = {whole(position), inbox}
 local swept = redis.call('HMGET', state, 'swept', 'respite')
 redis.call('HSET', state, 'swept', whole(now))
--- After all nodes were away, sessions get time to connect again.
+-- After all nodes were away, sessions get time to reconnect.
 if swept[1] and now - tonumber(swept[1]) > tonumber(ARGV[8]) then
   swept[2] = whole(now + ARGV[9])
   redis.call('HSET', state, 'respite', swept[2])

@@ -34,7 +34,7 @@ if not epoch then
 end
 redis.call('PEXPIRE', KEYS[1], lifetime)
 redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
--- From now on other nodes rely on this one: it lives, and reads its inbox.
+-- From now on other nodes rely on this one: it is alive, and reads its inbox.
 local time = redis.call('TIME')
 local heartbeat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local own = all .. epoch .. ':node:' .. node

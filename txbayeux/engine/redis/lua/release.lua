@@ -1,7 +1,7 @@
--- Release sessions, and say how far they have come.  ARGV: for each its session,
+-- Release sessions, and record their progress.  ARGV: for each its session,
 -- generation, cursor, the positions before it that are still to be delivered, the last
 -- position that its client was sent, and how often that was repeated.  An empty cursor
--- says that the caller never opened the session.
+-- means that the caller never opened the session.
 for i = 5, #ARGV, 6 do
   local id, generation, cursor, behind = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local seen, repeats = ARGV[i + 4], ARGV[i + 5]
@@ -13,7 +13,7 @@ for i = 5, #ARGV, 6 do
     redis.call('HSET', key, 'owner', '', 'cursor', cursor, 'behind', behind, 'seen', seen,
       'repeats', repeats, 'stream', '')
   elseif session[3] == node .. ':' .. generation then
-    -- The owner waits for this.
+    -- The new owner waits for this.
     if cursor ~= '' then
       redis.call('HSET', key, 'cursor', cursor, 'behind', behind, 'seen', seen,
         'repeats', repeats)
@@ -25,7 +25,7 @@ for i = 5, #ARGV, 6 do
     notify(session[1], 'k', 'released', 's', id, 'g', session[2], 'c', now[1], 'b', now[2],
       'n', now[3], 'r', now[4])
   elseif behind ~= '' and string.find(redis.call('HGET', key, 'skipped'), ' ' .. generation .. ':', 1, true) then
-    -- Too late to say how far it came; what was to be delivered again may be nowhere else.
+    -- Too late to record progress, but no other node may have these messages.
     hand_on(id, generation, behind)
   end
 end

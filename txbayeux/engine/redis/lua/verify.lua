@@ -1,5 +1,5 @@
 -- Find sessions that the caller no longer owns.  ARGV: session and generation of each
--- that it believes to own.  Returns the log's position, then those sessions.
+-- that it believes it owns.  Returns the log's position, then those sessions.
 local lost = {whole(last_position() or 0)}
 for i = 5, #ARGV, 2 do
   local session = redis.call('HMGET', session_key(ARGV[i]), 'owner', 'generation')
