@@ -1,4 +1,8 @@
-"""Where TXBAYEUX_REQUIRE_TOOLS is set, as in CI, a skip for want of a tool fails."""
+"""Settings for all tests.
+
+If TXBAYEUX_REQUIRE_TOOLS is set, as in CI, tests that need other programs or processes
+fail instead of being skipped.
+"""
 
 import os
 from collections.abc import Generator
@@ -6,9 +10,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-# A slow machine is no fault of what is tested.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+# A slow machine must not fail a test.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 pytest.register_assert_rewrite("txbayeux.testing")
 

@@ -26,7 +26,7 @@ class Client(threading.Thread):
         self.failure: BaseException | None = None
 
     def post(self, message: dict[str, Any]) -> list[dict[str, Any]] | None:
-        """Return the answer, or None; the request may have been served even so."""
+        """Return the replies, or None if it is unknown whether they were sent."""
         port = self.random.choice(self.ports)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.timeout)
         try:
@@ -46,7 +46,7 @@ class Client(threading.Thread):
         return answer
 
     def post_until_answered(self, message: dict[str, Any]) -> list[dict[str, Any]]:
-        """Repeat a request until it is answered by something else than 503."""
+        """Repeat a request until its answer is another one than 503."""
         while True:
             answer = self.post(message)
             if answer is not None and "503" not in str(answer[-1].get("error")):
@@ -65,7 +65,7 @@ class Client(threading.Thread):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close open connections."""
 
 
 class Publisher(Client):
@@ -94,7 +94,7 @@ class Publisher(Client):
 
 
 class Subscriber(Client):
-    """Receives until ``END`` comes; CometD's acknowledgement extension is optional."""
+    """Receives messages until ``END``, optionally with CometD's acknowledgements."""
 
     connection_type = "long-polling"
 
@@ -155,7 +155,7 @@ class Subscriber(Client):
 
 
 class SocketSubscriber(Subscriber):
-    """Receives over a WebSocket; opens another, to any node, when it breaks."""
+    """Receives over a WebSocket; connects to any node when it breaks."""
 
     connection_type = "websocket"
     _socket: WebSocket | None = None

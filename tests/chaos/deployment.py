@@ -63,7 +63,7 @@ class Node:
         raise RuntimeError(f"no node on {self.port}: {self.log.read_text()}")
 
     def freeze(self, seconds: float) -> None:
-        """Stop it, and let it go on after that time."""
+        """Freeze the process for this time."""
         assert self._process is not None
         self._process.send_signal(SIGSTOP)
         time.sleep(seconds)
@@ -77,7 +77,7 @@ class Node:
 
 
 class Deployment:
-    """Some nodes on one Redis, which writes everything to disk at once."""
+    """Some nodes on one Redis, which writes every command to disk at once."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.redis = RedisServer(

@@ -1,7 +1,7 @@
 """The extension of the server under test: ``--extension recording:factory``.
 
-It writes down each publish before the server accepts it, where no end of the
-process can undo it.
+It records each publish in a file before the server accepts it, so that the record
+outlives the process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from txbayeux.extension import Extension
 
 
 class Recording(Extension):
-    """Appends the data of what is published to a file, a line each."""
+    """Appends the data of each published message to a file, one per line."""
 
     channels = ("/soak/**",)
 
@@ -22,11 +22,11 @@ class Recording(Extension):
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def incoming(self, message: dict[str, Any], request: object) -> dict[str, Any]:
-        """Write the message down."""
+        """Record a message."""
         os.write(self._file, json.dumps(message["data"]).encode() + b"\n")
         return message
 
 
 def factory() -> Recording:
-    """Make the extension, for the file that the environment names."""
+    """Make the extension for the file in TXBAYEUX_RECORD."""
     return Recording(os.environ["TXBAYEUX_RECORD"])

@@ -1,4 +1,4 @@
-"""10,000 publishes through 20 restarts of the server: nothing confirmed is missing."""
+"""No confirmed publish is lost in 10,000 publishes and 20 restarts of the server."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def server(tmp_path: Path, record: Path, engine: list[str]) -> Generator[Server]
 
 
 def ours() -> Counter[str]:
-    """Count the living objects of the client's half."""
+    """Return the numbers of living objects of the client."""
     gc.collect()
     halves = ("txbayeux.client", "txbayeux.transport")
     names = (type(thing) for thing in gc.get_objects())
@@ -89,7 +89,7 @@ def ours() -> Counter[str]:
 
 
 class Soak:
-    """A client that listens to itself, and what became of each publish."""
+    """A client that receives its own messages, and the outcome of each publish."""
 
     def __init__(self, server: Server, transport: str) -> None:
         self.client = Client(
@@ -100,7 +100,7 @@ class Soak:
         )
         self.received: list[int] = []
         self.confirmed: dict[int, str | None] = {}
-        """Each confirmed publish, and the session that it was confirmed in."""
+        """Each confirmed publish, with the session in which it was confirmed."""
         self.sessions = 0
         self.client.on_up(self._up)
 
@@ -116,7 +116,7 @@ class Soak:
 
         return self.client.publish("/soak/a", number).addCallback(confirmed)
 
-    async def play_round(
+    async def run_round(
         self, server: Server, first: int, chance: random.Random
     ) -> None:
         publishing = [self.publish(n) for n in range(first, first + ROUND // 2)]
@@ -139,7 +139,7 @@ async def test_every_confirmed_publish_arrives(
     chance = random.Random(SEED)
     await soak.client.subscribe("/soak/*", soak.receive).ready
     for number in range(RESTARTS):
-        await soak.play_round(server, number * ROUND, chance)
+        await soak.run_round(server, number * ROUND, chance)
     arrived: Deferred[None] = Deferred()
     end = soak.client.subscribe("/soak/end", lambda m: arrived.callback(None))
     await end.ready
@@ -149,7 +149,7 @@ async def test_every_confirmed_publish_arrives(
 
     recorded = [json.loads(line) for line in record.read_text().splitlines()]
     doubled = len(recorded) - len(set(recorded))
-    print(  # the tally, for whoever runs it by hand
+    print(  # shown with -s
         f"{transport}: published {PUBLISHES}, confirmed {len(soak.confirmed)}, "
         f"recorded {len(set(recorded)) - 1}, twice {doubled}, "
         f"received {len(soak.received)}"
@@ -164,8 +164,8 @@ async def test_every_confirmed_publish_arrives(
         n for i, n in enumerate(numbers) if n not in set(numbers[max(0, i - 1000) : i])
     ]
     assert firsts == sorted(firsts)
-    # What the last session confirmed, no restart took from its listener: all, where
-    # sessions outlive the server.
+    # No restart came after the last session confirmed these, so all were received; if
+    # sessions outlive the server, that is true of every publish.
     expected = {n for n, session in soak.confirmed.items() if session == last_session}
     assert expected <= set(soak.received)
     if engine:
@@ -173,6 +173,6 @@ async def test_every_confirmed_publish_arrives(
 
     await soak.client.disconnect()
     del soak, end
-    # Out of the client's own callbacks, on whose stack this runs.
+    # Leave the client's callback, on whose stack this runs.
     await deferLater(reactor, 0, lambda: None)  # type: ignore[arg-type]
     assert ours() - before == Counter()

@@ -1,4 +1,4 @@
-"""``--workers`` with real processes: one is killed, the parent is killed, all stop."""
+"""``--workers`` restarts a killed worker, and no worker outlives its parent."""
 
 import os
 import time
@@ -87,7 +87,10 @@ def test_each_worker_has_an_admin_port(service: WorkersProcess) -> None:
     with urlopen(f"http://127.0.0.1:{service.admin + 1}/metrics", timeout=10) as answer:
         assert b"\ntxbayeux_sessions 0\n" in answer.read()
     os.kill(service.workers()[0], SIGKILL)
-    until(lambda: 0 in {health(service, worker) for worker in (1, 2)}, "one is gone")
+    until(
+        lambda: 0 in {health(service, worker) for worker in (1, 2)},
+        "a worker has ended",
+    )
     until_ready(service)
 
 
@@ -106,7 +109,7 @@ def test_a_killed_worker_is_restarted(service: WorkersProcess) -> None:
     victim, survivor = service.workers()
     os.kill(victim, SIGKILL)
     service.wait()
-    until(lambda: len(set(service.workers()) - {victim}) == 2, "another one")
+    until(lambda: len(set(service.workers()) - {victim}) == 2, "a new worker")
     assert survivor in service.workers()
     service.wait()
 
@@ -116,4 +119,4 @@ def test_workers_end_with_their_parent(service: WorkersProcess, signal: int) -> 
     until(lambda: len(service.workers()) == 2, "two workers")
     workers = service.workers()
     os.kill(service.pid, signal)
-    until(lambda: not any(alive(pid) for pid in workers), "their end")
+    until(lambda: not any(alive(pid) for pid in workers), "the end of the workers")
