@@ -1,10 +1,22 @@
-"""One redis-server for all tests of a run."""
+"""One redis-server for all tests of a run, and the mark ``redis`` for them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.engine.redis_server import RedisServer
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == HERE and (
+            item.path.name.startswith("test_redis")
+            or "redis_server" in getattr(item, "fixturenames", ())
+        ):
+            item.add_marker(pytest.mark.redis)
 
 
 @pytest.fixture(scope="session")
