@@ -128,6 +128,8 @@ WARNINGS = [
     *("-W", "error"),
     # Twisted's own, whenever twisted.web.static is imported.
     *("-W", "ignore:twisted.web.resource._Unsafe:DeprecationWarning"),
+    # Twisted 26.4 leaves the socket of a port that is taken to the garbage collector.
+    *("-W", "ignore:unclosed <socket:ResourceWarning"),
 ]
 
 

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from twisted.logger import Logger
-
 from txbayeux.interfaces import Reason, Request
-from txbayeux.registration import Registration
+from txbayeux.registration import Registration, call_listener
 
 __all__ = [
     "Connected",
@@ -81,24 +79,24 @@ class Disconnected(Event):
 
 
 E = TypeVar("E")
-_log = Logger()
 
 
 class Events:
     """The listeners of one server, by kind of event."""
 
     def __init__(self) -> None:
-        self._listeners: dict[type[Any], list[Callable[[Any], None]]] = {}
+        self._listeners: dict[type[Any], list[Callable[[Any], object]]] = {}
 
-    def listen(self, kind: type[E], listener: Callable[[E], None]) -> Registration:
+    def listen(self, kind: type[E], listener: Callable[[E], object]) -> Registration:
         """Call ``listener`` with each event of exactly this kind.
 
-        Listeners are called in the order in which they were added.
+        Listeners are called in the order in which they were added.  One may return a
+        Deferred or be a coroutine function; a failure is logged.
         """
         self._listeners.setdefault(kind, []).append(listener)
         return Registration(partial(self._remove, kind, listener))
 
-    def _remove(self, kind: type[Any], listener: Callable[[Any], None]) -> None:
+    def _remove(self, kind: type[Any], listener: Callable[[Any], object]) -> None:
         listeners = self._listeners[kind]
         listeners.remove(listener)
         if not listeners:
@@ -111,9 +109,4 @@ class Events:
     def emit(self, event: object) -> None:
         """Call the listeners with ``event``."""
         for listener in tuple(self._listeners.get(cast(Any, type(event)), ())):
-            try:
-                listener(event)
-            except Exception:
-                _log.failure(
-                    "A listener to {kind} events failed", kind=type(event).__name__
-                )
+            call_listener(f"{type(event).__name__} events", listener, event)

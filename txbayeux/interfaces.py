@@ -177,7 +177,7 @@ class ConnectionHub(Protocol):
     def resume(self, stream: Stream) -> None:
         """Go on writing to ``stream``: it is writable again."""
 
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+    def listen(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """Call ``listener`` with each entry whose channel ``pattern`` matches.
 
         It is called in this process, at the end of the reactor turn; what it raises is

@@ -1,10 +1,18 @@
-"""What a call that installs a listener returns: the one way to remove it again."""
+"""Listeners: how each kind of them is called, and the one way to remove one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
+from typing import Any, Final
 
-__all__ = ["Registration"]
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+__all__ = ["Registration", "call_listener"]
+
+_log: Final = Logger()
 
 
 class Registration:
@@ -28,3 +36,24 @@ class Registration:
         remove, self._remove = self._remove, None
         if remove is not None:
             remove()
+
+
+def call_listener(purpose: str, listener: Callable[..., Any], *arguments: Any) -> None:
+    """Call a listener, which may return a Deferred or be a coroutine function.
+
+    Nothing waits for the result.  What the listener raises, or its Deferred fails
+    with, is logged with ``purpose`` and goes no further.
+    """
+
+    def log(failure: Failure) -> None:
+        _log.failure("A listener for {purpose} failed", failure, purpose=purpose)
+
+    try:
+        result = listener(*arguments)
+        if isinstance(result, CoroutineType):
+            result = Deferred.fromCoroutine(result)
+    except Exception:
+        log(Failure())
+        return
+    if isinstance(result, Deferred):
+        result.addErrback(log)

@@ -129,7 +129,7 @@ class RoundRobin:
     def hub(self) -> "RoundRobin":
         return self
 
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+    def listen(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         return self.engines[0].hub.listen(pattern, listener)
 
     def statistics(self) -> Mapping[str, int]:

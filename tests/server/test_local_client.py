@@ -89,7 +89,7 @@ def test_a_listener_may_be_a_coroutine_function(
         gate.callback(None)
     assert received == [1]
     assert log[0]["log_failure"].check(ValueError)
-    assert log[0]["channel"] == channel
+    assert log[0]["purpose"] == channel
 
 
 @pytest.mark.parametrize("channel", ["", "/", "/a/", "no", "/*/a", "/a\n"])

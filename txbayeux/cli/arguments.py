@@ -99,6 +99,8 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:  # a ValueError in newer versions only
+        raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError("JSON is nested too deeply") from None
 

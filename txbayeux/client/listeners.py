@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from txbayeux.client.state import State
-from txbayeux.registration import Registration
+from txbayeux.registration import Registration, call_listener
 
-__all__ = ["FailureListener", "Listeners", "StateListener", "call"]
-
-_log: Final = Logger()
+__all__ = ["FailureListener", "Listeners", "StateListener"]
 
 StateListener: TypeAlias = Callable[[State, State], Any]
 """Called with the new and the old state; may return a Deferred or a coroutine."""
 
 FailureListener: TypeAlias = Callable[[Exception], Any]
 """Called with the error; may return a Deferred or a coroutine."""
-
-
-def call(purpose: str, listener: Callable[..., Any], *arguments: Any) -> None:
-    """Call a listener, which may return a Deferred or be a coroutine function.
-
-    Nothing waits for the result.  What the listener raises, or its Deferred fails
-    with, is logged with ``purpose`` and goes no further.
-    """
-
-    def log(failure: Failure) -> None:
-        _log.failure("A listener for {purpose} failed", failure, purpose=purpose)
-
-    try:
-        result = listener(*arguments)
-        if isinstance(result, Coroutine):
-            result = Deferred.fromCoroutine(result)
-    except Exception:
-        log(Failure())
-        return
-    if isinstance(result, Deferred):
-        result.addErrback(log)
 
 
 class Listeners:
@@ -78,12 +53,12 @@ class Listeners:
     def state_changed(self, new: State, old: State) -> None:
         """Call the listeners for states."""
         for listener in list(self._states.values()):
-            call("states", listener, new, old)
+            call_listener("states", listener, new, old)
 
     def failed(self, error: Exception) -> None:
         """Call the listeners for failures."""
         for listener in list(self._failures.values()):
-            call("failures", listener, error)
+            call_listener("failures", listener, error)
 
 
 def _add(listeners: dict[Registration, Any], listener: Any) -> Registration:

@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux import channel as channels
-from txbayeux.client import listeners, messages
+from txbayeux.client import messages
 from txbayeux.client.envelope import Envelope
 from txbayeux.client.errors import BufferOverflow, Closed
 from txbayeux.client.outbox import Outbox
 from txbayeux.client.session import Session
 from txbayeux.message import Message
+from txbayeux.registration import call_listener
 
 __all__ = ["BUFFER", "ChannelSubscription", "Listener", "Subscription", "Subscriptions"]
 
@@ -132,7 +133,7 @@ class Subscription:
         if self._listener is None:
             self._keep(message)
         else:
-            listeners.call(self.channel, self._listener, message)
+            call_listener(self.channel, self._listener, message)
 
     # The iterator.
 

@@ -223,7 +223,7 @@ class Hub:
         if session is not None and session.stream is stream:
             self._touch(session)
 
-    def listen(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+    def listen(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """See :meth:`txbayeux.interfaces.ConnectionHub.listen`."""
         return self._listeners.add(pattern, listener)
 

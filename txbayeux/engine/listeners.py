@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
-
-from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.message import Entry
-from txbayeux.registration import Registration
+from txbayeux.registration import Registration, call_listener
 
 __all__ = ["Listeners"]
-
-_log: Final = Logger()
 
 
 class Listeners:
@@ -24,10 +19,10 @@ class Listeners:
     """
 
     def __init__(self) -> None:
-        self._index: SubscriptionIndex[Callable[[Entry], None]] = SubscriptionIndex()
+        self._index: SubscriptionIndex[Callable[[Entry], object]] = SubscriptionIndex()
         self._pending: list[Entry] = []
 
-    def add(self, pattern: str, listener: Callable[[Entry], None]) -> Registration:
+    def add(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """Call ``listener`` with each entry whose channel ``pattern`` matches."""
         self._index.add(pattern, listener)
         return Registration(lambda: self._index.remove(pattern, listener))
@@ -47,9 +42,4 @@ class Listeners:
         pending, self._pending = self._pending, []
         for entry in pending:
             for listener in tuple(self._index.matching(entry.channel)):
-                try:
-                    listener(entry)
-                except Exception:
-                    _log.failure(
-                        "A listener on {channel} failed", channel=entry.channel
-                    )
+                call_listener(entry.channel, listener, entry)

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import CoroutineType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
 from txbayeux.interfaces import Engine
-from txbayeux.message import Entry, Message, encode
+from txbayeux.message import Message, encode
 from txbayeux.protocol import Processor, Response
 from txbayeux.registration import Registration
 from txbayeux.server.services import ServiceChannels
 
 __all__ = ["LocalClient"]
-
-_log: Final = Logger()
 
 
 class LocalClient:
@@ -63,20 +58,9 @@ class LocalClient:
         if not (channels.is_name(channel) or channels.is_pattern(channel)):
             raise channel_invalid(channel)
 
-        def called(message: Message) -> None:
-            result = listener(message)
-            if isinstance(result, CoroutineType):
-                result = Deferred.fromCoroutine(result)
-            if isinstance(result, Deferred):
-                result.addErrback(_log_failure, message["channel"])
-
         if channels.is_service(channel):
-            return self._services.listen(channel, called)
-
-        def received(entry: Entry) -> None:
-            called(entry.message())
-
-        return self._engine.hub.listen(channel, received)
+            return self._services.listen(channel, listener)
+        return self._engine.hub.listen(channel, lambda e: listener(e.message()))
 
     def deliver(self, session_id: str, channel: str, data: Any) -> Deferred[None]:
         """Send ``data`` to one session only, whatever it is subscribed to.
@@ -94,10 +78,6 @@ class LocalClient:
         except Exception:
             return fail()
         return self._engine.deliver(session_id, channel, json)
-
-
-def _log_failure(failure: Failure, channel: str) -> None:
-    _log.failure("A listener on {channel} failed", failure, channel=channel)
 
 
 def _accepted(response: Response) -> Deferred[None] | None:

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
-
-from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.message import Message
-from txbayeux.registration import Registration
+from txbayeux.registration import Registration, call_listener
 
 __all__ = ["ServiceChannels"]
-
-_log: Final = Logger()
 
 
 class ServiceChannels:
@@ -43,9 +38,4 @@ class ServiceChannels:
     def handle(self, message: Message) -> None:
         """Call the listeners; an exception from one is logged."""
         for listener in tuple(self._listeners.matching(message["channel"])):
-            try:
-                listener(message)
-            except Exception:
-                _log.failure(
-                    "A listener on {channel} failed", channel=message["channel"]
-                )
+            call_listener(message["channel"], listener, message)
