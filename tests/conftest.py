@@ -5,6 +5,7 @@ fail instead of being skipped.
 """
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -18,6 +19,13 @@ pytest.register_assert_rewrite("txbayeux.testing")
 
 OUTSIDE = {"interop", "chaos", "packaging"}
 REQUIRED = bool(os.environ.get("TXBAYEUX_REQUIRE_TOOLS"))
+
+
+def pytest_configure() -> None:
+    # Shells start background processes with SIGINT ignored, and their children inherit
+    # that: a program under test would not end.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

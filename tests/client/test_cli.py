@@ -27,13 +27,7 @@ from txbayeux.cli import options, run
 from txbayeux.client import Client
 from txbayeux.extension import Extension
 
-# Shells make background processes ignore SIGINT.
-SIGNALS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-COMMAND = [
-    sys.executable,
-    "-c",
-    f"{SIGNALS}; from txbayeux.cli import main; main()",
-]
+COMMAND = [sys.executable, "-c", "from txbayeux.cli import main; main()"]
 
 
 class Refusing(Extension):
