@@ -170,7 +170,7 @@ async def test_an_interrupt_disconnects_and_has_exit_code_130(
 async def test_further_interrupts_are_ignored(url: str) -> None:
     program = COMMAND[-1].replace(
         "main()",
-        "\nimport txbayeux.client, os\n"
+        "\nimport os, signal, txbayeux.client\n"
         "disconnect = txbayeux.client.Client.disconnect\n"
         "def interrupted(client):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
