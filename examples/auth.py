@@ -1,4 +1,6 @@
-"""Who may do what: twistd -n bayeux --port 8000 --extension examples.auth:Auth
+"""Who may do what.
+
+    twistd -n bayeux --port 8000 --extension-path . --extension examples.auth:Auth
 
 A client sends ext: {"token": ...} with its subscriptions and publishes; Faye's and
 CometD's clients do it with an extension of their own.  Subscribers do not get it.

@@ -1,4 +1,6 @@
-"""Answer each client alone: twistd -n bayeux --port 8000 --extension examples.echo:Echo
+"""Answer each client alone.
+
+    twistd -n bayeux --port 8000 --extension-path . --extension examples.echo:Echo
 
 Messages on channels below /service are for the server only.  The answer is delivered
 to the client that sent the message, on the same channel.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from txbayeux import channel, message
+from txbayeux import channel, message, rates
 from txbayeux.adapter import (
     callback_polling,
     http,
@@ -22,6 +22,7 @@ from txbayeux.engine import expiry, session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
+from txbayeux.peers import PeerLimits, PeerRegistry
 from txbayeux.server import fields
 from txbayeux.service import admin, ports
 from txbayeux.tap import Options
@@ -62,7 +63,7 @@ def test_every_option_is_documented_with_its_default() -> None:
         for short in re.findall(r"`-(\w)`", names):
             assert options.synonyms[short] == long[0]
         assert default == written(options[long[0]]), names
-    undocumented = {"help", "version", "adopt", "end-with-input"}
+    undocumented = {"help", "version", "adopt", "adopt-proxied", "end-with-input"}
     assert documented == {name.rstrip("=") for name in options.longOpt} - undocumented
 
 
@@ -80,6 +81,8 @@ BOUNDS = {
     "seconds between keep-alives": default_of(resource.BayeuxResource, "keep_alive"),
     "replies that a WebSocket": websocket.MAX_HELD,
     "connects with the same messages": session.MAX_REPEATS,
+    "requests in a row": websocket.MAX_REFUSED,
+    "addresses and sessions": rates.MAX_KEYS,
     "connections that wait": ports.BACKLOG,
     "seconds that a client has to answer": websocket.CLOSE_TIMEOUT,
     "seconds that a WebSocket whose session has ended": websocket.REPLY_TIMEOUT,
@@ -103,6 +106,7 @@ def test_every_fixed_limit_is_that_of_the_code() -> None:
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_every_metric_is_documented_as_in_its_help(kind: str) -> None:
     clock = MemoryReactorClock()
+    peers = PeerRegistry(PeerLimits(), clock.seconds)
     engine: Any = (
         MemoryEngine(clock)
         if kind == "memory"
@@ -112,7 +116,7 @@ def test_every_metric_is_documented_as_in_its_help(kind: str) -> None:
     assert documented == {
         f"`txbayeux_{name}`": meaning for name, meaning in admin.MEANINGS.items()
     }
-    names = set(engine.statistics())
+    names = set(engine.statistics()) | set(peers.statistics())
     assert names <= set(admin.MEANINGS)
     if kind == "redis":
         assert names == set(admin.MEANINGS)

@@ -20,6 +20,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.usage import UsageError
 
 import txbayeux
+from tests.engine.certificates import LOOPBACK, certificate
 from txbayeux.bayeux import FLUSH_TIME
 from txbayeux.extension import Extension
 from txbayeux.message import Message
@@ -138,17 +139,48 @@ def test_an_extension_is_installed_by_its_name() -> None:
     assert reply["error"] == "403::Forbidden"
 
 
-def test_an_extension_is_found_in_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "of_mine.py").write_text(
-        "from txbayeux import Extension\nclass Mine(Extension): incoming = print"
-    )
+EXTENSION = "from txbayeux import Extension\nclass Mine(Extension): incoming = print"
+
+
+@pytest.fixture
+def current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a current folder that Python does not import from, as for a command."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [path for path in sys.path if path])
-    options = Options()
-    options.parseOptions(["--port", "8000", "--extension", "of_mine:Mine"])
-    assert type(options["extensions"][0]).__module__ == "of_mine"
+    return tmp_path
+
+
+def test_an_extension_is_found_in_a_folder_that_is_named(current_folder: Path) -> None:
+    (current_folder / "below").mkdir()
+    for number, folder in enumerate((".", "below")):
+        module = f"of_mine_{number}"
+        (current_folder / folder / f"{module}.py").write_text(EXTENSION)
+        options = Options()
+        options.parseOptions(
+            ["--port=1", f"--extension={module}:Mine", f"--extension-path={folder}"]
+        )
+        assert type(options["extensions"][0]).__module__ == module
+
+
+def test_an_extension_is_not_imported_from_the_current_folder_unless_named(
+    current_folder: Path,
+) -> None:
+    (current_folder / "planted.py").write_text(EXTENSION)
+    with pytest.raises(UsageError, match="planted"):
+        Options().parseOptions(["--port=1", "--extension=planted:Mine"])
+
+
+def test_the_command_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "h2.py").write_text("raise SystemExit('h2.py was executed')")
+    twistd = Path(sys.executable).with_name("twistd")
+    done = subprocess.run(
+        [twistd, "bayeux", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_publishing_without_a_session_can_be_refused() -> None:
@@ -177,6 +209,55 @@ def test_limits_and_times_are_set_by_options() -> None:
     assert reply["advice"] == {"reconnect": "retry", "interval": 500, "timeout": 7000}
     assert b" 413 " in service.request(post({"channel": "/a", "data": "x" * 300}))
     assert b" 413 " in service.request(post([1, 2, 3]))
+
+
+def test_limits_of_an_address_are_set_by_options() -> None:
+    service = Running(
+        *("--port", "8000", "--admin", "tcp:9000:interface=127.0.0.1"),
+        *("--peer-handshakes", "1:2", "--trusted-proxy", "192.168.1.1"),
+        *("--unlimited-peer", "192.0.2.9"),
+    )
+
+    def handshake(client: str) -> bool:
+        forwarded = post(HANDSHAKE).replace(
+            b"\r\n\r\n", b"\r\nX-Forwarded-For: %b\r\n\r\n" % client.encode()
+        )
+        answer = service.request(forwarded).partition(b"\r\n\r\n")[2]
+        return bool(json.loads(answer)[0]["successful"])
+
+    assert [handshake("192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert handshake("192.0.2.2")
+    assert all(handshake("192.0.2.9") for _ in range(9))
+    metrics = service.request(get("/metrics"), port=1)
+    assert b"\ntxbayeux_limited_handshakes_total 1\n" in metrics
+
+
+PROXIED = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "address", "accepted"),
+    [
+        ("10.0.0.0/8", "10.0.0.1", True),
+        ("10.0.0.0/8", "11.0.0.1", False),
+        (None, "11.0.0.1", True),
+    ],
+)
+def test_the_proxy_protocol_is_read_from_trusted_proxies(
+    proxy: str | None, address: str, accepted: bool
+) -> None:
+    service = Running(
+        *("--listen", "haproxy:tcp:8001", "--verbose"),
+        *(("--trusted-proxy", proxy) if proxy else ()),
+    )
+    factory = service.reactor.tcpServers[0][1]
+    protocol = factory.buildProtocol(IPv4Address("TCP", address, 1))
+    assert (protocol is not None) == accepted
+    if accepted:
+        protocol.makeConnection(StringTransportWithDisconnection())
+        with capturedLogs() as log:
+            protocol.dataReceived(PROXIED + post(HANDSHAKE))
+        assert formatEvent(log[0]).endswith("from 192.0.2.1 over long-polling")
 
 
 def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
@@ -214,6 +295,8 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "x"], "--port x: .*0 to 65535"),
         (["--port", "70000"], "0 to 65535"),
         (["--port", "1", "--max-request-bytes", "8388609"], "at least"),
+        (["--port", "1", "--mount", ""], "--mount '' is no path: write /bayeux"),
+        (["--port", "1", "--mount", "//"], "--mount '//' is no path"),
         (["--port", "1", "--mount", "/a?b"], "--mount"),
         (["--port", "1", "--mount", "/b\u00e4yeux"], "--mount"),
         (["--port", "1", "--mount", "/a/../b"], "--mount"),
@@ -229,6 +312,17 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "1", "--max-queue-bytes", "1e9"], "--max-queue-bytes 1e9: .*whole"),
         (["--port", "1", "--timeout", "60"], "longer than --timeout"),
         (["--port", "1", "--interval", "61"], "longer than --timeout"),
+        (["--port", "1", "--trusted-proxy", "a.example"], "--trusted-proxy a.example"),
+        (
+            ["--port", "1", "--unlimited-peer", "1.2.3.4/8"],
+            "--unlimited-peer 1.2.3.4/8",
+        ),
+        (["--port", "1", "--peer-requests", "5"], "--peer-requests 5: .*RATE|such as"),
+        (
+            ["--port", "1", "--max-peer-sessions", "-1"],
+            "--max-peer-sessions -1: .*0 or",
+        ),
+        (["--port", "1", "--extension-path", "/nowhere"], "/nowhere: not a folder"),
         (["--port", "1", "--extension", "nowhere"], "package.module:factory"),
         (["--port", "1", "--extension", "nowhere:x"], "nowhere"),
         (["--port", "1", "--extension", "os:getcwd"], "must be an instance"),
@@ -259,6 +353,47 @@ def test_an_invalid_endpoint_is_refused_with_a_sentence(
     options = Options()
     options.parseOptions(["--port", "1", option, endpoint])
     with pytest.raises(SystemExit, match=f"{option} {endpoint}: .*{complaint}"):
+        makeService(options, MemoryReactorClock())
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"
+CERTIFICATE = KEY.replace("PRIVATE KEY", "CERTIFICATE")
+
+
+@pytest.fixture
+def pem_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write valid and invalid files into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("valid", "other"):
+        text = certificate(LOOPBACK)
+        Path(f"{name}.pem").write_bytes(text)
+        parts = text.partition(b"-----BEGIN PRIVATE KEY")
+        Path(f"{name}.crt").write_bytes(parts[0])
+        Path(f"{name}.key").write_bytes(b"".join(parts[1:]))
+    Path("empty.pem").write_text("")
+    Path("server.pem").write_text("nothing")
+    Path("broken.pem").write_text(KEY + CERTIFICATE)
+
+
+@pytest.mark.usefixtures("pem_files")
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ("", "server.pem has no usable private key"),
+        (":empty.pem", "empty.pem has no usable private key"),
+        (":privateKey=broken.pem", "broken.pem has no usable private key"),
+        (":privateKey=valid.key:certKey=empty.pem", "empty.pem has no usable cert"),
+        (":valid.key", "valid.key has no usable certificate"),
+        (":privateKey=valid.key:certKey=./other.crt", "valid.key is not the private"),
+        (":valid.pem:extraCertChain=empty.pem", "chain file 'empty.pem'"),
+        (":valid.pem:extraCertChain=broken.pem", "broken.pem has a certificate"),
+        (":privateKey=nowhere.pem", "No such file or directory: .*nowhere.pem'"),
+    ],
+)
+def test_a_file_that_tls_cannot_use_is_named(files: str, complaint: str) -> None:
+    options = Options()
+    options.parseOptions(["--listen", f"ssl:443{files}"])
+    with pytest.raises(SystemExit, match=f"ssl:443{files}: .*{complaint}"):
         makeService(options, MemoryReactorClock())
 
 
@@ -297,13 +432,14 @@ def usage(width: int = 80) -> str:
 def test_help_shows_every_option_but_internal_ones() -> None:
     for name in Options().longOpt:
         shown = re.search(rf"--{name.rstrip('=')}\b(?!-)", usage()) is not None
-        assert shown == (name not in ("adopt=", "end-with-input")), name
+        assert shown == (not name.startswith(("adopt", "end-with-input"))), name
 
 
 def test_help_is_in_groups_with_the_common_options_first() -> None:
     titles = re.findall(r"^(\w.*):$", usage(), re.MULTILINE)
     assert titles == [
-        *("Listen", "Who may connect", "Limits", "Redis", "Operation", "Examples")
+        *("Listen", "Who may connect", "Limits"),
+        *("Limits of an address and of a session", "Redis", "Operation", "Examples"),
     ]
     assert re.findall(r"--[a-z-]+", usage())[:3] == ["--port", "--listen", "--mount"]
 

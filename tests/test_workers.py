@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,36 @@ def test_each_worker_has_the_same_sockets_and_options() -> None:
         assert given["port"] is None
         assert given["timeout"] == 7
     assert len({process.files[3] for process in reactor.processes}) == 1
+    stop(reactor, service)
+
+
+def test_workers_import_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "h2.py").write_text("raise SystemExit('h2.py was executed')")
+    reactor, service = started("--port", "0", "--workers", "2")
+    command = reactor.processes[0].command
+    done = subprocess.run(
+        [*command[: command.index("bayeux") + 1], "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    stop(reactor, service)
+
+
+def test_workers_know_which_port_has_the_proxy_protocol_and_trust_the_same() -> None:
+    reactor, service = started(
+        *("--listen", "tcp:0", "--listen", "haproxy:tcp:0:interface=127.0.0.1"),
+        *("--workers", "2", "--trusted-proxy", "10.0.0.0/8"),
+    )
+    for process in reactor.processes:
+        given = Options()
+        given.parseOptions(process.command[process.command.index("bayeux") + 1 :])
+        assert given["adopt"] == [3]
+        assert given["adopt-proxied"] == [4]
+        assert given["trusted-proxy"] == ["10.0.0.0/8"]
+        assert given["listen"] == []
     stop(reactor, service)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from txbayeux.extension import Extension
     from txbayeux.limits import Limits
     from txbayeux.message import Message
+    from txbayeux.peers import PeerLimits
+    from txbayeux.rates import Rate
     from txbayeux.server import Server, ServerOptions
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "MemoryEngine",
     "Message",
     "Origins",
+    "PeerLimits",
+    "Rate",
     "Server",
     "ServerOptions",
     "Subscription",
@@ -51,6 +55,8 @@ _HOMES: Final = {
     "MemoryEngine": "engine.memory",
     "Message": "message",
     "Origins": "adapter.origins",
+    "PeerLimits": "peers",
+    "Rate": "rates",
     "Server": "server",
     "ServerOptions": "server",
     "Subscription": "client",

@@ -12,6 +12,7 @@ from twisted.web.resource import Resource
 
 from txbayeux.adapter.client_script import faye_client
 from txbayeux.adapter.origins import Origins
+from txbayeux.adapter.proxies import TrustedProxies
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import BayeuxSite
 from txbayeux.engine.memory import MemoryEngine
@@ -21,6 +22,7 @@ from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.message import Message
+from txbayeux.peers import PeerLimits, PeerRegistry
 from txbayeux.registration import Registration
 from txbayeux.server import Server, ServerOptions
 
@@ -66,6 +68,9 @@ class Bayeux:
     :param engine: makes the engine, instead of ``redis``.
     :param options: the times of the protocol, and who may publish.
     :param limits: for requests, sessions and queues, in every layer.
+    :param peer_limits: for what one address, and one session, may use.
+    :param trusted_proxies: networks or addresses of proxies that are believed when they
+        name their client: see :class:`~txbayeux.adapter.proxies.TrustedProxies`.
     :param session_timeout: seconds that a session lives without a connect.
     :param origins: the web pages that may use the server, beside its own:
         ``["https://www.example.com"]``; see :class:`~txbayeux.Origins`.
@@ -73,8 +78,8 @@ class Bayeux:
     :param websocket_deflate: whether to compress WebSocket messages for clients
         that offer it.
 
-    :raises ValueError: for an invalid origin or URL of Redis, or both ``redis`` and
-        ``engine``.
+    :raises ValueError: for an invalid origin, network or URL of Redis, or both
+        ``redis`` and ``engine``.
     :raises TypeError: for an invalid extension or engine factory.
     :raises ImportError: for ``redis`` without txredisapi or hiredis, which
         ``pip install 'txbayeux[redis]'`` installs.
@@ -88,6 +93,8 @@ class Bayeux:
         engine: EngineFactory | None = None,
         options: ServerOptions | None = None,
         limits: Limits | None = None,
+        peer_limits: PeerLimits | None = None,
+        trusted_proxies: Iterable[str] = (),
         session_timeout: float = DEFAULT_SESSION_TIMEOUT,
         origins: Origins | Iterable[str] = (),
         extensions: Sequence[Extension] = (),
@@ -95,17 +102,21 @@ class Bayeux:
     ) -> None:
         self._reactor = reactor
         limits = limits or Limits()
+        peers = PeerRegistry(peer_limits or PeerLimits(), reactor.seconds)
         make = _engine_factory(redis, engine)
         self.server: Final = Server(
             make(reactor, limits=limits, session_timeout=session_timeout),
             options=options,
             extensions=extensions,
+            peers=peers,
         )
         """The protocol: its events, its statistics, and how to end a session."""
         self.resource: Final = BayeuxResource(
             self.server,
             reactor=reactor,
             limits=limits,
+            peers=peers,
+            proxies=TrustedProxies(trusted_proxies),
             origins=origins if isinstance(origins, Origins) else Origins(origins),
             websocket_deflate=websocket_deflate,
             client_script=faye_client(),

@@ -22,6 +22,7 @@ __all__ = [
     "missing_parameter",
     "server_error",
     "session_required",
+    "too_many",
     "unavailable",
     "version_mismatch",
     "wrong_parameter",
@@ -122,6 +123,14 @@ def channel_forbidden(channel: str) -> BayeuxError:
 def channel_invalid(channel: str) -> BayeuxError:
     """Return the refusal of an invalid channel name or pattern."""
     return BayeuxError(405, (channel,), "Invalid channel")
+
+
+def too_many(what: str) -> BayeuxError:
+    """Return the refusal of what comes more often than its client may send it.
+
+    Source: HTTP's status 429, RFC 6585, section 4.
+    """
+    return BayeuxError(429, (), f"Too many {what}")
 
 
 def server_error() -> BayeuxError:

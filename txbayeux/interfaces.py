@@ -184,6 +184,13 @@ class ConnectionHub(Protocol):
         logged.
         """
 
+    def call_when_gone(self, callback: Callable[[str], object]) -> None:
+        """Call ``callback`` with the id of each session that this process has no more.
+
+        It has ended, or another process has taken it over.  ``callback`` must not
+        raise.
+        """
+
 
 class Engine(Protocol):
     """Sessions, their subscriptions, and undelivered messages.

@@ -9,10 +9,12 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 
 from txbayeux.limits import Limits
+from txbayeux.peers import PeerLimits
 from txbayeux.server import ServerOptions
 from txbayeux.service.options import Options
 from txbayeux.service.ports import BACKLOG
 from txbayeux.service.service import BayeuxService, Configuration
+from txbayeux.service.tls_files import unusable_file
 from txbayeux.service.workers import ParentWatch, Workers
 from txbayeux.signals import StopOnce
 
@@ -82,6 +84,7 @@ def _configuration(options: Options) -> Configuration:
     return Configuration(
         endpoints=endpoints,
         adopted=options["adopt"],
+        adopted_proxied=options["adopt-proxied"],
         admin=options["admin"],
         mount=options["mount"],
         origins=options["origins"],
@@ -93,6 +96,8 @@ def _configuration(options: Options) -> Configuration:
             queue_messages=options["max-queue-messages"],
             queue_bytes=options["max-queue-bytes"],
         ),
+        peer_limits=_peer_limits(options),
+        trusted_proxies=options["trusted-proxy"],
         session_timeout=options["session-timeout"],
         websocket_deflate=bool(options["websocket-deflate"]),
         page=not options["no-page"],
@@ -105,6 +110,21 @@ def _configuration(options: Options) -> Configuration:
     )
 
 
+def _peer_limits(options: Options) -> PeerLimits:
+    return PeerLimits(
+        connections=options["max-peer-connections"],
+        sessions=options["max-peer-sessions"],
+        handshakes=options["peer-handshakes"],
+        requests=options["peer-requests"],
+        received=options["peer-bytes"],
+        publishes=options["peer-publishes"],
+        session_messages=options["session-messages"],
+        session_publishes=options["session-publishes"],
+        session_published=options["session-bytes"],
+        unlimited=(*PeerLimits().unlimited, *options["unlimited-peer"]),
+    )
+
+
 def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
     """Check that an endpoint can be made of its description, keys and all.
 
@@ -113,9 +133,8 @@ def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
     try:
         serverFromString(reactor, endpoint)
     except Exception as error:
-        what = (
-            f"twistd bayeux: {option} {endpoint}: {str(error) or type(error).__name__}"
-        )
+        what = f"twistd bayeux: {option} {endpoint}: "
+        what += unusable_file(endpoint) or str(error) or type(error).__name__
         if isinstance(error, ImportError):
             what += " (for TLS: pip install 'txbayeux[tls]')"
         if endpoint.startswith("systemd:"):

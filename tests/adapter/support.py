@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -161,7 +161,7 @@ class Service:
     """A resource at ``/bayeux`` of a site, on a clock."""
 
     def __init__(self, *, bounded: bool = True, **options: Any) -> None:
-        self.clock = Clock()
+        self.clock = options.pop("clock", None) or Clock()
         self.processor = options.pop("processor", None) or FakeProcessor()
         self.resource = BayeuxResource(self.processor, self.clock, **options)
         root = Resource()
@@ -179,8 +179,8 @@ class Service:
             )
         self.site.startFactory()
 
-    def connect(self) -> Transport:
-        transport = Transport()
+    def connect(self, peer: IAddress | None = None) -> Transport:
+        transport = Transport(peerAddress=peer)
         transport.protocol = self.factory.buildProtocol(transport.getPeer())
         transport.protocol.makeConnection(transport)
         return transport

@@ -11,6 +11,7 @@ from txbayeux.extension import Extension
 from txbayeux.interfaces import Request, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Message
+from txbayeux.peers import PeerLimits, PeerRegistry
 from txbayeux.protocol import Response
 from txbayeux.server import Server, ServerOptions
 from txbayeux.testing import FakeRequest
@@ -26,6 +27,7 @@ class Harness:
         self,
         *extensions: Extension,
         limits: Limits | None = None,
+        peers: PeerLimits | None = None,
         **options: Any,
     ) -> None:
         self.clock = Clock()
@@ -36,6 +38,7 @@ class Harness:
             self.engine,
             options=ServerOptions(timeout=TIMEOUT, **options),
             extensions=extensions,
+            peers=None if peers is None else PeerRegistry(peers, self.clock.seconds),
         )
         result_of(self.server.start())
 

@@ -22,6 +22,7 @@ from txbayeux.adapter.response import (
 )
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed
+from txbayeux.peers import PeerRegistry
 from txbayeux.protocol import Processor
 
 __all__ = ["MAX_CALLBACK", "serve"]
@@ -44,12 +45,15 @@ def serve(
     request: HTTPRequest,
     writer: ResponseWriter,
     processor: Processor,
+    *,
     limits: Limits,
     headers: Sequence[Header],
+    peers: PeerRegistry,
 ) -> None:
     """Process the messages in a URL, and respond with a script.
 
     :param headers: fields of the response that allow the client's page to read it.
+    :param peers: counts the messages.
     :raises Malformed, TooLarge: see :mod:`txbayeux.adapter.body`.
     :raises Refused: with 400 without messages, 403 for a link that is followed.
     """
@@ -68,6 +72,7 @@ def serve(
     head = ResponseHead(200, (*_SCRIPT, *NO_STORE, *headers))
     response = PendingResponse(writer, head, partial(_script, callback))
     info = RequestInfo("callback-polling", request)
+    peers.charge_batch(peers.key(info.peer), len(messages))
     response.begin(processor.process(messages, info))
 
 

@@ -49,6 +49,7 @@ from txbayeux.adapter.response import (
     INTERNAL_ERROR,
     REQUEST_TIMEOUT,
     REQUEST_TIMEOUT_RESPONSE,
+    TOO_MANY_CONNECTIONS,
     PendingResponse,
     ResponseHead,
     ResponseWriter,
@@ -90,11 +91,23 @@ class RequestHandler(Interface):
 
     refuses: bool
 
+    def admit_connection(self, transport: Any) -> bool:
+        """Count a new connection; return False if its peer has too many."""
+
     def long_polling(self, request: HTTPRequest) -> LongPolling | None:
         """Return what serves POSTs with this request's head, if anything does."""
 
-    def handle(self, request: HTTPRequest, writer: ResponseWriter) -> None:
-        """Answer a request."""
+    def handle(
+        self,
+        request: HTTPRequest,
+        writer: ResponseWriter,
+        *,
+        wait: float | None = None,
+    ) -> None:
+        """Answer a request.
+
+        :param wait: what :meth:`LongPolling.admit` has returned, if it was called.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +209,11 @@ class FastHTTPProtocol(Protocol):
         transport.registerProducer(self, True)
         self._last_activity = self.factory.seconds()
         self.factory.opened(self)
+        if self.factory.limits_connections and not (
+            self.factory.handler.admit_connection(transport)
+        ):
+            transport.write(TOO_MANY_CONNECTIONS)
+            self.close()
 
     @cached_property
     def address(self) -> IAddress:
@@ -326,19 +344,22 @@ class FastHTTPProtocol(Protocol):
         handler = self.factory.handler
         polling, response = self._polling, self._poll_response
         self._responding = True
-        if polling is not None and response is not None and not handler.refuses:
-            try:
-                messages = polling.read(body)
-            except (Malformed, TooLarge):
-                handler.handle(self._request(head, body), self)
-                return
-            try:
-                polling.process(messages, response)
-            except Exception:
-                _log.failure("Answering a request failed")
-                self.respond(*INTERNAL_ERROR)
-        else:
+        if polling is None or response is None or handler.refuses:
             handler.handle(self._request(head, body), self)
+            return
+        wait = polling.admit(body)
+        try:
+            messages = None if wait else polling.read(body)
+        except (Malformed, TooLarge):
+            messages = None
+        if messages is None:
+            handler.handle(self._request(head, body), self, wait=wait)
+            return
+        try:
+            polling.process(messages, response)
+        except Exception:
+            _log.failure("Answering a request failed")
+            self.respond(*INTERNAL_ERROR)
 
     def _hand_over(self, data: bytes) -> None:
         channel = self.factory.site.buildProtocol(self.address)
@@ -481,6 +502,8 @@ class FastHTTPFactory(Factory):
     :param handler: answers the requests to ``mount`` and below.
     :param max_body: bytes; requests with a longer body are the site's.
     :param timeout: seconds that a connection may be idle, as the site's own.
+    :param limits_connections: whether to count the connections of each address; not
+        where they are those of proxies that use the PROXY protocol.
     """
 
     noisy = False
@@ -494,8 +517,10 @@ class FastHTTPFactory(Factory):
         mount: str,
         max_body: int,
         timeout: float = 60.0,
+        limits_connections: bool = True,
     ) -> None:
         self.site = site
+        self.limits_connections: Final = limits_connections
         self.handler = handler
         path = b"/" + mount.strip("/").encode("ascii")
         self.prefix = path.rstrip(b"/")

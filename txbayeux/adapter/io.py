@@ -21,6 +21,7 @@ __all__ = [
     "ClosingWatch",
     "Watched",
     "WorkQueue",
+    "base_of",
     "has_closed",
     "replace_protocol",
     "write_now",
@@ -94,9 +95,15 @@ def has_closed(transport: Any) -> bool:
         return True
 
 
-def _socket_of(transport: Any) -> socket.socket | None:
-    while isinstance(transport, ProtocolWrapper):  # TLS, PROXY protocol
+def base_of(transport: Any) -> Any:
+    """Return the connection below a transport: that of TLS and the PROXY protocol."""
+    while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
+    return transport
+
+
+def _socket_of(transport: Any) -> socket.socket | None:
+    transport = base_of(transport)
     handle = transport.getHandle() if hasattr(transport, "getHandle") else None
     return handle if isinstance(handle, socket.socket) else None
 

@@ -16,6 +16,7 @@ from txbayeux.adapter.response import (
     ResponseWriter,
 )
 from txbayeux.limits import Limits
+from txbayeux.peers import PeerRegistry
 from txbayeux.protocol import Processor
 
 __all__ = ["LongPolling"]
@@ -31,10 +32,19 @@ class LongPolling:
     saves 8 µs of each poll.
 
     :param headers: fields of each response that allow the client's page to read it.
+    :param peers: counts the requests.
     :raises Refused: with 415, for a body that is not JSON or a form.
     """
 
-    __slots__ = ("_head", "_info", "_limits", "_processor", "_read")
+    __slots__ = (
+        "_head",
+        "_info",
+        "_limits",
+        "_peer",
+        "_peers",
+        "_processor",
+        "_read",
+    )
 
     def __init__(
         self,
@@ -42,6 +52,7 @@ class LongPolling:
         processor: Processor,
         limits: Limits,
         headers: Sequence[Header],
+        peers: PeerRegistry,
     ) -> None:
         reader = reader_of(request.headers.get("content-type"))
         if reader is None:
@@ -50,6 +61,8 @@ class LongPolling:
         self._processor = processor
         self._limits = limits
         self._info = RequestInfo("long-polling", request)
+        self._peers = peers
+        self._peer = peers.key(self._info.peer)
         self._head = ResponseHead(200, (_JSON, *NO_STORE, *headers))
 
     def read(self, body: bytes) -> list[Any]:
@@ -59,10 +72,18 @@ class LongPolling:
         """
         return self._read(body, self._limits)
 
+    def admit(self, body: bytes) -> float:
+        """Count a request; return 0, or the seconds until it may come again."""
+        if self._peer is None:
+            return 0.0
+        return self._peers.admit_request(self._peer, len(body))
+
     def respond_through(self, writer: ResponseWriter) -> PendingResponse:
         """Make what writes the responses, one after the other."""
         return PendingResponse(writer, self._head)
 
     def process(self, messages: list[Any], response: PendingResponse) -> None:
         """Process the messages of a request, and write the response."""
+        if len(messages) > 1:
+            self._peers.charge_batch(self._peer, len(messages))
         response.begin(self._processor.process(messages, self._info))

@@ -7,7 +7,7 @@ from collections.abc import KeysView, Mapping
 import msgspec
 from twisted.internet.interfaces import IAddress
 
-__all__ = ["HTTPRequest", "RequestHeaders", "RequestInfo", "is_token"]
+__all__ = ["HTTPRequest", "RequestHeaders", "RequestInfo", "is_token", "peer_of"]
 
 
 def _parse(lines: bytes) -> dict[str, str]:
@@ -63,9 +63,15 @@ class HTTPRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: RequestHeaders
     body: bytes
     address: IAddress
-    """The client's address; behind a proxy that uses the PROXY protocol, too."""
+    """The client's address; behind a trusted proxy, too, once the resource has it."""
     secure: bool
     """Whether the connection is TLS."""
+
+
+def peer_of(address: IAddress) -> str:
+    """Return an address without its port; "" for a Unix socket."""
+    host = getattr(address, "host", "")
+    return host.decode("latin-1") if isinstance(host, bytes) else str(host)
 
 
 class RequestInfo:
@@ -75,19 +81,14 @@ class RequestInfo:
     a WebSocket lives long, and few extensions look at headers.
     """
 
-    __slots__ = ("_address", "_lines", "transport")
+    __slots__ = ("_lines", "peer", "transport")
 
     def __init__(self, transport: str, request: HTTPRequest) -> None:
         self.transport = transport
         """The connection type: ``long-polling``, ``websocket``, ..."""
-        self._address = request.address
+        self.peer = peer_of(request.address)
+        """The client's address, without its port; "" for a Unix socket."""
         self._lines = request.headers.lines
-
-    @property
-    def peer(self) -> str:
-        """Address of the other end of the connection, without its port."""
-        host = getattr(self._address, "host", "")
-        return host.decode("latin-1") if isinstance(host, bytes) else str(host)
 
     @property
     def headers(self) -> Mapping[str, str]:

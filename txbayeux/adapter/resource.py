@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
@@ -18,10 +21,11 @@ from txbayeux.adapter import callback_polling
 from txbayeux.adapter.body import TooLarge
 from txbayeux.adapter.client_script import ClientScript
 from txbayeux.adapter.eventsource import EventStreams, wants_events
-from txbayeux.adapter.io import has_closed, replace_protocol
+from txbayeux.adapter.io import base_of, has_closed, replace_protocol
 from txbayeux.adapter.long_polling import LongPolling
 from txbayeux.adapter.origins import Origins, cors_headers, preflight_headers
-from txbayeux.adapter.request import HTTPRequest, RequestHeaders, is_token
+from txbayeux.adapter.proxies import TrustedProxies
+from txbayeux.adapter.request import HTTPRequest, RequestHeaders, is_token, peer_of
 from txbayeux.adapter.response import (
     INTERNAL_ERROR,
     Header,
@@ -35,6 +39,7 @@ from txbayeux.adapter.websocket_handshake import upgrade
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed
+from txbayeux.peers import EVERYBODY, PeerLimits, PeerRegistry
 from txbayeux.protocol import Processor
 
 __all__ = ["BayeuxResource"]
@@ -68,6 +73,8 @@ class BayeuxResource:
 
     :param reactor: for keep-alives, and to close connections in time.
     :param origins: whose pages may use the service.
+    :param peers: limits the requests of each peer; by default nothing does.
+    :param proxies: those that are believed when they name a request's client.
     :param client_script: the JavaScript file to serve as ``client.js``.
     :param keep_alive: seconds between signs of life on idle sockets and streams.
     :param websocket_deflate: agree to permessage-deflate where a client offers it.
@@ -83,6 +90,8 @@ class BayeuxResource:
         *,
         limits: Limits | None = None,
         origins: Origins | None = None,
+        peers: PeerRegistry | None = None,
+        proxies: TrustedProxies | None = None,
         client_script: Path | None = None,
         keep_alive: float = 25.0,
         websocket_deflate: bool = False,
@@ -93,6 +102,10 @@ class BayeuxResource:
         """Whether the service stops: see :meth:`refuse_requests`."""
         self._server = server
         self._origins = origins or Origins()
+        self._peers = peers or PeerRegistry(
+            PeerLimits(unlimited=EVERYBODY), reactor.seconds
+        )
+        self._proxies = proxies or TrustedProxies()
         self._script = None if client_script is None else ClientScript(client_script)
         self._logged: set[str] = set()
         self._streams = EventStreams(server, reactor, keep_alive=keep_alive)
@@ -100,6 +113,7 @@ class BayeuxResource:
             server,
             reactor,
             limits=self.limits,
+            peers=self._peers,
             keep_alive=keep_alive,
             deflate=websocket_deflate,
         )
@@ -144,6 +158,18 @@ class BayeuxResource:
 
     # All requests, however they were read
 
+    def admit_connection(self, transport: Any) -> bool:
+        """Count a new connection; return False if its peer has too many.
+
+        Those of trusted proxies are not counted.
+        """
+        address = peer_of(transport.getPeer())
+        if self._proxies.trusts(address):
+            return True
+        return self._peers.admit_connection(
+            self._peers.key(address), base_of(transport)
+        )
+
     def long_polling(self, request: HTTPRequest) -> LongPolling | None:
         """Return what serves POSTs with this request's head, whatever their body.
 
@@ -152,25 +178,43 @@ class BayeuxResource:
         """
         if request.method != b"POST":
             return None
+        request = self._from_client(request)
         try:
             headers = self._admit(request)
-            return LongPolling(request, self._server, self.limits, headers)
+            return LongPolling(request, self._server, self.limits, headers, self._peers)
         except Refused:
             return None
 
-    def handle(self, request: HTTPRequest, writer: ResponseWriter) -> None:
-        """Answer a request."""
+    def handle(
+        self,
+        request: HTTPRequest,
+        writer: ResponseWriter,
+        *,
+        wait: float | None = None,
+    ) -> None:
+        """Answer a request.
+
+        :param wait: what :meth:`LongPolling.admit` has returned, if it was called.
+        """
         try:
-            self._dispatch(request, writer)
+            self._dispatch(self._from_client(request), writer, wait)
         except Refused as error:
             writer.respond(*plain_text(error.status, error.text, error.headers))
         except Exception:
             _log.failure("Answering a request failed")
             writer.respond(*INTERNAL_ERROR)
 
-    def _dispatch(self, request: HTTPRequest, writer: ResponseWriter) -> None:
+    def _dispatch(
+        self, request: HTTPRequest, writer: ResponseWriter, wait: float | None
+    ) -> None:
         if self.refuses:
             raise Refused(503, "The service is stopping", [(b"Connection", b"close")])
+        if wait is None:
+            peer = self._peers.key(peer_of(request.address))
+            wait = self._peers.admit_request(peer, len(request.body))
+        if wait:
+            after = (b"Retry-After", b"%d" % ceil(wait))
+            raise Refused(429, "Too many requests", [after, *self._admit(request)])
         if (
             self._script is not None
             and request.path == _SCRIPT_PATH
@@ -193,7 +237,9 @@ class BayeuxResource:
         self, request: HTTPRequest, writer: ResponseWriter, headers: Sequence[Header]
     ) -> None:
         if request.method == b"POST":
-            polling = LongPolling(request, self._server, self.limits, headers)
+            polling = LongPolling(
+                request, self._server, self.limits, headers, self._peers
+            )
             messages = polling.read(request.body)
             polling.process(messages, polling.respond_through(writer))
         elif request.method == b"GET":
@@ -204,13 +250,27 @@ class BayeuxResource:
                 self._streams.open(request, writer, headers)
             else:
                 callback_polling.serve(
-                    request, writer, self._server, self.limits, headers
+                    request,
+                    writer,
+                    self._server,
+                    limits=self.limits,
+                    headers=headers,
+                    peers=self._peers,
                 )
         elif request.method == b"OPTIONS":
             allowed = (_ALLOW, *preflight_headers(request), *headers)
             writer.respond(ResponseHead(204, allowed), b"")
         else:
             raise Refused(405, "Bayeux knows GET, POST and OPTIONS", [_ALLOW])
+
+    def _from_client(self, request: HTTPRequest) -> HTTPRequest:
+        """Return a request with the address of the client behind trusted proxies."""
+        peer = peer_of(request.address)
+        client = self._proxies.client(peer, request.headers.get)
+        if client == peer:
+            return request
+        kind = IPv6Address if ":" in client else IPv4Address
+        return msgspec.structs.replace(request, address=kind("TCP", client, 0))
 
     def _admit(self, request: HTTPRequest) -> tuple[Header, ...]:
         """Return what lets the client's page read the response.

@@ -22,6 +22,7 @@ __all__ = [
     "REQUEST_TIMEOUT",
     "REQUEST_TIMEOUT_RESPONSE",
     "REQUEST_TOO_LARGE",
+    "TOO_MANY_CONNECTIONS",
     "Header",
     "PendingResponse",
     "Refused",
@@ -128,6 +129,8 @@ REQUEST_TOO_LARGE: Final = _error(413, "The body of this request is too large")
 HEADERS_TOO_LARGE: Final = _error(
     431, "The URL or a header of this request is too long"
 )
+TOO_MANY_CONNECTIONS: Final = _error(429, "This address has too many connections")
+"""The response to a connection, whatever its requests, of a peer with too many."""
 REQUEST_TIMEOUT_RESPONSE: Final = _error(
     408, "The rest of this request did not come in time"
 )

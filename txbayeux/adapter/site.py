@@ -194,6 +194,7 @@ class BayeuxSite(FastHTTPFactory):
         ``path`` is ``/``.
     :param path: where to serve Bayeux.
     :param timeout: seconds that a connection may be idle between requests.
+    :param limits_connections: see :class:`~txbayeux.adapter.http.FastHTTPFactory`.
     :raises ValueError: for a path with other characters than ``A-Za-z0-9._~-`` in
         a segment, or a root that does not fit to it.
     """
@@ -206,6 +207,7 @@ class BayeuxSite(FastHTTPFactory):
         *,
         path: str = "/bayeux",
         timeout: float = 60.0,
+        limits_connections: bool = True,
     ) -> None:
         tree = _mount(root, bayeux, path)
         super().__init__(
@@ -215,6 +217,7 @@ class BayeuxSite(FastHTTPFactory):
             mount=path,
             max_body=bayeux.limits.request_bytes,
             timeout=timeout,
+            limits_connections=limits_connections,
         )
 
 

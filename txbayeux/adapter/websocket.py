@@ -29,15 +29,19 @@ from txbayeux.adapter.frames import (
     text_frame,
 )
 from txbayeux.adapter.io import WorkQueue, has_closed, write_now
+from txbayeux.errors import too_many
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, DelayedCall, Request, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Malformed, encode_list
+from txbayeux.peers import PeerRegistry
 from txbayeux.protocol import Processor, Response, response_now
+from txbayeux.server.replies import refusal
 
 __all__ = [
     "CLOSE_TIMEOUT",
     "MAX_HELD",
+    "MAX_REFUSED",
     "REPLY_TIMEOUT",
     "WebSocketConnection",
     "WebSocketConnectionFactory",
@@ -54,6 +58,9 @@ MAX_HELD: Final = 100
 
 A client has one held connect; the rest are publishes that storage has yet to accept.
 """
+
+MAX_REFUSED: Final = 20
+"""Requests in a row that are refused above a peer's rate; then 1008 follows."""
 
 _MAX_SILENT: Final = 1
 """Keep-alive intervals in which a peer may send nothing, not even a pong."""
@@ -130,11 +137,16 @@ class WebSocketConnection(WebSocketServerProtocol):
     _timer: DelayedCall | None = None  # REPLY_TIMEOUT, then CLOSE_TIMEOUT
     _backlog: deque[list[Any]] | None = None  # requests that have to wait
     _held: tuple[Deferred[Response], ...] = ()
+    _peer: str | None = None  # None if it is not limited
+    _refused = 0  # requests in a row
 
     def __init__(self, source: Request) -> None:
         # Not Autobahn's __init__(), which makes objects that are not used here.
         self._source = source
         self._stream: Stream | None = self.factory.processor.wrap_stream(self, source)
+        peer = self.factory.peers.key(source.peer)
+        if peer is not None:
+            self._peer = peer
 
     # The connection
 
@@ -232,12 +244,27 @@ class WebSocketConnection(WebSocketServerProtocol):
         except TooLarge as error:
             self._fail(1009, str(error))
         else:
+            if self._peer is not None and self._is_refused(len(payload), messages):
+                return
             if not messages:
                 self.transport.write(EMPTY_LIST)
             elif self._processing or self._too_many_held:
                 self._wait(messages)
             else:
                 self._begin(messages)
+
+    def _is_refused(self, size: int, messages: list[Any]) -> bool:
+        """Count a request; answer it, and return True, if its peer sends too many."""
+        if not self.factory.peers.admit_request(self._peer, size, len(messages)):
+            self._refused = 0
+            return False
+        self._refused += 1
+        if self._refused > MAX_REFUSED:
+            self._fail(1008, "Too many requests")
+        else:
+            error = too_many("requests")
+            self._write(encode_list([refusal(message, error) for message in messages]))
+        return True
 
     def _wait(self, messages: list[Any]) -> None:
         if self._backlog is None:
@@ -450,6 +477,7 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
         clock: Clock,
         *,
         limits: Limits,
+        peers: PeerRegistry,
         keep_alive: float,
         deflate: bool,
     ) -> None:
@@ -467,6 +495,7 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
         self.processor = processor
         self.clock = clock
         self.limits = limits
+        self.peers = peers
         self.deflate = deflate
         self.frames = FrameCache()
         self.work_queue = WorkQueue(clock)

@@ -72,6 +72,7 @@ class Hub:
         )
         self.position = 0
         """Position of the last entry dispatched."""
+        self._gone: list[Callable[[str], object]] = []
         self.lagging: set[Session] | None = None
         """Sessions with a queue after a flush; None if no engine reads it."""
 
@@ -133,6 +134,8 @@ class Hub:
 
     def _forget(self, session: Session) -> None:
         self.sessions.pop(session.id, None)
+        for callback in self._gone:
+            callback(session.id)
         for channel in session.subscriptions:
             self._index.remove(channel, session)
         self._timers.discard(session)
@@ -226,6 +229,10 @@ class Hub:
     def listen(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """See :meth:`txbayeux.interfaces.ConnectionHub.listen`."""
         return self._listeners.add(pattern, listener)
+
+    def call_when_gone(self, callback: Callable[[str], object]) -> None:
+        """See :meth:`txbayeux.interfaces.ConnectionHub.call_when_gone`."""
+        self._gone.append(callback)
 
     # Messages
 

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.events import Events
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Message
+from txbayeux.peers import PeerRegistry
 from txbayeux.server.options import ServerOptions
 from txbayeux.server.services import ServiceChannels
 
@@ -33,6 +34,7 @@ class ServerContext:
     options: ServerOptions
     events: Events
     services: ServiceChannels
+    peers: PeerRegistry
     advice: Message
     """The advice of successful replies; to be copied."""
 
@@ -47,6 +49,8 @@ class RequestContext(msgspec.Struct, gc=False):
     stream: Stream | None
     alone: bool
     """Whether it holds one message only, so that a connect may be held."""
+    peer: str | None
+    """See :attr:`txbayeux.peers.PeerRegistry.key`."""
 
 
 class ConnectAnswer(msgspec.Struct, gc=False):

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from txbayeux.errors import (
     connection_types_mismatch,
@@ -54,6 +55,7 @@ def handshake(
     )
 
     def created(session_id: str) -> Message:
+        server.peers.session_created(context.peer, session_id)
         answer = reply(message) | supported()
         answer["clientId"] = session_id
         answer["advice"] = server.advice.copy()
@@ -63,7 +65,13 @@ def handshake(
             server.events.emit(Handshaken(session_id, context.request))
         return answer
 
-    return server.engine.create_session(acknowledges=acknowledges).addCallback(created)
+    def failed(failure: Failure) -> Failure:
+        server.peers.session_failed(context.peer)
+        return failure
+
+    server.peers.admit_session(context.peer)
+    creating = server.engine.create_session(acknowledges=acknowledges)
+    return creating.addCallbacks(created, failed)
 
 
 def _check_version(message: Message) -> None:

@@ -63,10 +63,12 @@ def publish(
 
     done: Deferred[str | None]
     if channels.is_service(channel):
+        server.peers.admit_publish(context.peer, message.get("clientId"), 0)
         existing = _existing_session(server, message, must_exist=session is not None)
         done = existing.addCallback(call_listeners)
     else:
         json = encode(_broadcast(message, added))
+        server.peers.admit_publish(context.peer, message.get("clientId"), len(json))
         published: Deferred[Any] = server.engine.publish(channel, json, session)
         if server.events.has_listeners(Published):
             done = published.addCallback(

@@ -14,7 +14,7 @@ from txbayeux.server.options import CONNECTION_TYPES, VERSION, ServerOptions
 __all__ = ["default_advice", "refusal", "refuse", "reply", "supported"]
 
 _UNAVAILABLE_INTERVAL: Final = 5000
-"""Advised interval, in milliseconds, after an error of the server: clients back off."""
+"""Advised interval, in milliseconds, after an error of the server or above a rate."""
 
 _MAX_SESSION_ID: Final = 256
 
@@ -99,15 +99,16 @@ def _advice_for(channel: object, error: BayeuxError | str) -> Message | None:
     """Return the advice for a refusal, or None.
 
     A session that is unknown (402), or a connect that names none, needs a handshake,
-    as on Faye's server.  After an error of the server (5xx) a handshake or connect is
-    to be repeated, later.  Any other would be refused again, so the client is to stop.
+    as on Faye's server.  After an error of the server (5xx), or above a rate (429), a
+    handshake or connect is to be repeated, later.  Any other would be refused again, so
+    the client is to stop.
     """
     code = error.code if isinstance(error, BayeuxError) else _code(error)
     if code == 402 or (channel == channels.CONNECT and _names_no_session(error)):
         return {"reconnect": "handshake", "interval": 0}
     if channel not in (channels.HANDSHAKE, channels.CONNECT):
         return None
-    if code < 500:
+    if code < 500 and code != 429:
         return {"reconnect": "none"}
     again = "handshake" if channel == channels.HANDSHAKE else "retry"
     return {"reconnect": again, "interval": _UNAVAILABLE_INTERVAL}

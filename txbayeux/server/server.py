@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from time import monotonic
 from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import (
@@ -29,6 +30,7 @@ from txbayeux.events import Disconnected, Events, Reason
 from txbayeux.extension import Extension, Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
+from txbayeux.peers import EVERYBODY, PeerLimits, PeerRegistry
 from txbayeux.protocol import Processor, Response
 from txbayeux.server.connect import answer_connect, connect
 from txbayeux.server.context import (
@@ -78,6 +80,7 @@ class Server:
     It is the :class:`~txbayeux.interfaces.SessionObserver` of its engine.
 
     :param extensions: in the order in which they are called.
+    :param peers: limits what each peer and session may do; by default nothing does.
     :raises TypeError: for an invalid extension
         (:func:`~txbayeux.extension.check_extension`).
     """
@@ -88,16 +91,20 @@ class Server:
         *,
         options: ServerOptions | None = None,
         extensions: Sequence[Extension] = (),
+        peers: PeerRegistry | None = None,
     ) -> None:
         self.events = Events()
         self.options = options or ServerOptions()
+        self._peers = peers or PeerRegistry(PeerLimits(unlimited=EVERYBODY), monotonic)
         self._context = ServerContext(
             engine,
             self.options,
             self.events,
             ServiceChannels(),
+            self._peers,
             default_advice(self.options),
         )
+        engine.hub.call_when_gone(self._peers.session_gone)
         self._incoming = Pipeline("incoming", extensions)
         self._responder = Responder(Pipeline("outgoing", extensions), engine)
         for extension in extensions:
@@ -125,8 +132,11 @@ class Server:
         return self._context.engine.destroy_session(session_id, Reason.KICKED, why)
 
     def statistics(self) -> Mapping[str, int]:
-        """See :meth:`txbayeux.interfaces.Engine.statistics`."""
-        return self._context.engine.statistics()
+        """Return the engine's numbers, and how often limits of peers refused.
+
+        See :meth:`txbayeux.interfaces.Engine.statistics`.
+        """
+        return {**self._context.engine.statistics(), **self._peers.statistics()}
 
     def ready(self) -> bool:
         """See :meth:`txbayeux.interfaces.Engine.ready`."""
@@ -143,7 +153,8 @@ class Server:
         """See :meth:`txbayeux.protocol.Processor.process`."""
         if len(messages) > 1:
             messages = _handshake_alone(messages)
-        context = RequestContext(request, stream, len(messages) == 1)
+        peer = None if request is None else self._peers.key(request.peer)
+        context = RequestContext(request, stream, len(messages) == 1, peer)
         answers: list[Answer | _Pending] = []
         remaining = iter(messages)
         for message in remaining:
@@ -245,6 +256,8 @@ class Server:
         if error and message is not original:
             advice = _added(message, original).get("advice")
             return refusal(message, str(error), advice)
+        if context.peer is not None:
+            self._peers.admit_message(context.peer, message.get("clientId"))
         operation = _META.get(channel)
         if operation is not None:
             return operation(self._context, message, context)

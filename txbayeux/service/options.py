@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from textwrap import wrap
 from typing import Any, Final
 
-from twisted.python.reflect import namedAny
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from txbayeux import __version__
 from txbayeux.adapter.origins import Origins
-from txbayeux.bayeux import EngineFactory
+from txbayeux.adapter.proxies import TrustedProxies
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
-from txbayeux.extension import Extension, check_extension
 from txbayeux.limits import Limits
+from txbayeux.peers import PeerLimits
+from txbayeux.rates import Rate
 from txbayeux.server import ServerOptions
+from txbayeux.service.option_values import engine, extension, mount, usage_error
 
 __all__ = ["Options"]
 
 _LIMITS: Final = Limits()
+_PEERS: Final = PeerLimits()
 _SERVER: Final = ServerOptions()
-
-# Only characters that no browser percent-encodes.
-_MOUNT: Final = re.compile(r"(?:/|(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+)\Z")
 
 
 def _seconds(text: str) -> float:
@@ -47,6 +44,12 @@ def _count(text: str) -> int:
         if value >= 1:
             return value
     raise ValueError("must be a whole number, 1 or more")
+
+
+def _count_or_0(text: str) -> int:
+    with suppress(ValueError):
+        return 0 if text == "0" else _count(text)
+    raise ValueError("must be a whole number, 0 or more")
 
 
 def _port(text: str) -> int:
@@ -154,6 +157,14 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             repeatable=True,
         ),
         _Option(
+            "trusted-proxy",
+            "NETWORK",
+            "believe proxies at these addresses, such as 10.0.0.0/8, ::1 or unix:, "
+            "when they name their client in X-Forwarded-For, in Forwarded or with the "
+            "PROXY protocol; repeatable",
+            repeatable=True,
+        ),
+        _Option(
             "require-session",
             "",
             "refuse messages that are published without a handshake",
@@ -163,6 +174,13 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             "MODULE:FACTORY",
             "install the extension that this function or class returns; repeatable, "
             "called in order",
+            repeatable=True,
+        ),
+        _Option(
+            "extension-path",
+            "FOLDER",
+            "import extensions from this folder, too, such as . for the current one; "
+            "repeatable",
             repeatable=True,
         ),
     ],
@@ -233,6 +251,79 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             _count,
         ),
     ],
+    "Limits of an address and of a session": [
+        _Option(
+            "max-peer-connections",
+            "N",
+            "maximum number of connections from an address; 0 for no limit",
+            _PEERS.connections,
+            _count_or_0,
+        ),
+        _Option(
+            "max-peer-sessions",
+            "N",
+            "maximum number of sessions of an address; 0 for no limit",
+            _PEERS.sessions,
+            _count_or_0,
+        ),
+        _Option(
+            "peer-handshakes",
+            "RATE:BURST",
+            "handshakes of an address, a second and at once; 0 for no limit, as for "
+            "those below",
+            _PEERS.handshakes,
+            Rate.parse,
+        ),
+        _Option(
+            "peer-requests",
+            "RATE:BURST",
+            "requests and WebSocket messages of an address",
+            _PEERS.requests,
+            Rate.parse,
+        ),
+        _Option(
+            "peer-bytes",
+            "RATE:BURST",
+            "bytes of the requests of an address",
+            _PEERS.received,
+            Rate.parse,
+        ),
+        _Option(
+            "peer-publishes",
+            "RATE:BURST",
+            "messages that an address publishes",
+            _PEERS.publishes,
+            Rate.parse,
+        ),
+        _Option(
+            "session-messages",
+            "RATE:BURST",
+            "messages that a session sends, connects included",
+            _PEERS.session_messages,
+            Rate.parse,
+        ),
+        _Option(
+            "session-publishes",
+            "RATE:BURST",
+            "messages that a session publishes",
+            _PEERS.session_publishes,
+            Rate.parse,
+        ),
+        _Option(
+            "session-bytes",
+            "RATE:BURST",
+            "bytes that a session publishes",
+            _PEERS.session_published,
+            Rate.parse,
+        ),
+        _Option(
+            "unlimited-peer",
+            "NETWORK",
+            "apply none of these limits to addresses in this network, such as "
+            "192.0.2.0/24; repeatable (always: this machine)",
+            repeatable=True,
+        ),
+    ],
     "Redis": [
         _Option(
             "redis",
@@ -286,6 +377,7 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
 
 _INTERNAL: Final = (
     _Option("adopt", "DESCRIPTOR", "listen on this inherited socket", repeatable=True),
+    _Option("adopt-proxied", "DESCRIPTOR", "one of a haproxy: port", repeatable=True),
     _Option("end-with-input", "", "stop at the end of standard input"),
 )
 """What a worker is started with; not in the help."""
@@ -306,7 +398,9 @@ Examples:
   twistd -n --pidfile= bayeux --port 8001 --redis redis://127.0.0.1:6379/0
       as one of any number of processes that form one service
   twistd -n bayeux --port 8000 --extension mypackage.auth:Extension
-      with your own extension
+      with your own extension, which is installed
+  twistd -n bayeux --port 8000 --extension-path . --extension auth:Extension
+      with one from the file auth.py in the current folder
   curl http://localhost:8000/bayeux -H 'Content-Type: application/json' \\
       -d '{"channel": "/chat/demo", "data": {"name": "me", "text": "hello"}}'
       publish without a client
@@ -367,10 +461,13 @@ class Options(UsageOptions):
 
     def opt_adopt(self, descriptor: str) -> None:
         """Add an inherited TCP socket to listen on; no other port is opened then."""
-        try:
+        with usage_error("--adopt"):
             self["adopt"].append(_count(descriptor))
-        except ValueError as error:
-            raise UsageError(f"--adopt: {error}") from None
+
+    def opt_adopt_proxied(self, descriptor: str) -> None:
+        """Add one whose connections begin with the PROXY protocol."""
+        with usage_error("--adopt-proxied"):
+            self["adopt-proxied"].append(_count(descriptor))
 
     def opt_allow_origin(self, origin: str) -> None:
         """Add an origin whose pages are allowed."""
@@ -380,9 +477,27 @@ class Options(UsageOptions):
         """Add a host name to answer to."""
         self["host"].append(name)
 
+    def opt_trusted_proxy(self, network: str) -> None:
+        """Add a network whose proxies are believed."""
+        with usage_error(f"--trusted-proxy {network}"):
+            TrustedProxies([network])
+        self["trusted-proxy"].append(network)
+
+    def opt_unlimited_peer(self, network: str) -> None:
+        """Add a network that the limits of addresses do not apply to."""
+        with usage_error(f"--unlimited-peer {network}"):
+            PeerLimits(unlimited=[network])
+        self["unlimited-peer"].append(network)
+
     def opt_extension(self, name: str) -> None:
         """Add an extension, by the name of its factory."""
         self["extension"].append(name)
+
+    def opt_extension_path(self, folder: str) -> None:
+        """Add a folder to import extensions from."""
+        if not os.path.isdir(folder):
+            raise UsageError(f"--extension-path {folder}: not a folder")
+        self["extension-path"].append(os.path.abspath(folder))
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line, and keep it for the workers."""
@@ -394,24 +509,24 @@ class Options(UsageOptions):
 
         :raises UsageError: with a sentence that says what to change.
         """
-        if self["adopt"]:
+        if self["adopt"] or self["adopt-proxied"]:
             self["port"], self["listen"], self["workers"] = None, [], 1
         elif self["port"] is None and not self["listen"]:
             raise UsageError("Say where to listen: --port 8000, or --listen ENDPOINT")
         self._check_times_and_limits()
-        self["mount"] = _mount(self["mount"])
-        try:
+        self["mount"] = mount(self["mount"])
+        with usage_error("--allow-origin, --host"):
             self["origins"] = Origins(self["allow-origin"], hosts=self["host"])
-        except ValueError as error:
-            raise UsageError(f"--allow-origin, --host: {error}") from None
         if self["workers"] > 1 and self["redis"] is None:
             raise UsageError("--workers share their sessions: they need --redis")
-        self["engine"] = _engine(
+        self["engine"] = engine(
             self["redis"],
             namespace=self["redis-namespace"],
             checkpoint_interval=self["redis-checkpoint"],
         )
-        self["extensions"] = [_extension(name) for name in self["extension"]]
+        # Appended, so that nothing in the folder hides an installed module.
+        sys.path += [path for path in self["extension-path"] if path not in sys.path]
+        self["extensions"] = [extension(name) for name in self["extension"]]
 
     def _check_times_and_limits(self) -> None:
         if self["timeout"] == self["interval"] == 0:
@@ -428,49 +543,3 @@ class Options(UsageOptions):
                 "--max-queue-bytes must be at least --max-request-bytes: one message"
                 " would close the sessions that it waits for"
             )
-
-
-def _mount(path: str) -> str:
-    mount = "/" + path.strip("/")
-    segments = mount.split("/")[1:]
-    if _MOUNT.match(mount) is None or not {".", ".."}.isdisjoint(segments):
-        raise UsageError("--mount must be a plain path like /bayeux")
-    if segments[0] in ("health", "static"):
-        raise UsageError(f"--mount {mount} is taken; choose one like /bayeux")
-    return mount
-
-
-def _engine(url: str | None, **options: Any) -> EngineFactory | None:
-    """Return what makes the Redis engine; None for the engine in memory.
-
-    :param options: see RedisOptions.
-    """
-    if url is None:
-        return None
-    try:
-        # Optional dependencies: imported only where they are used.
-        from txbayeux.engine.redis import RedisEngine, RedisOptions  # noqa: PLC0415
-        from txbayeux.engine.redis.location import parse  # noqa: PLC0415
-    except ImportError as error:
-        raise UsageError(f"--redis: {error}") from None
-    try:
-        location, redis_options = parse(url), RedisOptions(**options)
-    except ValueError as error:
-        raise UsageError(f"--redis: {error}") from None
-    return partial(RedisEngine, location=location, options=redis_options)
-
-
-def _extension(name: str) -> Extension:
-    module, colon, factory = name.partition(":")
-    if not (module and colon and factory):
-        raise UsageError(f"--extension {name}: write package.module:factory")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        # twistd leaves the working directory out.  Appended, so that it hides nothing.
-        sys.path.append(os.getcwd())
-    try:
-        extension: Extension = namedAny(f"{module}.{factory}")()
-        check_extension(extension)
-    except Exception as error:
-        # User code may raise anything; one sentence is enough.
-        raise UsageError(f"--extension {name}: {error!r}") from error
-    return extension

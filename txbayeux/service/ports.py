@@ -9,11 +9,26 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-__all__ = ["BACKLOG", "CannotListen", "PortService", "readable_errors", "with_backlog"]
+from txbayeux.adapter.proxies import TrustedProxies
+from txbayeux.adapter.request import peer_of
+
+__all__ = [
+    "BACKLOG",
+    "CannotListen",
+    "PortService",
+    "TrustedEndpoint",
+    "readable_errors",
+    "with_backlog",
+]
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: Twisted's 50 stalls a reconnect storm.
@@ -53,6 +68,43 @@ def with_backlog(endpoint: str) -> str:
     ):
         return f"{endpoint}:backlog={BACKLOG}"
     return endpoint
+
+
+@implementer(IStreamServerEndpoint)
+class TrustedEndpoint:
+    """An endpoint that closes connections which do not come from trusted proxies.
+
+    :param endpoint: an ``IStreamServerEndpoint``.
+    """
+
+    def __init__(self, endpoint: Any, proxies: TrustedProxies) -> None:
+        self._endpoint = endpoint
+        self._proxies = proxies
+
+    def listen(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """Listen; the factory is asked for protocols of trusted connections only."""
+        listening: Deferred[Any] = self._endpoint.listen(
+            _TrustedFactory(factory, self._proxies)
+        )
+        return listening
+
+
+@implementer(IProtocolFactory)
+class _TrustedFactory:
+    def __init__(self, factory: IProtocolFactory, proxies: TrustedProxies) -> None:
+        self._factory = factory
+        self._proxies = proxies
+
+    def doStart(self) -> None:
+        self._factory.doStart()
+
+    def doStop(self) -> None:
+        self._factory.doStop()
+
+    def buildProtocol(self, address: IAddress) -> Any:
+        if not self._proxies.trusts(peer_of(address)):
+            return None
+        return self._factory.buildProtocol(address)
 
 
 class PortService(Service):

@@ -14,18 +14,26 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
+from twisted.protocols.haproxy import proxyEndpoint
 from twisted.web.resource import Resource
 
 from txbayeux.adapter.origins import Origins
+from txbayeux.adapter.proxies import TrustedProxies
 from txbayeux.adapter.site import BayeuxSite, BoundedSite
 from txbayeux.bayeux import Bayeux, EngineFactory
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
 from txbayeux.limits import Limits
+from txbayeux.peers import PeerLimits
 from txbayeux.server import Server, ServerOptions
 from txbayeux.service.admin import ChatPage, Health, Metrics, static_files
 from txbayeux.service.eventlog import log_events
-from txbayeux.service.ports import PortService, readable_errors, with_backlog
+from txbayeux.service.ports import (
+    PortService,
+    TrustedEndpoint,
+    readable_errors,
+    with_backlog,
+)
 from txbayeux.service.urls import announcement, base_url
 
 __all__ = ["BayeuxService", "Configuration"]
@@ -41,12 +49,17 @@ class Configuration:
     """Endpoint strings to listen on."""
     adopted: Sequence[int] = ()
     """Descriptors of inherited TCP sockets to listen on; see ``workers``."""
+    adopted_proxied: Sequence[int] = ()
+    """Those whose connections begin with the PROXY protocol."""
     admin: str | None = None
     """Endpoint string for ``/health`` and ``/metrics``."""
     mount: str = "/bayeux"
     """Path of the Bayeux URL."""
     origins: Origins = field(default_factory=Origins)
     limits: Limits = field(default_factory=Limits)
+    peer_limits: PeerLimits = field(default_factory=PeerLimits)
+    trusted_proxies: Sequence[str] = ()
+    """Networks of proxies that name their clients."""
     session_timeout: float = DEFAULT_SESSION_TIMEOUT
     """Seconds that a session lives without a connect."""
     websocket_deflate: bool = False
@@ -81,6 +94,8 @@ class BayeuxService(MultiService):
             options=configuration.server,
             limits=configuration.limits,
             session_timeout=configuration.session_timeout,
+            peer_limits=configuration.peer_limits,
+            trusted_proxies=configuration.trusted_proxies,
             origins=configuration.origins,
             extensions=extensions,
             websocket_deflate=configuration.websocket_deflate,
@@ -129,17 +144,44 @@ class BayeuxService(MultiService):
         root = None
         if configuration.mount != "/":
             root = _pages(self._bayeux.server, configuration)
-        site = BayeuxSite(
-            root, self._bayeux.resource, self._reactor, path=configuration.mount
+        site, proxied_site = (
+            BayeuxSite(
+                root,
+                self._bayeux.resource,
+                self._reactor,
+                path=configuration.mount,
+                limits_connections=limits_connections,
+            )
+            for limits_connections in (True, False)
         )
-        ports = [
-            (description, self._port(with_backlog(description), site))
-            for description in configuration.endpoints
+        ports = []
+        for description in configuration.endpoints:
+            plain = description.removeprefix("haproxy:")
+            endpoint = serverFromString(self._reactor, with_backlog(plain))
+            if plain == description:
+                ports.append((description, PortService(endpoint, site)))
+            else:
+                proxied = PortService(self._proxied(endpoint), proxied_site)
+                ports.append((description, proxied))
+        ports += [
+            ("tcp", PortService(self._adopted(descriptor), site))
+            for descriptor in configuration.adopted
         ]
-        for descriptor in configuration.adopted:
-            adopted = AdoptedStreamServerEndpoint(self._reactor, descriptor, AF_INET)
-            ports.append(("tcp", PortService(adopted, site)))
+        ports += [
+            ("tcp", PortService(self._proxied(self._adopted(one)), proxied_site))
+            for one in configuration.adopted_proxied
+        ]
         return ports
+
+    def _adopted(self, descriptor: int) -> Any:
+        return AdoptedStreamServerEndpoint(self._reactor, descriptor, AF_INET)
+
+    def _proxied(self, endpoint: Any) -> Any:
+        """Return an endpoint whose connections begin with the PROXY protocol."""
+        trusted = self._configuration.trusted_proxies
+        if trusted:
+            endpoint = TrustedEndpoint(endpoint, TrustedProxies(trusted))
+        return proxyEndpoint(endpoint)
 
     def _private_ports(self) -> list[tuple[str, PortService]]:
         admin = self._configuration.admin

@@ -62,13 +62,17 @@ def _tcp_port(endpoint: str) -> tuple[int, dict[str, str]]:
     return int(port), named
 
 
+def _is_proxied(endpoint: str) -> bool:
+    return endpoint.startswith("haproxy:")
+
+
 def listen(endpoint: str, backlog: int) -> socket.socket:
-    """Open the port of a ``tcp:`` endpoint string.
+    """Open the port of a ``tcp:`` or ``haproxy:tcp:`` endpoint string.
 
     :raises ValueError: for any other endpoint, which cannot be shared.
     :raises OSError: if the port cannot be opened.
     """
-    port, named = _tcp_port(endpoint)
+    port, named = _tcp_port(endpoint.removeprefix("haproxy:"))
     return socket.create_server(
         (named.get("interface", ""), port), backlog=int(named.get("backlog", backlog))
     )
@@ -251,7 +255,16 @@ class Workers(Service):
             descriptor: opened.fileno()
             for descriptor, opened in enumerate(self._sockets, _FIRST_SOCKET)
         }
-        adopt = [word for one in sockets for word in ("--adopt", str(one))]
+        adopt = [
+            word
+            for descriptor, endpoint in zip(
+                sockets, self._configuration.endpoints, strict=True
+            )
+            for word in (
+                "--adopt-proxied" if _is_proxied(endpoint) else "--adopt",
+                str(descriptor),
+            )
+        ]
         admin = ["--admin", self._admin[number]] if number in self._admin else []
         worker = _Worker(self, number)
         self._workers[number] = worker
@@ -259,7 +272,9 @@ class Workers(Service):
             worker,
             sys.executable,
             [
-                *(sys.executable, "-m", "twisted", "--log-format=text", "bayeux"),
+                # -P: -m alone would import modules from the current folder.
+                *(sys.executable, "-P", "-m", "twisted", "--log-format=text"),
+                "bayeux",
                 *self._arguments,
                 *admin,
                 *adopt,
