@@ -65,7 +65,7 @@ def serve(
             "This is a Bayeux service: it is spoken to by a client such as"
             " Faye's or CometD's, not by a browser's address bar",
         )
-    # A link in a mail, say, for which no page and hence no origin answers.
+    # A link in an e-mail, for example: no page, and hence no origin, can be checked.
     if request.headers.get("sec-fetch-dest") not in (None, "script", "empty"):
         raise Refused(403, "Messages come by GET from scripts only")
     messages = read_all(fields, limits)

@@ -52,11 +52,11 @@ def wants_events(request: HTTPRequest) -> bool:
 
 
 class StreamRegistry(Protocol):
-    """What a stream needs of the streams of its resource."""
+    """The part of :class:`EventStreams` that a stream uses."""
 
     @property
     def server(self) -> Processor:
-        """The protocol."""
+        """The server."""
 
     def event(self, entries: Sequence[Entry]) -> bytes:
         """Write messages as one event."""
@@ -149,7 +149,7 @@ class EventStream:
             self.end()  # the browser tries again after the retry time
 
     def keep_alive(self) -> None:
-        """Show proxies, and ourselves, that the connection lives."""
+        """Send a comment, to show that the connection works."""
         if self.writable and self._started:
             self._writer.write(_KEEP_ALIVE)
 

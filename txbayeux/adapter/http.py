@@ -3,8 +3,8 @@
 Nearly all requests that a busy service gets are small plain POSTs to one path.
 This protocol reads those, and other plain requests to that path; at the first
 request that is anything else it hands the connection to ``twisted.web``, with every
-byte since that request's beginning.  What is malformed is anything else too: whom
-to refuse, and how, is decided in one place.
+byte since that request's beginning.  Malformed requests are handed over as well, so
+that ``twisted.web`` alone refuses them.
 
 A poll costs a third of what it costs in ``twisted.web``.
 """
@@ -85,8 +85,8 @@ _log: Final = Logger()
 class RequestHandler(Interface):
     """What answers the requests: a :class:`~txbayeux.adapter.resource.BayeuxResource`.
 
-    :ivar refuses: whether all requests are refused; the answers of
-        :meth:`long_polling` do not hold then.
+    :ivar refuses: whether all requests are refused; earlier results of
+        :meth:`long_polling` must not be used then.
     """
 
     refuses: bool

@@ -1,4 +1,4 @@
-"""What the adapter does to transports below the protocols that run on them."""
+"""Low-level operations on Twisted's transports."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Origins:
 
 
 def cors_headers(request: HTTPRequest) -> tuple[Header, ...]:
-    """Return what lets the page that a request comes from read the response."""
+    """Return the CORS header fields that let the requesting page read the response."""
     origin = request.headers.get("origin")
     if origin is None:
         return ()
@@ -172,7 +172,7 @@ def cors_headers(request: HTTPRequest) -> tuple[Header, ...]:
 
 
 def preflight_headers(request: HTTPRequest) -> tuple[Header, ...]:
-    """Return what a page's browser asks before the page's first POST."""
+    """Return the header fields that answer a CORS preflight request."""
     if request.headers.get("origin") is None:
         return ()
     wanted = request.headers.get("access-control-request-headers")

@@ -47,7 +47,7 @@ __all__ = ["BayeuxResource"]
 _ALLOW: Final = (b"Allow", b"GET, POST, OPTIONS")
 _SCRIPT_PATH: Final = (b"client.js",)
 _MAX_LOGGED: Final = 100
-"""Different refusals that are logged, once each: anybody can make up more."""
+"""Different refusals that are logged, once each; clients choose the origin."""
 
 _log: Final = Logger()
 
@@ -273,7 +273,7 @@ class BayeuxResource:
         return msgspec.structs.replace(request, address=kind("TCP", client, 0))
 
     def _admit(self, request: HTTPRequest) -> tuple[Header, ...]:
-        """Return what lets the client's page read the response.
+        """Return the CORS header fields of the response.
 
         :raises Refused: with 403, if the page may not use the service.
         """
@@ -292,7 +292,7 @@ class BayeuxResource:
 
 
 def _read(request: Request, limits: Limits) -> HTTPRequest:
-    """Make our request of ``twisted.web``'s."""
+    """Convert a request of ``twisted.web``."""
     content: Any = request.content
     return HTTPRequest(
         method=request.method,

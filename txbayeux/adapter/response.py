@@ -117,7 +117,7 @@ def plain_text(
 
 
 INTERNAL_ERROR: Final = plain_text(500, "Internal server error", [_CLOSE])
-"""The response where something failed here that should not have."""
+"""The response to an unexpected error in the server."""
 
 
 def _error(status: int, text: str) -> bytes:
@@ -200,7 +200,7 @@ class PendingResponse:
 
     It may be used again once it has answered.
 
-    :param head: of the response, should there be nothing wrong.
+    :param head: of a successful response.
     :param encode: makes the response's body from the JSON list of messages.
     """
 
@@ -261,8 +261,7 @@ class PendingResponse:
             self._finish(response.items)
 
     def _client_gone(self, response: Response) -> bool:
-        # A connect and the end of its connection may have arrived together: the
-        # reactor has read the one, the kernel knows of the other.
+        # The request has been read, but the end of its connection may be unread.
         delivery = response.delivery
         return delivery is not None and self._writer.client_gone(delivery.turn)
 

@@ -26,7 +26,7 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 def upgrade(
     request: HTTPRequest, writer: ResponseWriter, factory: WebSocketConnectionFactory
 ) -> None:
-    """Make a WebSocket connection of the request's.
+    """Upgrade the connection of a request to WebSocket.
 
     :raises Refused: with 400 or 426, if the request is not a handshake.
     """

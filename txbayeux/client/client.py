@@ -276,7 +276,7 @@ class Client:
 
         Publishes are sent in the order of the calls, and again until the server
         answers: one whose reply was lost may arrive twice.  Cancelling the
-        Deferred ends that; what was sent may arrive.
+        Deferred ends the attempts; a message that was sent may still arrive.
 
         :param data: anything that can be written as JSON; later changes to it have
             no effect.
@@ -403,6 +403,6 @@ class Client:
 
     def _failed(self, error: Exception) -> None:
         self._failure = error
-        # Text, not objects: whoever keeps the log must not keep the client.
+        # Text, so that stored log events do not keep the client alive.
         _log.info("{client}: {error}", client=repr(self), error=str(error))
         self._listeners.failed(error)

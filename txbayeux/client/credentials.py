@@ -69,9 +69,9 @@ class CredentialsProvider:
         return self._last
 
     def refused(self, error: Exception) -> bool:
-        """Called when the server refused the last ones.
+        """Called when the server refused the last credentials.
 
-        Return whether other ones may be had, since one of the sources is callable.
+        Return whether there may be others, since one of the sources is callable.
         """
         fresh = any(callable(source) for source in self._sources.values())
         if not fresh or self._last is None:

@@ -17,7 +17,7 @@ _OVERHEAD: Final = 256
 
 
 class Sender(Protocol):
-    """Where an envelope comes from, and what decides about each attempt.
+    """The owner of an envelope, which is told the outcome of each attempt.
 
     The dispatcher calls exactly one of these for each envelope it was given to send.
     """

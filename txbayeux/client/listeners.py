@@ -36,7 +36,7 @@ class Listeners:
         return _add(self._failures, listener)
 
     def connected(self) -> Deferred[None]:
-        """Return a Deferred that :meth:`take_connecting` hands over."""
+        """Return a Deferred for the next successful connect."""
         waiting: Deferred[None] = Deferred(self._forget)
         self._connecting.append(waiting)
         return waiting

@@ -35,7 +35,7 @@ _TOO_LARGE: Final = frozenset({400, 413, 414, 431})
 """HTTP statuses (413 also stands for a WebSocket's 1009) that reject the request as
 such: sending it again cannot succeed."""
 _SLACK: Final = 100
-"""Settled envelopes that may stay in the queue beside as many that are not."""
+"""The queue is compacted when settled envelopes outnumber the others by more."""
 
 
 class Queue:
@@ -148,7 +148,7 @@ class Outbox:
         self._batches: dict[_Batch, None] = {}
         self._pause: Any = None
         self._one_by_one = False
-        """Whether to send single messages, since one of a batch is not acceptable."""
+        """Whether to send single messages, since a batch was refused because of one."""
 
     def __len__(self) -> int:
         """Return how many messages the server has not answered yet."""
@@ -201,7 +201,7 @@ class Outbox:
             self._send(transport, self._queue.take(limit, transport.batch_bytes))
 
     def _may_follow(self, transport: Transport) -> bool:
-        """Return whether a batch would arrive behind those that are in flight."""
+        """Return whether another batch may be pipelined."""
         return (
             transport.pipelined
             and not self._one_by_one

@@ -59,7 +59,7 @@ class _Connect:
 
 
 class Session:
-    """One session after the other, for as long as the user wants.
+    """Maintains a session, and replaces it when it is lost, until :meth:`stop`.
 
     :param on_state: called with the new state and the old one.
     :param on_session: called when there is a new session, in which nothing is
@@ -117,9 +117,8 @@ class Session:
     def sendable(self) -> bool:
         """Whether other messages may be sent now.
 
-        After a failure that is not before a connect shows that the session lives:
-        servers accept publishes of sessions that they do not know, which would then
-        come ahead of the subscriptions.
+        After a failure, not until a connect has succeeded: the server might accept
+        publishes for a session that it has forgotten, ahead of the subscriptions.
         """
         return self._is_known and self._machine.state in _LIVE
 
@@ -185,9 +184,9 @@ class Session:
             self._close()
 
     def _abandon(self) -> Callable[[], None]:
-        """Ignore the outcome of what is in flight; return what cancels it.
+        """Ignore the outcome of what is in flight; return a function that cancels it.
 
-        To be called last: cancelling it may close a connection, and so break others.
+        Call that last: it may close the connection, and fail other requests.
         """
         envelope, self._in_flight = self._in_flight, None
         sending, self._sending = self._sending, None
@@ -358,7 +357,8 @@ class Session:
 
     def _connect_failed(self, error: Exception) -> None:
         gone = self._transports.away and isinstance(error, Unreachable)
-        # The handshake will tell; or lead from an advised host back home.
+        # A handshake shows whether the server refuses this client, or returns from an
+        # advised host to the original one.
         if gone or self._refuses_us(error):
             self._lose(error, None)
         else:
@@ -384,7 +384,7 @@ class Session:
     def doubt(self, transport: Transport, error: TransportError) -> None:
         """Called when messages over ``transport`` got no reply.
 
-        Perhaps another server is there now: connect at once to find out.
+        The server may have been replaced: connect at once to check the session.
         """
         idle = self.state is State.CONNECTED and self._in_flight is None
         if idle and self._transports.in_use(transport):
@@ -453,7 +453,7 @@ class Session:
         self._policy.down(self._reactor.seconds())
 
     def _refuse(self, error: Exception) -> None:
-        """Stop trying: the server wants no more of this client."""
+        """Stop trying: the server has refused this client for good."""
         self._went_down()
         self.id = None
         self._abandon()

@@ -48,7 +48,7 @@ class Input(enum.Enum):
     HANDSHAKEN = "handshaken"
     """The server accepted a handshake."""
     HANDSHAKE_FAILED = "handshake failed"
-    """It did not, or there was no reply, and trying again makes sense."""
+    """The handshake was refused or not answered, and can be repeated."""
     CONNECTED = "connect answered"
     """A connect succeeded."""
     CONNECT_FAILED = "connect failed"

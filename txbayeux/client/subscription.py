@@ -182,7 +182,7 @@ class Subscription:
 
 
 class ChannelSubscription:
-    """All subscriptions to one channel or pattern: one for the server."""
+    """The local subscriptions that share one on the server."""
 
     __slots__ = ("channel", "confirmed", "envelope", "subscriptions")
 
@@ -199,7 +199,7 @@ class Subscriptions:
     """All subscriptions, by channel.
 
     :param failed: is called when the server refuses a subscription, once for each
-        channel, if there is a listener that nothing else tells of it.
+        channel, unless ``ready`` or an iterator reports it.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Which transport to which server carries the messages.
+"""Selects the transport and the host that carry the messages.
 
-A transport is made when it is first used.  One that is left is closed once what is in
-flight on it has ended.
+A transport is made when it is first used.  A replaced one is closed when its requests
+have finished.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ class TransportSelector:
     def advised_hosts(self, hosts: tuple[str, ...]) -> bool:
         """Go to the first of the advised hosts, unless the current one is among them.
 
-        Return whether that was done.  Hosts that are none are ignored.
+        Return whether that was done.  Invalid hosts are ignored.
         """
         here = self._context.endpoint
         endpoints = []
@@ -320,7 +320,7 @@ class TransportSelector:
 
 
 class _Receiver:
-    """Adds to what a transport reports which transport it is."""
+    """Adds the transport to what it reports."""
 
     transport: Transport | None = None
 

@@ -1,1 +1,1 @@
-"""Sessions, subscriptions, and messages on their way."""
+"""Engines: sessions, subscriptions and undelivered messages."""

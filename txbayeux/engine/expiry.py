@@ -36,9 +36,8 @@ E = TypeVar("E", bound=Expiring)
 class ExpiryTimer(Generic[E]):
     """A timer for each object.
 
-    Postponing costs nothing: the timer fires at the old time, and ``expire`` returns
-    the new one.  A session that connects twenty times a second needs one timer in its
-    holding time, not twenty a second.
+    Timers are postponed lazily: one fires at the old time, and ``expire`` returns the
+    new one, so that frequent connects reset nothing.
 
     :param expire: called when an object's timer fires; returns the next time in clock
         seconds, or None.  An exception is logged, and the object's timer is removed.

@@ -189,7 +189,7 @@ class Hub:
         return held
 
     def _route(self, session: Session, stream: Stream | None) -> None:
-        """Deliver on the stream of a connect, or no longer on one that it preempts."""
+        """Attach the connect's stream, or detach a stream that polls preempt."""
         if stream is not None:
             self.attach(session, stream)
         elif session.stream is not None and session.stream.preempted_by_poll:
@@ -213,7 +213,7 @@ class Hub:
             self.give_back(session, unsent)
 
     def _unlink(self, session: Session, stream: Stream) -> None:
-        """Deliver with connects again, e.g. one that is held beside ``stream``."""
+        """Deliver with connects again, such as one that was held beside ``stream``."""
         if session.stream is stream:
             session.stream = None
             if self.lagging is not None:

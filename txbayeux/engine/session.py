@@ -117,8 +117,8 @@ class Session:
     def acknowledge(self, position: int | None) -> bool:
         """Drop the entries up to ``position``; the others are to be sent again.
 
-        A position that was never sent counts as the last one that was; None, as
-        nothing new.  Return whether to go on: a client that acknowledges nothing is
+        A position beyond the last one sent counts as that one; None acknowledges
+        nothing.  Return whether to continue: a client that acknowledges nothing is
         not sent the same messages for ever (compare CVE-2025-53114).
         """
         known = -1 if position is None else min(position, self.seen)

@@ -36,7 +36,8 @@ MEANINGS: Final = {
     "published_total": "Messages accepted and dispatched to sessions",
     "delivered_total": "Messages delivered to connections, one for each session",
     "expired_total": "Sessions expired without a connect",
-    "overflowed_total": "Sessions closed because their queue was full",
+    "overflowed_total": "Sessions closed because their queue was full, or because "
+    "they acknowledged nothing",
     "refused_total": "Handshakes refused at the limit of sessions",
     "limited_connections_total": "Connections refused at the limit of an address",
     "limited_sessions_total": "Handshakes refused at an address's limit of sessions",

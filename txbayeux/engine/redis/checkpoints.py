@@ -1,4 +1,4 @@
-"""Checkpoints: the progress of sessions, in Redis in case this node dies.
+"""Saves the progress of sessions to Redis, for another node if this one dies.
 
 One position stands for all sessions to which everything up to it was delivered, so a
 checkpoint costs the same for ten sessions and for ten thousand.  Only those that lag

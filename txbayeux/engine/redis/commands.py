@@ -37,7 +37,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 _REPEATABLE: Final = frozenset(
     {"acquire", "check_release", "create", "give_back", "read", "release", "verify"}
 )
-"""Scripts that may run twice: messages given back twice are delivered twice."""
+"""Scripts that may be repeated; repeating ``give_back`` can duplicate deliveries."""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Error codes of an unusable server: the connection is closed."""
@@ -45,8 +45,8 @@ _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 _ELSEWHERE: Final = frozenset({"ASK", "CLUSTERDOWN", "MOVED", "TRYAGAIN"})
 """Error codes of a cluster node that does not have all the keys.
 
-A redirect is not followed for one script, which needs all keys on one node.
-Registering fails, too, and the link then finds the node.
+Redirects are not followed for single calls, as a script needs all keys on one node.
+Registering fails too, and the link then finds the node.
 """
 
 _NOT_DONE: Final = frozenset({"EPOCH", "NOSCRIPT", "STALE"}) | _ELSEWHERE
@@ -56,7 +56,7 @@ _log: Final = Logger()
 
 
 class _Call:
-    """A script call without a reply; ``arguments`` follow those of every script."""
+    """A pending call; ``arguments`` come after those that all scripts have."""
 
     __slots__ = ("arguments", "deadline", "number", "result", "script", "size")
 
@@ -84,8 +84,8 @@ class Commands:
     connection was lost may or may not have been executed: messages are sent again
     under the same number, so that they are appended once; scripts that may run twice
     are sent again, too; others fail.  A call that was refused because the epoch or
-    the node had changed had no effect, and is sent again.  A script that Redis reads
-    late from a connection that was given up appends nothing.
+    the node had changed had no effect, and is sent again.  A publish that Redis reads
+    late from an abandoned connection is refused (STALE).
 
     :param node: this node's id.
     :param keys: the keys that every script declares; the first holds the epoch.

@@ -1,4 +1,4 @@
-"""Connects and streams, which make this node the owner of their sessions."""
+"""Takes ownership of a session when a connect or a stream for it arrives here."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Connections:
         session = self._node.owner.session(session_id)
         if (
             session is None
-            or self._node.doubtful
+            or self._node.ownership_uncertain
             or (hold <= 0 and self._behind())
             or _ahead(session, acknowledged or 0)
         ):
@@ -65,7 +65,8 @@ class Connections:
 
         def attached(session: OwnedSession | None) -> Deferred[None]:
             if session is None:
-                # A poll that leaves the session to another node also waited for it.
+                # The acquisition was shared with a poll that leaves the session to
+                # another node.
                 return self.attach(session_id, stream)
             self._hub.attach(session, stream)
             owned_session = self._node.owner.owned.get(session_id)
@@ -147,7 +148,7 @@ class Connections:
         if session is None:
             return
         ahead = _ahead(session, claimed)
-        if not ahead and not node.doubtful:
+        if not ahead and not node.ownership_uncertain:
             return
         try:
             position = await node.owner.verify(
@@ -167,7 +168,7 @@ class Connections:
     async def _acquire(
         self, session_id: str, until: float, stream: Stream | None
     ) -> OwnedSession | None:
-        """Return the session, or None if another node keeps its stream until then."""
+        """Return the session; None if another node has its stream until ``until``."""
         while True:
             left = max(0.0, until - self._reactor.seconds())
             session = await self._node.owner.acquire(
@@ -179,7 +180,8 @@ class Connections:
             if session is not None:
                 return session
             if stream is not None:
-                # A poll that leaves the session to another node also waited for it.
+                # The acquisition was shared with a poll that leaves the session to
+                # another node.
                 continue
             pause = min(left, _ELSEWHERE)
             if pause <= 0 or not await self._look_again(session_id, pause):

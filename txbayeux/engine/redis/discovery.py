@@ -49,10 +49,10 @@ _log: Final = Logger()
 
 @implementer(IStreamClientEndpoint)
 class RedisEndpoint:
-    """Connects to the server that is the right one at the time of the attempt.
+    """An endpoint that looks up the current server at each attempt.
 
     :param timeout: seconds that each connection or reply may take.
-    :param absent: a key beside the engine's that never exists.
+    :param absent: a key in the hash slot of the engine's that never exists.
     """
 
     def __init__(

@@ -216,7 +216,8 @@ class RedisEngine:
     ) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.publish`.
 
-        Fires when Redis has the message.  After a 503 it may have it or not.
+        Fires when Redis has the message.  After a 503 it may have it or not.  The
+        subscribers of this node get it from the log too, like those of all others.
         """
         if session_id is not None:
             unknown = self._unknown(session_id)

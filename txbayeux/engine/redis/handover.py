@@ -1,4 +1,4 @@
-"""How a session moves from one owner to the next.
+"""The types of a handover, and the wait for the previous owner's release.
 
 While a node lives, its memory is authoritative for the progress of its sessions: a
 node that acquires a session waits for the former owner to release it.  If that one has

@@ -1,4 +1,4 @@
-"""One node: its connections, the epoch, its heartbeat.
+"""Coordinates the parts of one process's Redis engine: a node.
 
 It owns the parts of a Redis engine and keeps them in step with Redis: on each new
 connection it registers, learns the epoch, and checks that the log is still the one that
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 _TICK: Final = 0.2
-"""Most seconds between checks of the connections and of what is due."""
+"""Maximum seconds between checks of the connections and of what is due."""
 
 _HEARTBEAT: Final = 1.0
-"""Most seconds between heartbeats, and between sweeps."""
+"""Maximum seconds between heartbeats, and between sweeps."""
 
 _SWEEP: Final = 200
-"""Most sessions that one sweep ends: it stops all of Redis."""
+"""Maximum sessions ended by one sweep, which blocks Redis while it runs."""
 
 _AWAY: Final = 5.0
-"""Seconds without any heartbeat after which sessions get as long to reconnect."""
+"""If no node sends a heartbeat for so many seconds, expiry is suspended as long."""
 
 _LIFETIME: Final = 60.0
-"""Least seconds that keys outlive the last node."""
+"""Minimum seconds that keys remain after the last heartbeat."""
 
 _VERIFY: Final = 1000
-"""Most sessions in one call of ``verify.lua``."""
+"""Maximum sessions in one call of ``verify.lua``."""
 
 _log: Final = Logger()
 
@@ -171,7 +171,7 @@ class Node:
         return self.commands.live and self._following
 
     @property
-    def doubtful(self) -> bool:
+    def ownership_uncertain(self) -> bool:
         """Whether other nodes may have acquired sessions without this one knowing.
 
         They may if it counted as dead.  A process that was stopped and continues may

@@ -22,7 +22,7 @@ class RedisOptions:
     """
 
     namespace: str = "txbayeux"
-    """The part in braces with which all keys in Redis begin: ``{txbayeux}:``."""
+    """The hash tag that begins every key in Redis: ``{txbayeux}:``."""
 
     retained_messages: int = 100_000
     """Entries of the log that Redis keeps; somewhat more for a while (``MAXLEN ~``)."""

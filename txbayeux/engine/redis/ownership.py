@@ -40,7 +40,7 @@ from txbayeux.message import Entry
 __all__ = ["LogGap", "SessionOwner"]
 
 _PART: Final = 500
-"""Entries that are read from Redis at a time where the tail is too short."""
+"""Batch size for reading entries that are older than the tail."""
 
 _LARGEST: Final = 2**64 - 1
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 _COUNT: Final = 100
-"""Most entries in one reply: for 1,000 subscribers, a reactor turn of 100 ms."""
+"""Maximum entries in one reply: with 1,000 subscribers, a reactor turn of 100 ms."""
 
 _BLOCK: Final = 1000
 """Milliseconds that XREAD blocks: its reply shows that the connection is alive."""

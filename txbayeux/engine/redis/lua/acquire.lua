@@ -11,7 +11,7 @@ local session = redis.call('HMGET', key, 'owner', 'generation', 'from', 'acknowl
 local owner, generation, from = session[1], tonumber(session[2]), session[3]
 if not owner then return unknown(id) end
 
--- Compared with the last heartbeat of any node: while Redis is frozen, none arrives.
+-- Measured from the last heartbeat of any node: while Redis is frozen, none arrives.
 local function alive(other)
   local heartbeat = tonumber(redis.call('HGET', node_key(other), 'heartbeat'))
   local last = tonumber(redis.call('HGET', state, 'swept')) or clock()
@@ -31,7 +31,7 @@ if owner ~= node then
       cursor = redis.call('HGET', node_key(owner), 'position') or ''
       behind = ''
     end
-    -- If the former owner has not opened the session yet, its predecessor must release it.
+    -- If the former owner has not loaded the session yet, its predecessor must release it.
     if from == '' then from = owner .. ':' .. whole(generation - 1) end
     notify(owner, 'k', 'acquired', 's', id, 'g', whole(generation))
   end

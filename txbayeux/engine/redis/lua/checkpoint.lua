@@ -1,8 +1,8 @@
--- Record the progress of the caller's sessions.  ARGV: the position that all have
--- reached which are not listed; milliseconds to keep that; how many are listed; for each
--- its session, generation, cursor ('' if it has reached that position, too, '=' to leave
--- the cursor as it is) and whether an event stream is open for it; then session,
--- generation and milliseconds to live of those that connected.
+-- Record the progress of the caller's sessions.  ARGV: the position reached by every
+-- session that is not listed; its time to live in milliseconds; the number of listed
+-- sessions; for each its id, generation, cursor ('' for that shared position, '=' if
+-- unchanged) and '1' if an event stream is open for it; then id, generation and time to
+-- live in milliseconds of the sessions that connected.
 -- Returns the log's position.
 local function owned(id, generation)
   local session = redis.call('HMGET', session_key(id), 'owner', 'generation')

@@ -1,5 +1,5 @@
--- End a session.  ARGV: session; reason; text for the client, or ''; milliseconds to
--- remember that; '' or the generation that the caller must own the session with.
+-- End a session.  ARGV: session; reason; text for the client, or ''; the tombstone's time
+-- to live in milliseconds; '' or the generation under which the caller must own it.
 -- Returns 1; 0 if the caller does not own it, and nothing was done.
 local id, why = ARGV[5], ARGV[7]
 local session = redis.call('HMGET', session_key(id), 'owner', 'generation')

@@ -1,7 +1,8 @@
 -- Begins every script.  KEYS[1]: the key of the epoch.  ARGV[1]: the epoch that the
 -- caller knows.  ARGV[2]: the prefix of that epoch's keys.  ARGV[3]: a token of the
--- caller's connection, the second half of the ids of entries made on it: a log that was
--- set back and grew again has others.  ARGV[4]: the id of the calling node.
+-- caller's connection, the second half of the ids of entries made on it: it distinguishes
+-- a log that was restored from an old snapshot and has grown again.  ARGV[4]: the id of
+-- the calling node.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('EPOCH the log is another one')
 end
@@ -40,17 +41,18 @@ local function unknown(id)
   return redis.error_reply('UNKNOWN ' .. (why or ''))
 end
 
--- Let the owner continue without a release of its predecessor, "node:generation".
--- Everything after the cursor, and the positions in `behind`, is delivered again by it:
--- the field `skipped` keeps "generation:cursor:,behind," of each such predecessor.
+-- Stop waiting for the release of a predecessor, "node:generation".  The owner delivers
+-- everything after the cursor, and the positions in `behind`, again: the field `skipped`
+-- records "generation:cursor:,behind," of each such predecessor.
 local function skip(key, from, cursor, behind)
   local record = string.match(from, '[^:]*$') .. ':' .. cursor .. ':,' .. string.gsub(behind, ' ', ',') .. ','
   redis.call('HSET', key, 'from', '', 'skipped', redis.call('HGET', key, 'skipped') .. ' ' .. record)
 end
 
--- Pass to the present owner of the session messages that the owner with this generation
--- could not deliver, except those that a later owner delivered again because it skipped
--- that one or a successor.  `absent`: the caller owns the session but has not opened it.
+-- Forward messages that the owner with this generation could not deliver to the current
+-- owner, except those that were delivered again because a later owner stopped waiting for
+-- this generation or a newer one.  `absent`: the caller owns the session but has not
+-- loaded it.
 local function hand_on(id, generation, positions, absent)
   local key, left = session_key(id), {}
   local current = redis.call('HMGET', key, 'owner', 'behind', 'skipped')

@@ -1,7 +1,7 @@
 -- Record that the caller lives, and end sessions that have expired.  ARGV: milliseconds
 -- that keys outlive the last node; the position up to which the log may be trimmed, or '';
--- most sessions to end; milliseconds without any heartbeat after which sessions get a
--- respite, and how long that is.  Returns the position, whether the caller's inbox still
+-- maximum sessions to end; milliseconds without any heartbeat after which expiry is
+-- suspended, and for how long.  Returns the position, whether the caller's inbox still
 -- existed, and the sessions that have ended.
 local lifetime, now = ARGV[5], clock()
 local position = last_position()

@@ -2,14 +2,14 @@
 -- is greater than that of the call before; '1' if it is repeated because it may or may
 -- not have been executed; then for each message the session that must exist or '',
 -- channel, JSON.
--- Returns the last position, and the numbers of the refused messages; the position is
--- negative if the call was executed before, and may then be that of another entry.
+-- Returns the last position, and the numbers of the refused messages.  If the call was
+-- executed before: minus the end of the log, which may be another entry's position.
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local before, result = position, {0}
 local own = node_key(node)
 local last = redis.call('HMGET', own, 'call', 'token')
--- A Redis that was frozen still reads commands from a connection that was given up.
+-- A Redis that was frozen still reads commands from an abandoned connection.
 if last[2] and last[2] ~= token then return redis.error_reply('STALE given up') end
 if ARGV[7] == '1' and tonumber(last[1] or 0) >= tonumber(ARGV[6]) then
   return {whole(-position)}

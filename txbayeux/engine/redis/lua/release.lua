@@ -1,7 +1,7 @@
--- Release sessions, and record their progress.  ARGV: for each its session,
--- generation, cursor, the positions before it that are still to be delivered, the last
--- position that its client was sent, and how often that was repeated.  An empty cursor
--- means that the caller never opened the session.
+-- Release sessions, and record their progress.  ARGV: for each its id, generation,
+-- cursor, the undelivered positions before the cursor, the last position sent to its
+-- client, and the number of repetitions without an acknowledgement.  An empty cursor
+-- means that the caller never loaded the session.
 for i = 5, #ARGV, 6 do
   local id, generation, cursor, behind = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local seen, repeats = ARGV[i + 4], ARGV[i + 5]
