@@ -18,7 +18,7 @@ from txbayeux.adapter import (
     site,
     websocket,
 )
-from txbayeux.engine import expiry, session
+from txbayeux.engine import expiry, hub, session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
@@ -86,6 +86,9 @@ BOUNDS = {
     "connections that wait": ports.BACKLOG,
     "seconds that a client has to answer": websocket.CLOSE_TIMEOUT,
     "seconds that a WebSocket whose session has ended": websocket.REPLY_TIMEOUT,
+    "deliveries queued in a reactor turn": hub.TURN_WORK,
+    "deliveries written in a reactor turn": hub.TURN_WORK,
+    "sessions whose queue is over a limit": hub.CLOSED_AT_ONCE,
     "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
     "milliseconds of a reactor turn for expired": expiry._TURN * 1000,
 }

@@ -295,6 +295,7 @@ def test_stopping_answers_held_connects_and_closes_sockets_with_1001() -> None:
         (["--port", "x"], "--port x: .*0 to 65535"),
         (["--port", "70000"], "0 to 65535"),
         (["--port", "1", "--max-request-bytes", "8388609"], "at least"),
+        (["--port", "1", "--max-queued-bytes", "8388607"], "at least"),
         (["--port", "1", "--mount", ""], "--mount '' is no path: write /bayeux"),
         (["--port", "1", "--mount", "//"], "--mount '//' is no path"),
         (["--port", "1", "--mount", "/a?b"], "--mount"),

@@ -8,7 +8,7 @@ expanded into every pattern that could match it.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
@@ -141,7 +141,7 @@ class SubscriptionIndex(Generic[S]):
         if not subscribers:
             del self._subscribers[pattern]
 
-    def matching(self, name: str) -> Iterable[S]:
+    def matching(self, name: str) -> Collection[S]:
         """Return each subscriber to ``name`` once.
 
         The result may be a part of the index: iterate it before the index changes.
@@ -154,6 +154,16 @@ class SubscriptionIndex(Generic[S]):
         for subscribers in found:
             union |= subscribers
         return union
+
+    def count(self, name: str) -> int:
+        """Return how many subscriptions match ``name``.
+
+        As many subscribers, and fewer where one has several of them.
+        """
+        known = self._subscribers
+        return sum(
+            [len(known[pattern]) for pattern in expand(name) if pattern in known]
+        )
 
     def __contains__(self, pattern: str) -> bool:
         return pattern in self._subscribers

@@ -12,6 +12,7 @@ from typing import Final
 
 __all__ = [
     "BayeuxError",
+    "TooManyDeliveries",
     "TooManySessions",
     "TooManySubscriptions",
     "UnknownSession",
@@ -69,6 +70,13 @@ class UnknownSession(BayeuxError):
 
     def __init__(self, session_id: str, text: str = "Unknown client") -> None:
         super().__init__(402, (session_id,), text)
+
+
+class TooManyDeliveries(BayeuxError):
+    """The messages of a request would reach more sessions than one request may."""
+
+    def __init__(self) -> None:
+        super().__init__(429, (), "Too many deliveries")
 
 
 class TooManySessions(BayeuxError):

@@ -90,6 +90,7 @@ class Stream(Protocol):
 
     ``send`` is called with entries in log order, only while ``writable`` is true,
     and at most once a reactor turn for one session unless a queue would overflow.
+    Where there are many sessions it may take several turns until all were sent to.
     If it raises, the connection counts as gone and the entries as not written.
     """
 
@@ -189,6 +190,31 @@ class ConnectionHub(Protocol):
 
         It has ended, or another process has taken it over.  ``callback`` must not
         raise.
+        """
+
+    @property
+    def busy(self) -> bool:
+        """Whether so much was queued in this reactor turn that the rest is to wait."""
+
+    def fan_out(self, channel: str) -> int:
+        """Return how many subscriptions in this process match the channel."""
+
+    def must_wait(self, channel: str) -> bool:
+        """Return whether to wait for :meth:`next_turn` before a publish.
+
+        That is while it is :attr:`busy`, unless the publish reaches few.
+        """
+
+    def next_turn(self) -> Deferred[None]:
+        """Return a Deferred that fires in a later turn, when it is not :attr:`busy`.
+
+        Those who wait go on one after the other, in the order of the calls.
+        """
+
+    def may_deliver(self, count: int) -> bool:
+        """Return whether the messages of one request may reach so many subscriptions.
+
+        At most ``Limits.request_deliveries``.  Count the refusal if not.
         """
 
 

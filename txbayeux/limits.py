@@ -34,6 +34,22 @@ class Limits:
     queue_bytes: int = 8 * 1024 * 1024
     """Bytes waiting for one session; above it, the session is closed."""
 
+    queued_bytes: int = 256 * 1024 * 1024
+    """Bytes waiting for all sessions of one process, as much as 32 full queues.
+
+    A message that waits for several sessions counts once, with 200 bytes beside its
+    JSON and 8 for each queue that it is in.  Above it, the sessions with the largest
+    queues are closed, until the others are within it.
+    """
+
+    request_deliveries: int = 1_000_000
+    """Deliveries that the messages of one request cause: to how many subscriptions.
+
+    A process delivers about that many in a second; it is the largest batch, to 1,000
+    subscribers.  Above it, the rest of the request is refused with 429.  Its first
+    message is not: it is limited by the number of sessions.
+    """
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -52,16 +52,18 @@ class Entry:
 
     ``position`` is its place in the engine's log (an integer below 2**53, so
     that JavaScript represents it exactly), ``json`` the encoded message.  ``frame``
-    is a cache for adapters: the WebSocket frame of ``json``.
+    is a cache for adapters: the WebSocket frame of ``json``.  ``queues`` is the number
+    of queues that it is counted in, for :class:`~txbayeux.engine.backlog.Backlog`.
     """
 
-    __slots__ = ("channel", "frame", "json", "position")
+    __slots__ = ("channel", "frame", "json", "position", "queues")
 
     def __init__(self, position: int, channel: str, json: bytes) -> None:
         self.position = position
         self.channel = channel
         self.json = json
         self.frame: bytes | None = None
+        self.queues = 0
 
     def message(self) -> Message:
         """Return the decoded message, a new copy at each call."""

@@ -95,6 +95,8 @@ def _configuration(options: Options) -> Configuration:
             session_subscriptions=options["max-session-subscriptions"],
             queue_messages=options["max-queue-messages"],
             queue_bytes=options["max-queue-bytes"],
+            queued_bytes=options["max-queued-bytes"],
+            request_deliveries=options["max-request-deliveries"],
         ),
         peer_limits=_peer_limits(options),
         trusted_proxies=options["trusted-proxy"],

@@ -248,6 +248,7 @@ def test_totals_count_since_the_start() -> None:
         "expired_total": 1,
         "overflowed_total": 1,
         "refused_total": 0,
+        "refused_publishes_total": 0,
     }
 
 

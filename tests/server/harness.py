@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
+from tests.turns import TurnClock
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.extension import Extension
 from txbayeux.interfaces import Request, Stream
@@ -30,7 +30,7 @@ class Harness:
         peers: PeerLimits | None = None,
         **options: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = TurnClock()
         self.engine = MemoryEngine(
             self.clock, limits=limits, session_timeout=SESSION_TIMEOUT
         )

@@ -4,18 +4,30 @@ Every engine has one.  It knows no storage: the engine opens and closes sessions
 dispatches entries in log order; the hub queues each entry for the sessions that are
 subscribed to its channel, and writes the queues to the sessions' connections, once
 per reactor turn.
+
+No reactor turn is long, however many sessions there are.  An entry is queued for all
+its subscribers at once, so whoever subscribed before it gets it and whoever did after
+does not.  Those who dispatch many entries wait for the next turn once :attr:`Hub.busy`.
+The queues are written in the order in which they filled, as many in each turn as
+:data:`TURN_WORK` allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from heapq import nlargest
+from itertools import islice
+from math import inf
+from operator import attrgetter
 from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux.channel import SubscriptionIndex
+from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.expiry import ExpiryTimer
 from txbayeux.engine.listeners import Listeners
 from txbayeux.engine.session import ConnectDelivery, Session
@@ -25,7 +37,25 @@ from txbayeux.limits import Limits
 from txbayeux.message import Entry
 from txbayeux.registration import Registration
 
-__all__ = ["Hub"]
+__all__ = ["CLOSED_AT_ONCE", "SMALL_FAN_OUT", "TURN_WORK", "WRITE_WORK", "Hub"]
+
+TURN_WORK: Final = 20_000
+"""Deliveries queued in one reactor turn, and work done in it to write queues.
+
+The first take 5 ms, the latter 20 ms: so long others wait.  Work is counted in
+deliveries written.
+"""
+
+WRITE_WORK: Final = 10
+"""Work of one write to one connection, beside that of its deliveries."""
+
+SMALL_FAN_OUT: Final = 100
+"""Deliveries of an entry that cost less than its own processing: it need not wait."""
+
+CLOSED_AT_ONCE: Final = 100
+"""Sessions over a limit that are closed at once; the log line of each takes 40 µs."""
+
+_TOO_MANY: Final = "Session closed - too many messages waited"
 
 _log: Final = Logger()
 
@@ -63,12 +93,27 @@ class Hub:
         """The sessions that this process holds, by id; read-only for others."""
         self._by_stream: dict[Stream, Session] = {}
         self._timers: ExpiryTimer[Session] = ExpiryTimer(clock, self._expire)
+        self._backlog = Backlog()
         self._dirty: list[Session] = []
+        self._flushing: Iterator[Session] | None = None  # those of a flush under way
+        self._flush_position = 0  # where it began
+        self._flushed = 0
         self._flush_call: DelayedCall | None = None
         self._flushes = 0
         self._turn: int | None = None  # during a flush
+        self._full: dict[Session, None] = {}  # over a limit, not closed yet
+        self._queued = 0  # deliveries in this turn
+        self._waiting: deque[Deferred[None]] = deque()
         self.totals = dict.fromkeys(
-            ("published", "delivered", "expired", "overflowed", "refused"), 0
+            (
+                "published",
+                "delivered",
+                "expired",
+                "overflowed",
+                "refused",
+                "refused_publishes",
+            ),
+            0,
         )
         self.position = 0
         """Position of the last entry dispatched."""
@@ -91,6 +136,8 @@ class Hub:
     def open(self, session: Session) -> None:
         """Hold a session; it must connect within ``session_timeout``."""
         self.sessions[session.id] = session
+        session.backlog = self._backlog
+        session.count()
         session.deadline = self._clock.seconds() + self._session_timeout
         for channel in session.subscriptions:
             self._index.add(channel, session)
@@ -139,6 +186,9 @@ class Hub:
         for channel in session.subscriptions:
             self._index.remove(channel, session)
         self._timers.discard(session)
+        self._full.pop(session, None)
+        session.discount()
+        session.backlog = None
         if self.lagging is not None:
             self.lagging.discard(session)
 
@@ -246,7 +296,9 @@ class Hub:
         messages, octets = self._limits.queue_messages, self._limits.queue_bytes
         dirty = self._dirty
         full: list[Session] = []
-        for session in self._index.matching(entry.channel):
+        subscribers = self._index.matching(entry.channel)
+        self._queued += len(subscribers)
+        for session in subscribers:
             session.queue.append(entry)
             session.queued_bytes += size
             if not session.dirty:
@@ -257,8 +309,9 @@ class Hub:
         self._listeners.queue(entry)
         self.totals["published"] += 1
         self._schedule()
-        for session in full:
-            self.enforce_limits(session)
+        if full:
+            self._full.update(dict.fromkeys(full))
+            self._enforce()
 
     def deliver(self, session: Session, entry: Entry) -> None:
         """Queue ``entry`` for one session."""
@@ -275,13 +328,17 @@ class Hub:
                 self._returned(session, entries)
             return
         if entries and session.ended is None and not session.acknowledges:
-            session.queue[:0] = entries
-            session.queued_bytes += sum(len(entry.json) for entry in entries)
+            session.put_back(entries)
             self._touch(session)
             self.enforce_limits(session)
 
     def stop(self) -> None:
-        """Leave nothing in the reactor."""
+        """Leave nothing in the reactor; to be called when publishes are refused.
+
+        Those that wait for the next turn go on now.
+        """
+        self._queued = 0
+        self._fire_waiting()
         self._timers.stop()
         if self._flush_call is not None and self._flush_call.active():
             self._flush_call.cancel()
@@ -297,8 +354,42 @@ class Hub:
             "streams": sum(session.stream is not None for session in sessions),
             "queued_messages": sum(len(session.queue) for session in sessions),
             "queued_bytes": sum(session.queued_bytes for session in sessions),
+            "backlog_bytes": self._backlog.size,
             **{f"{name}_total": total for name, total in self.totals.items()},
         }
+
+    # Turns
+
+    @property
+    def busy(self) -> bool:
+        """See :attr:`txbayeux.interfaces.ConnectionHub.busy`."""
+        return self._queued >= TURN_WORK
+
+    def fan_out(self, channel: str) -> int:
+        """See :meth:`txbayeux.interfaces.ConnectionHub.fan_out`."""
+        return self._index.count(channel)
+
+    def must_wait(self, channel: str) -> bool:
+        """See :meth:`txbayeux.interfaces.ConnectionHub.must_wait`."""
+        return self.busy and self._index.count(channel) > SMALL_FAN_OUT
+
+    def next_turn(self) -> Deferred[None]:
+        """See :meth:`txbayeux.interfaces.ConnectionHub.next_turn`."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        self._schedule()
+        return waiting
+
+    def may_deliver(self, count: int) -> bool:
+        """See :meth:`txbayeux.interfaces.ConnectionHub.may_deliver`."""
+        if count <= self._limits.request_deliveries:
+            return True
+        self.totals["refused_publishes"] += 1
+        return False
+
+    def _fire_waiting(self) -> None:
+        while self._waiting and not self.busy:
+            self._waiting.popleft().callback(None)
 
     # The flush
 
@@ -311,43 +402,93 @@ class Hub:
     def _schedule(self) -> None:
         # At the end of this reactor turn: what arrives in it goes out in one write, and
         # a connection that closed in it is known to be closed.
-        if self._flush_call is None and (self._dirty or self._listeners.pending):
-            self._flush_call = self._clock.callLater(0, self._flush_all)
+        if self._flush_call is None and (
+            self._dirty
+            or self._flushing is not None
+            or self._listeners.pending
+            or self._waiting
+            or self._full
+            or self._backlog.size > self._limits.queued_bytes
+        ):
+            self._flush_call = self._clock.callLater(0, self._end_turn)
 
-    def _flush_all(self) -> None:
+    def _end_turn(self) -> None:
         self._flush_call = None
-        self.flush()
+        self._queued = 0
+        self._flush_some(TURN_WORK)
+        self._listeners.call()
+        self._enforce()
+        self._limit_backlog()
+        self._fire_waiting()
+        self._schedule()
 
     def flush(self) -> None:
-        """Deliver now what would be delivered at the end of this reactor turn."""
-        dirty, self._dirty = self._dirty, []
-        self._turn = self._flushes = self._flushes + 1
-        for session in dirty:
-            self._flush(session)
-        self._turn = None
+        """Deliver now what would be delivered in the following reactor turns."""
+        if self._flushing is not None:
+            self._flush_some(inf)
+        self._flush_some(inf)
         self._listeners.call()
 
-    def _flush(self, session: Session) -> None:
+    @property
+    def flushed(self) -> int:
+        """The position up to which each session was sent everything, or is lagging."""
+        if not self._dirty and self._flushing is None:
+            self._flushed = self.position
+        return self._flushed
+
+    def restart(self, position: int) -> None:
+        """Continue at ``position`` of another log."""
+        self.position = self._flush_position = self._flushed = position
+
+    def _flush_some(self, work: float) -> None:
+        """Write the queues that have filled before the flush began, or some of them."""
+        if self._flushing is None:
+            self._flushing, self._dirty = iter(self._dirty), []
+            self._flush_position = self.position
+        self._turn = self._flushes = self._flushes + 1
+        for session in self._flushing:
+            written = self._flush(session)
+            work -= WRITE_WORK + written if written else 1
+            if work <= 0:
+                break
+        else:
+            self._flushing = None
+            self._flushed = self._flush_position
+        self._turn = None
+
+    def _flush(self, session: Session) -> int:
+        """Deliver what is queued, if there is a connection; return how much it was."""
         session.dirty = False
         stream = session.stream
+        written = 0
         if stream is None or session.acknowledges:
             if session.waiting:
-                self._answer(session)
+                written = self._answer(session)
         elif stream.writable and session.queue:
             entries = session.take()
-            self.totals["delivered"] += len(entries)
+            written = len(entries)
+            self.totals["delivered"] += written
             try:
                 stream.send(entries)
             except Exception:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
-        if self.lagging is not None and session.queue:
-            self.lagging.add(session)
+        queue = session.queue
+        if queue and not session.moved:
+            if len(queue) - session.counted == 1:  # the usual case
+                session.counted += 1
+                self._backlog.add_one(queue[-1])
+            else:
+                session.count()
+            if self.lagging is not None:
+                self.lagging.add(session)
+        return written
 
-    def _answer(self, session: Session) -> None:
+    def _answer(self, session: Session) -> int:
+        """Answer a held connect; return with how many messages."""
         held = session.held
         if held is None:
-            return
+            return 0
         session.held = None
         entries: Sequence[Entry] = ()
         if session.answers_carry_messages:
@@ -366,6 +507,7 @@ class Hub:
                 turn=self._turn,
             )
         )
+        return len(entries)
 
     def _released(self, session: Session) -> ConnectDelivery:
         # By another connect.  It carries no messages: its connection may be dead.
@@ -383,7 +525,33 @@ class Hub:
         if session.ended is None and session.exceeds(self._limits):
             self._flush(session)
             if session.exceeds(self._limits):
-                self._overflow(session, "Session closed - too many messages waited")
+                self._overflow(session, _TOO_MANY)
+
+    def _enforce(self) -> None:
+        for session in tuple(islice(self._full, CLOSED_AT_ONCE)):
+            self._full.pop(session, None)
+            self.enforce_limits(session)
+
+    def _limit_backlog(self) -> None:
+        """Close the sessions with the largest queues while too much waits in all."""
+        limit, size = self._limits.queued_bytes, self._backlog.size
+        if size <= limit:
+            return
+        sessions = self.sessions.values()
+        closed = 0
+        for session in nlargest(CLOSED_AT_ONCE, sessions, attrgetter("queued_bytes")):
+            if self._backlog.size <= limit:
+                break
+            closed += 1
+            self.totals["overflowed"] += 1
+            self._overflowed(session, _TOO_MANY)
+        _log.warn(
+            "{count} sessions with the largest queues closed: {size} bytes waited in "
+            "all, at most {limit} may",
+            count=closed,
+            size=size,
+            limit=limit,
+        )
 
     def _overflow(self, session: Session, why: str) -> None:
         self.totals["overflowed"] += 1

@@ -67,8 +67,8 @@ class MemoryEngine:
         self.hub.flush()
         for session in tuple(self._sessions.values()):
             self._end(session, Reason.SHUTDOWN, None)
-        self.hub.stop()
         self._observer = None
+        self.hub.stop()
         return succeed(None)
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:

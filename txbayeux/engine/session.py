@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from twisted.internet.defer import Deferred
 
+from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.expiry import NEVER
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Stream
@@ -45,11 +46,14 @@ class Session:
     """Subscriptions, the queue, and the connection that delivers it.
 
     If the session acknowledges, entries stay in the queue until acknowledged; the
-    first ``sent`` of them have been in an answer.
+    first ``sent`` of them have been in an answer.  The first ``counted`` are in the
+    ``backlog``, which the hub sets.
     """
 
     __slots__ = (
         "acknowledges",
+        "backlog",
+        "counted",
         "deadline",
         "dirty",
         "ended",
@@ -75,6 +79,8 @@ class Session:
         self.subscriptions: set[str] = set()
         self.queue: list[Entry] = []
         self.queued_bytes = 0
+        self.backlog: Backlog | None = None
+        self.counted = 0
         self.sent = 0
         self.repeats = 0
         self.seen = position
@@ -110,9 +116,33 @@ class Session:
             if fresh:
                 self.seen = fresh[-1].position
             return fresh
+        if self.counted:
+            self.discount()
         self.queue = []
         self.queued_bytes = 0
         return entries
+
+    def put_back(self, entries: Sequence[Entry]) -> None:
+        """Queue entries that could not be written, ahead of the others."""
+        self.queue[:0] = entries
+        self.queued_bytes += sum(len(entry.json) for entry in entries)
+        if self.backlog is not None:
+            self.backlog.add(entries)
+            self.counted += len(entries)
+
+    def count(self) -> None:
+        """Count all of the queue in the backlog: it waits."""
+        counted, queue = self.counted, self.queue
+        if counted < len(queue) and self.backlog is not None:
+            self.counted = len(queue)
+            self.backlog.add(queue[counted:] if counted else queue)
+
+    def discount(self, entries: int | None = None) -> None:
+        """Take the first entries of the queue, by default all, out of the backlog."""
+        leaving = self.counted if entries is None else min(entries, self.counted)
+        if leaving and self.backlog is not None:
+            self.backlog.remove(self.queue[:leaving])
+            self.counted -= leaving
 
     def acknowledge(self, position: int | None) -> bool:
         """Drop the entries up to ``position``; the others are to be sent again.
@@ -127,6 +157,7 @@ class Session:
             self.queued_bytes -= len(self.queue[count].json)
             count += 1
         self.repeats = self.repeats + 1 if self.sent and not count else 0
+        self.discount(count)
         del self.queue[:count]
         self.sent = 0
         return self.repeats < MAX_REPEATS
@@ -153,6 +184,7 @@ class Session:
 
     def clear(self) -> None:
         """Empty the queue."""
+        self.discount()
         self.queue = []
         self.queued_bytes = self.sent = 0
 

@@ -40,7 +40,7 @@ class ServerContext:
 
 
 # Structs are made in C: the five of each poll take 0.4 µs, as dataclasses 1.2 µs.
-# None of them is changed after its creation.
+# None of them is changed after its creation, but for the count of deliveries.
 class RequestContext(msgspec.Struct, gc=False):
     """The request that a message came with."""
 
@@ -51,6 +51,8 @@ class RequestContext(msgspec.Struct, gc=False):
     """Whether it holds one message only, so that a connect may be held."""
     peer: str | None
     """See :attr:`txbayeux.peers.PeerRegistry.key`."""
+    deliveries: int = 0
+    """How many subscriptions its published messages match, refused ones included."""
 
 
 class ConnectAnswer(msgspec.Struct, gc=False):

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.errors import (
+    TooManyDeliveries,
     UnknownSession,
     channel_invalid,
     missing_parameter,
@@ -20,7 +21,7 @@ from txbayeux.message import Message, encode
 from txbayeux.server.context import RequestContext, ServerContext
 from txbayeux.server.fields import message_id
 
-__all__ = ["publish"]
+__all__ = ["must_wait", "publish"]
 
 
 def publish(
@@ -67,6 +68,8 @@ def publish(
         existing = _existing_session(server, message, must_exist=session is not None)
         done = existing.addCallback(call_listeners)
     else:
+        if context.request is not None and not context.alone:
+            _count_deliveries(server, channel, context)
         json = encode(_broadcast(message, added))
         server.peers.admit_publish(context.peer, message.get("clientId"), len(json))
         published: Deferred[Any] = server.engine.publish(channel, json, session)
@@ -80,6 +83,33 @@ def publish(
         else:
             done = published
     return done.addCallback(accepted)
+
+
+def must_wait(server: ServerContext, message: Any, context: RequestContext) -> bool:
+    """Return whether a message is published to many in a busy reactor turn.
+
+    The application's own never wait: they take effect in the order of the calls.
+    """
+    hub = server.engine.hub
+    if not hub.busy or context.request is None or not isinstance(message, dict):
+        return False
+    channel: Any = message.get("channel")
+    return (
+        channels.is_name(channel)
+        and not channels.is_reserved(channel)
+        and not channels.is_service(channel)
+        and hub.must_wait(channel)
+    )
+
+
+def _count_deliveries(
+    server: ServerContext, channel: str, context: RequestContext
+) -> None:
+    """Refuse a message, and all after it, if its request reaches too many sessions."""
+    before = context.deliveries
+    context.deliveries = before + server.engine.hub.fan_out(channel)
+    if before and not server.engine.hub.may_deliver(context.deliveries):
+        raise TooManyDeliveries
 
 
 def _accept(server: ServerContext, message: Message, publisher: str | None) -> Message:

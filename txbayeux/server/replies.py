@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from txbayeux import channel as channels
-from txbayeux.errors import BayeuxError
+from txbayeux.errors import BayeuxError, TooManyDeliveries
 from txbayeux.message import Message
 from txbayeux.server.fields import message_id
 from txbayeux.server.options import CONNECTION_TYPES, VERSION, ServerOptions
@@ -101,11 +101,13 @@ def _advice_for(channel: object, error: BayeuxError | str) -> Message | None:
     A session that is unknown (402), or a connect that names none, needs a handshake,
     as on Faye's server.  After an error of the server (5xx), or above a rate (429), a
     handshake or connect is to be repeated, later.  Any other would be refused again, so
-    the client is to stop.
+    the client is to stop.  One whose messages reach too many is to come back later.
     """
     code = error.code if isinstance(error, BayeuxError) else _code(error)
     if code == 402 or (channel == channels.CONNECT and _names_no_session(error)):
         return {"reconnect": "handshake", "interval": 0}
+    if isinstance(error, TooManyDeliveries):
+        return {"reconnect": "retry", "interval": _UNAVAILABLE_INTERVAL}
     if channel not in (channels.HANDSHAKE, channels.CONNECT):
         return None
     if code < 500 and code != 429:

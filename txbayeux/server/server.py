@@ -44,7 +44,7 @@ from txbayeux.server.disconnect import disconnect
 from txbayeux.server.handshake import handshake
 from txbayeux.server.local import LocalClient
 from txbayeux.server.options import ServerOptions
-from txbayeux.server.publish import publish
+from txbayeux.server.publish import must_wait, publish
 from txbayeux.server.replies import default_advice, refusal
 from txbayeux.server.responses import Answer, Responder
 from txbayeux.server.services import ServiceChannels
@@ -157,9 +157,10 @@ class Server:
         context = RequestContext(request, stream, len(messages) == 1, peer)
         answers: list[Answer | _Pending] = []
         remaining = iter(messages)
+        hub = self._context.engine.hub
         for message in remaining:
             passed = self._run_incoming(message, request)
-            if isinstance(passed, Deferred):
+            if isinstance(passed, Deferred) or hub.busy:
                 rest = self._process_later(passed, message, remaining, context, answers)
                 return ensureDeferred(rest).addCallback(self._respond, context)
             answers.append(self._answer(passed, message, context))
@@ -209,19 +210,33 @@ class Server:
 
     async def _process_later(
         self,
-        passed: Deferred[Message | None],
+        passed: Any,
         message: Any,
         remaining: Iterator[Any],
         context: RequestContext,
         answers: list[Answer | _Pending],
     ) -> list[Answer | _Pending]:
-        """Process the rest of a request in order when an extension has finished."""
-        answers.append(self._answer(await passed, message, context))
+        """Process the rest of a request in order, and wait where that is necessary.
+
+        For an extension, and for a later reactor turn if much is to be delivered.
+        """
+        await self._process_one(passed, message, context, answers)
         for following in remaining:
-            outcome = self._run_incoming(following, context.request)
-            result = await outcome if isinstance(outcome, Deferred) else outcome
-            answers.append(self._answer(result, following, context))
+            passed = self._run_incoming(following, context.request)
+            await self._process_one(passed, following, context, answers)
         return answers
+
+    async def _process_one(
+        self,
+        passed: Any,
+        original: Any,
+        context: RequestContext,
+        answers: list[Answer | _Pending],
+    ) -> None:
+        message = await passed if isinstance(passed, Deferred) else passed
+        while must_wait(self._context, message, context):
+            await self._context.engine.hub.next_turn()
+        answers.append(self._answer(message, original, context))
 
     def _answer(
         self, message: Any, original: Any, context: RequestContext

@@ -237,6 +237,14 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             _count,
         ),
         _Option(
+            "max-queued-bytes",
+            "BYTES",
+            "maximum size of the messages that wait for all sessions; past it, the "
+            "sessions with the largest queues are closed",
+            _LIMITS.queued_bytes,
+            _count,
+        ),
+        _Option(
             "max-request-bytes",
             "BYTES",
             "maximum size of a request body or WebSocket message, decompressed",
@@ -248,6 +256,14 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             "N",
             "maximum number of messages in a request",
             _LIMITS.batch_messages,
+            _count,
+        ),
+        _Option(
+            "max-request-deliveries",
+            "N",
+            "maximum number of subscriptions that the messages of a request reach, "
+            "each message counted; past it, the rest of them is refused",
+            _LIMITS.request_deliveries,
             _count,
         ),
     ],
@@ -542,4 +558,9 @@ class Options(UsageOptions):
             raise UsageError(
                 "--max-queue-bytes must be at least --max-request-bytes: one message"
                 " would close the sessions that it waits for"
+            )
+        if self["max-queued-bytes"] < self["max-queue-bytes"]:
+            raise UsageError(
+                "--max-queued-bytes must be at least --max-queue-bytes: it is for all"
+                " sessions together"
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -10,9 +11,14 @@ from txbayeux.events import Reason
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, encode
+from txbayeux.testing.fakes import RecordingStream
 from txbayeux.testing.harness import EngineHarness, contract
 
 __all__ = ["DeliveryContract"]
+
+_SESSIONS: Final = 400
+_MESSAGES: Final = 120
+"""Together more than twice what one reactor turn delivers."""
 
 
 class DeliveryContract(EngineHarness):
@@ -280,6 +286,69 @@ class DeliveryContract(EngineHarness):
         for n in range(30):
             await self.publish(engine, "/a", [n, "x" * 100])
             assert await self.poll(engine, alice) == [[n, "x" * 100]]
+
+    @contract
+    async def test_the_largest_queues_are_closed_if_too_much_waits_in_all(self) -> None:
+        engine = await self.start(limits=Limits(queued_bytes=100_000))
+        sessions = [await self.join(engine, f"/{n}") for n in range(4)]
+        for n, size in enumerate((10_000, 40_000, 30_000)):
+            await self.publish(engine, f"/{n}", "x" * size)
+        await self.settle()
+        assert self.observer.closed == []
+        await self.publish(engine, "/3", "x" * 25_000)
+        assert await self.ended(sessions[1]) is Reason.KICKED
+        assert self.observer.closed == [(sessions[1], Reason.KICKED)]
+        error = await self.refused(engine.connect(sessions[1], hold=0))
+        assert "too many messages" in error.text
+        for session, size in ((0, 10_000), (2, 30_000), (3, 25_000)):
+            assert await self.poll(engine, sessions[session]) == ["x" * size]
+
+    @contract
+    async def test_a_message_that_waits_for_many_counts_once(self) -> None:
+        engine = await self.start(limits=Limits(queued_bytes=100_000))
+        sessions = [await self.join(engine, "/a") for _ in range(5)]
+        await self.publish(engine, "/a", "x" * 40_000, "y" * 40_000)
+        for session in sessions:
+            assert await self.poll(engine, session) == ["x" * 40_000, "y" * 40_000]
+        assert self.observer.closed == []
+
+    # Many messages to many sessions
+
+    async def _publish_at_once(self, engine: Engine, data: Sequence[object]) -> None:
+        texts = [encode({"channel": "/a", "data": item}) for item in data]
+        for accepted in [engine.publish("/a", text) for text in texts]:
+            await self.answered(accepted)
+
+    @contract
+    async def test_everybody_gets_everything_in_order_however_much_it_is(self) -> None:
+        engine, texts = await self.start(), list(range(_MESSAGES))
+        streams = [RecordingStream() for _ in range(_SESSIONS)]
+        for stream in streams:
+            await engine.attach(await self.join(engine, "/a"), stream)
+        acknowledges = await self.join(engine, "/a", acknowledges=True)
+        leaves, late = await self.join(engine, "/**"), await self.join(engine)
+        half = _MESSAGES // 2
+        await self._publish_at_once(engine, texts[:half])
+        await engine.subscribe(late, ["/a"])
+        await engine.unsubscribe(leaves, ["/**"])
+        await self._publish_at_once(engine, texts[half:])
+        await self.until(lambda: all(len(s.entries) == _MESSAGES for s in streams))
+        assert all(stream.data == texts for stream in streams)
+        assert await self.poll(engine, leaves) == texts[:half]
+        assert await self.poll(engine, late) == texts[half:]
+        delivery = await self.connect(engine, acknowledges)
+        assert self.data(delivery.entries) == texts
+        assert delivery.acknowledgement == delivery.entries[-1].position
+
+    @contract
+    async def test_stopping_delivers_however_much_was_accepted(self) -> None:
+        engine, texts = await self.start(), list(range(_MESSAGES))
+        streams = [RecordingStream() for _ in range(_SESSIONS)]
+        for stream in streams:
+            await engine.attach(await self.join(engine, "/a"), stream)
+        await self._publish_at_once(engine, texts)
+        await self.stop(engine)
+        assert all(stream.data == texts for stream in streams)
 
     # Listeners in the process
 

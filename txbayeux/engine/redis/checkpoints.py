@@ -2,8 +2,10 @@
 
 One position stands for all sessions to which everything up to it was delivered, so a
 checkpoint costs the same for ten sessions and for ten thousand.  Only those that lag
-are written individually.  Each checkpoint writes the state at the time of the previous
-one: by now the data has been written to the sockets.
+are written individually.  While the queues are being written, which may take several
+reactor turns, the position is that of the last time that all of them had been.  Each
+checkpoint writes the state at the time of the previous one: by now the data has been
+written to the sockets.
 """
 
 from __future__ import annotations
@@ -125,7 +127,7 @@ class Checkpoints:
                 self.connected(session)
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
-        self._hub.flush()
+        position = self._hub.flushed
         listed: list[Argument] = []
         for session in tuple(self._lagging):
             owned = self._owned.get(session.id)
@@ -134,10 +136,13 @@ class Checkpoints:
                 continue
             current = owned.current()
             if current[0] == "":
+                written = owned.written[0]
+                if isinstance(written, int) and written > position:
+                    continue  # Redis knows of more that it has received.
                 self._lagging.discard(session)
             if current != owned.written:
                 listed += self._listed(owned, current[0])
-        return self._hub.position, listed
+        return position, listed
 
     def _listed(self, session: OwnedSession, cursor: int | str) -> list[Argument]:
         session.written = (cursor, session.current()[1])

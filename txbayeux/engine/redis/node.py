@@ -102,7 +102,9 @@ class Node:
             keys=self._keys,
             stale=self._register,
         )
-        self.reader = Reader(logged=self._logged, noticed=self._noticed, gap=self._gap)
+        self.reader = Reader(
+            hub=hub, logged=self._logged, noticed=self._noticed, gap=self._gap
+        )
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
             reactor,
@@ -300,7 +302,7 @@ class Node:
         self.commands.published = None
         prefix = f"{self._all}{epoch}:"
         self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.id}", position)
-        self._hub.position = position
+        self._hub.restart(position)
         self.owner.fail_acquisitions(sessions_gone=True)
         for session_id in sessions:
             self.owner.close(session_id, Reason.KICKED, GAP)

@@ -1,0 +1,145 @@
+"""A checkpoint claims only what was written to the connections."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from tests.turns import TurnClock
+from txbayeux.engine.hub import TURN_WORK, WRITE_WORK, Hub
+from txbayeux.engine.redis.checkpoints import Checkpoints
+from txbayeux.engine.redis.handover import OwnedSession
+from txbayeux.events import Reason
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+from txbayeux.testing import RecordingStream
+
+SESSIONS = TURN_WORK // WRITE_WORK
+"""More than one turn writes to."""
+
+
+class FakeCommands:
+    """Keeps the position, and the cursors of sessions, as Redis would."""
+
+    def __init__(self) -> None:
+        self.live = True
+        self.position = 0
+        self.cursors: dict[str, Any] = {}
+
+    def run(self, script: str, *arguments: Any) -> Deferred[Any]:
+        assert script == "checkpoint"
+        position, _, count, *rest = arguments
+        if position:
+            self.position = int(position)
+        for n in range(0, 4 * count, 4):
+            self.cursors[rest[n]] = rest[n + 2]
+        return succeed(None)
+
+
+class Fixture:
+    """Checkpoints of sessions with streams."""
+
+    def __init__(self) -> None:
+        self.clock = TurnClock()
+        self.hub = Hub(
+            self.clock,
+            limits=Limits(),
+            session_timeout=60,
+            expired=lambda session: None,
+            overflowed=lambda session, why: None,
+        )
+        self.redis = FakeCommands()
+        self.owned: dict[str, OwnedSession] = {}
+        self.checkpoints = Checkpoints(
+            self.clock, self.hub, self.redis, self.owned, lifetime=1000
+        )
+
+    def session(self, name: str, position: int = 0) -> RecordingStream:
+        session = OwnedSession(
+            name,
+            acknowledges=False,
+            position=position,
+            generation=1,
+            written=(position, ""),
+        )
+        self.owned[name] = session
+        self.hub.open(session)
+        self.hub.lagging.add(session)
+        self.hub.subscribe(session, ["/a"])
+        stream = RecordingStream()
+        self.hub.attach(session, stream)
+        return stream
+
+    def dispatch(self) -> None:
+        self.hub.dispatch(Entry(self.hub.position + 1, "/a", b"{}"))
+
+    def write(self) -> None:
+        """Write what is so now: it comes with the second of two checkpoints."""
+        self.checkpoints.write()
+        self.checkpoints.write()
+
+
+@pytest.fixture
+def fixture() -> Fixture:
+    return Fixture()
+
+
+def test_a_checkpoint_does_not_claim_what_waits_for_a_later_turn(
+    fixture: Fixture,
+) -> None:
+    streams = [fixture.session(str(n)) for n in range(SESSIONS)]
+    fixture.clock.advance(0)
+    fixture.dispatch()
+    fixture.clock.advance(0)
+    fixture.write()
+    assert fixture.redis.position == 1
+    fixture.dispatch()
+    fixture.clock.turn()
+    fixture.dispatch()
+    fixture.write()
+    assert [len(streams[0].entries), len(streams[-1].entries)] == [2, 1]
+    assert fixture.redis.position == 1
+    assert set(fixture.redis.cursors.values()) == {""}
+    fixture.clock.advance(0)
+    fixture.write()
+    assert fixture.redis.position == 3
+
+
+def test_a_session_that_lags_is_listed_before_the_position_passes_it(
+    fixture: Fixture,
+) -> None:
+    stream = fixture.session("slow")
+    fixture.clock.advance(0)
+    fixture.write()
+    stream.writable = False
+    for _ in range(3):
+        fixture.dispatch()
+    fixture.clock.advance(0)
+    fixture.write()
+    assert (fixture.redis.position, fixture.redis.cursors["slow"]) == (3, 0)
+
+
+def test_a_session_is_not_set_back_to_a_position_before_its_own(
+    fixture: Fixture,
+) -> None:
+    for n in range(SESSIONS):
+        fixture.session(str(n))
+    fixture.clock.advance(0)
+    fixture.dispatch()
+    fixture.clock.turn()
+    # Its former owner has delivered the first message.
+    fixture.session("moved", position=1)
+    fixture.write()
+    assert fixture.redis.position == 0
+    assert "moved" not in fixture.redis.cursors
+    fixture.clock.advance(0)
+    fixture.write()
+    assert (fixture.redis.position, fixture.redis.cursors["moved"]) == (1, "")
+
+
+def test_a_session_that_has_ended_is_not_listed(fixture: Fixture) -> None:
+    fixture.session("ended")
+    fixture.clock.advance(0)
+    fixture.hub.close(fixture.owned.pop("ended"), Reason.CLIENT)
+    fixture.write()
+    assert fixture.redis.cursors == {}

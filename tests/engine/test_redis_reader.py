@@ -1,0 +1,161 @@
+"""The reader of the log stops for a turn where its entries reach many sessions."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.turns import TurnClock
+from txbayeux.engine.hub import TURN_WORK, Hub
+from txbayeux.engine.redis.log import Logged
+from txbayeux.engine.redis.reader import Reader
+from txbayeux.engine.session import Session
+from txbayeux.limits import Limits
+from txbayeux.message import Entry
+
+SESSIONS = TURN_WORK // 2
+"""Two entries for them are as many deliveries as a turn has."""
+
+
+class FakeRedis:
+    """A connection that remembers what was read from where, and answers when told."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[bytes, bytes]] = []
+        self.reading: Deferred[Any] | None = None
+
+    def execute_command(self, *command: Any) -> Deferred[Any]:
+        assert self.reading is None, "one XREAD at a time"
+        self.reads.append(command[-2:])
+        self.reading = Deferred()
+        return self.reading
+
+    def answer(self, positions: range, *notices: bytes) -> None:
+        """Answer with messages at these positions of the log, and notices."""
+        entries = [
+            (b"%d-0" % n, [b"c", b"/a", b"d", b'{"channel":"/a"}']) for n in positions
+        ]
+        found = [(b"inbox", [(name, [b"k", name]) for name in notices])]
+        if entries:
+            found.append((b"log", entries))
+        reading, self.reading = self.reading, None
+        assert reading is not None
+        reading.callback(found)
+
+
+class Fixture:
+    """A reader, and a hub with many sessions."""
+
+    def __init__(self) -> None:
+        self.clock = TurnClock()
+        self.hub = Hub(
+            self.clock,
+            limits=Limits(),
+            session_timeout=60,
+            expired=lambda session: None,
+            overflowed=lambda session, why: None,
+        )
+        for n in range(SESSIONS):
+            session = Session(str(n), acknowledges=False, position=0)
+            self.hub.open(session)
+            self.hub.subscribe(session, ["/a"])
+        self.log: list[int | str] = []
+        self.reader = Reader(
+            hub=self.hub,
+            logged=self.logged,
+            noticed=lambda notice: self.log.append(notice["k"]),
+            gap=lambda: self.log.append("gap"),
+        )
+        self.reader.begin("log", "inbox", 0)
+        self.redis = self.follow()
+
+    def logged(self, item: Logged) -> None:
+        assert isinstance(item, Entry)
+        self.log.append(item.position)
+        self.hub.dispatch(item)
+
+    def follow(self) -> FakeRedis:
+        redis = FakeRedis()
+        self.reader.follow(redis)
+        return redis
+
+
+@pytest.fixture
+def fixture() -> Fixture:
+    return Fixture()
+
+
+def test_a_turn_dispatches_a_bounded_number_of_entries_in_order(
+    fixture: Fixture,
+) -> None:
+    fixture.redis.answer(range(1, 6), b"10-0")
+    for seen in (range(1, 3), range(1, 5)):
+        assert fixture.log == list(seen)
+        assert fixture.reader.position == seen[-1]
+        fixture.clock.turn()
+    assert fixture.log == [1, 2, 3, 4, 5, "10-0"]
+
+
+def test_the_next_reply_waits_and_one_more_is_not_read(fixture: Fixture) -> None:
+    fixture.redis.answer(range(1, 4))
+    fixture.redis.answer(range(4, 6))
+    assert fixture.redis.reading is None
+    assert fixture.log == [1, 2]
+    fixture.clock.turn()
+    fixture.clock.turn()
+    assert fixture.log == [1, 2, 3, 4, 5]
+    assert fixture.redis.reading is not None
+    assert [read[0] for read in fixture.redis.reads[1:]] == [b"3-0", b"5-0"]
+
+
+def test_what_waits_for_a_position_goes_on_when_it_is_dispatched(
+    fixture: Fixture,
+) -> None:
+    reached: list[int] = []
+    for n in (2, 3):
+        fixture.reader.reached(n).addCallback(lambda _: reached.append(1))
+    fixture.redis.answer(range(1, 4))
+    assert len(reached) == 1
+    fixture.clock.turn()
+    assert len(reached) == 2
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_what_was_not_dispatched_is_read_again_on_the_next_connection(
+    fixture: Fixture, turns: int
+) -> None:
+    fixture.redis.answer(range(1, 6), b"10-0")
+    for _ in range(turns):
+        fixture.clock.turn()
+    done = 2 + 2 * turns
+    fixture.reader.down()
+    redis = fixture.follow()
+    assert redis.reads == [(b"%d-0" % done, b"0-0")]
+    assert fixture.reader.seen == (done, 0)
+    fixture.clock.turn()
+    assert fixture.log == list(range(1, done + 1))
+    redis.answer(range(done + 1, 6), b"10-0")
+    for _ in range(3):
+        fixture.clock.turn()
+    assert fixture.log == [1, 2, 3, 4, 5, "10-0"]
+    assert redis.reads[-1] == (b"5-0", b"10-0")
+
+
+def test_what_waits_is_dropped_when_another_log_begins(fixture: Fixture) -> None:
+    fixture.redis.answer(range(1, 6))
+    fixture.reader.begin("log", "inbox", 100)
+    fixture.clock.turn()
+    assert fixture.log == [1, 2]
+    assert fixture.reader.position == 100
+    fixture.redis.answer(range(101, 103))
+    assert fixture.log == [1, 2, 101, 102]
+
+
+def test_a_gap_is_noticed_where_the_entries_before_it_were_dispatched(
+    fixture: Fixture,
+) -> None:
+    fixture.redis.answer(range(1, 4))
+    fixture.redis.answer(range(8, 9))
+    fixture.clock.turn()
+    fixture.clock.turn()
+    assert fixture.log == [1, 2, 3, "gap", 8]
