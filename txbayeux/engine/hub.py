@@ -123,13 +123,16 @@ class Hub:
 
     # Sessions
 
-    def has_room(self) -> bool:
-        """Return whether one more session may be opened; count the refusal if not."""
+    def has_room(self, opening: int = 0) -> bool:
+        """Return whether one more session may be opened; count the refusal if not.
+
+        :param opening: sessions that are about to be opened.
+        """
         held = len(self.sessions)
-        if held < self._limits.sessions:
+        if held + opening < self._limits.sessions:
             return True
         if not self.totals["refused"]:
-            _log.warn("Handshakes are refused: there are {held} sessions", held=held)
+            _log.warn("Sessions are refused: there are {held}", held=held)
         self.totals["refused"] += 1
         return False
 

@@ -39,7 +39,7 @@ MEANINGS: Final = {
     "expired_total": "Sessions expired without a connect",
     "overflowed_total": "Sessions closed because their queue was full, or because "
     "they acknowledged nothing",
-    "refused_total": "Handshakes refused at the limit of sessions",
+    "refused_total": "Sessions refused at the limit of sessions",
     "refused_publishes_total": "Publishes refused at a request's limit of deliveries",
     "limited_connections_total": "Connections refused at the limit of an address",
     "limited_sessions_total": "Handshakes refused at an address's limit of sessions",

@@ -34,6 +34,13 @@ _BATCH_MESSAGES: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 """Limits of one script call, because Redis runs nothing else meanwhile."""
 
+_ARGUMENT: Final = 50
+"""Bytes that an argument takes besides its characters."""
+
+_OWN: Final = frozenset({"checkpoint", "give_back", "heartbeat", "release", "verify"})
+"""Scripts that no client asks for: refused at twice the limits, so that clients who
+exhaust these do not make other nodes count this one as dead."""
+
 _REPEATABLE: Final = frozenset(
     {"acquire", "check_release", "create", "give_back", "read", "release", "verify"}
 )
@@ -177,7 +184,6 @@ class Commands:
         script: str,
         *arguments: Argument,
         patience: float | None = None,
-        size: int = 0,
     ) -> Deferred[Any]:
         """Run a script; fires with its reply.
 
@@ -186,10 +192,13 @@ class Commands:
         every other case.
 
         :param patience: seconds to hold it while Redis cannot be used.
-        :param size: bytes to count against the limit of what is held.
         """
         if patience is None:
             patience = self._options.patience
+        size = _ARGUMENT * len(arguments)
+        for argument in arguments:
+            if not isinstance(argument, int):
+                size += len(argument)
         return self._accept(script, arguments, patience, size)
 
     def publish(self, channel: str, json: bytes, session: str) -> Deferred[int]:
@@ -197,18 +206,20 @@ class Commands:
 
         Fires with its position, or that of the last message in the same call.
         """
+        size = 3 * _ARGUMENT + len(session) + len(channel) + len(json)
         return self._accept(
-            "publish", (session, channel, json), self._options.patience, len(json)
+            "publish", (session, channel, json), self._options.patience, size
         )
 
     def _accept(
         self, script: str, arguments: Sequence[Argument], patience: float, size: int
     ) -> Deferred[Any]:
         options = self._options
+        times = 2 if script in _OWN else 1
         if (
             self._closed
-            or self._outstanding >= options.pending_messages
-            or self._octets + size > options.pending_bytes
+            or self._outstanding >= times * options.pending_messages
+            or self._octets + size > times * options.pending_bytes
         ):
             return fail(unavailable())
         self._number += 1

@@ -17,7 +17,7 @@ from txbayeux.engine.redis.location import Location, parse
 from txbayeux.engine.redis.node import Node
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT, Session
-from txbayeux.errors import BayeuxError, TooManySessions, UnknownSession
+from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Engine, SessionObserver, Stream
 from txbayeux.limits import Limits
@@ -151,20 +151,7 @@ class RedisEngine:
 
     def create_session(self, *, acknowledges: bool = False) -> Deferred[str]:
         """See :meth:`txbayeux.interfaces.Engine.create_session`."""
-        if not self.hub.has_room():
-            return fail(TooManySessions())
-        session_id = secrets.token_hex(16)
-
-        def created(position: bytes) -> str:
-            self._owner.created(
-                session_id, acknowledges=acknowledges, position=int(position)
-            )
-            return session_id
-
-        milliseconds = round(self._session_timeout * 1000)
-        return self._run(
-            session_id, "create", "1" if acknowledges else "", milliseconds
-        ).addCallback(created)
+        return self._owner.create(secrets.token_hex(16), acknowledges=acknowledges)
 
     def destroy_session(
         self, session_id: str, reason: Reason, why: str | None = None
@@ -263,8 +250,7 @@ class RedisEngine:
         unknown = self._unknown(session_id)
         if unknown is not None:
             return fail(unknown)
-        size = sum(len(item) for item in arguments if isinstance(item, bytes))
-        return self._commands.run(script, session_id, *arguments, size=size)
+        return self._commands.run(script, session_id, *arguments)
 
     def _unknown(self, session_id: str) -> UnknownSession | None:
         if not _ID.match(session_id):

@@ -24,7 +24,7 @@ from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.errors import Lost
 from txbayeux.engine.redis.location import Location
 from txbayeux.engine.redis.log import Addressed, Change, Logged, Tail
-from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.options import SHARED, RedisOptions
 from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
@@ -44,8 +44,11 @@ _TICK: Final = 0.2
 _HEARTBEAT: Final = 1.0
 """Maximum seconds between heartbeats, and between sweeps."""
 
-_SWEEP: Final = 200
-"""Maximum sessions ended by one sweep, which blocks Redis while it runs."""
+_SWEEP: Final = 1000
+"""Maximum sessions that one script call ends, and their subscriptions divided by ten.
+
+It blocks Redis for at most about 10 ms.  The next call follows at once.
+"""
 
 _AWAY: Final = 5.0
 """If no node sends a heartbeat for so many seconds, expiry is suspended as long."""
@@ -161,6 +164,12 @@ class Node:
         self._samples: deque[tuple[float, int]] = deque()
         self._progress = (-1, 0.0)
         self._epochs = 0
+        shared = {name: getattr(options, name) for name in SHARED}
+        self._shared = " ".join(
+            f"{name}={float(value):.12g}"
+            for name, value in {"session_timeout": session_timeout, **shared}.items()
+        )
+        self._compared = ""
 
     @property
     def patience(self) -> float:
@@ -256,6 +265,7 @@ class Node:
             self._lifetime,
             self._epoch,
             self._token,
+            self._shared,
             *seen,
         )
         self._registering = False
@@ -263,6 +273,7 @@ class Node:
             self._register()
             return
         epoch, position, verdict = reply[0].decode(), int(reply[1]), reply[2]
+        self._compare_options(reply[3].decode(errors="replace"))
         if verdict == b"new":
             self._enter(epoch, position)
         if not self.commands.live:
@@ -285,6 +296,18 @@ class Node:
         self._registering = False
         if not isinstance(failure.value, Lost):
             main.reject(failure.value)
+
+    def _compare_options(self, others: str) -> None:
+        """Log if the node that registered before has other options, once for each."""
+        if others not in ("", self._shared, self._compared):
+            _log.error(
+                "Another node of namespace {name} has other options, and all must "
+                "have the same: {others} there, {ours} here",
+                name=self._options.namespace,
+                others=others,
+                ours=self._shared,
+            )
+        self._compared = others
 
     def _enter(self, epoch: str, position: int) -> None:
         if self._epoch:
@@ -400,12 +423,12 @@ class Node:
             self._verified = max(self._verified, now)
         self.reader.note(position)
         self.termination.retry()
-        for identity in reply[2:]:
+        for identity in reply[3:]:
             session_id = identity.decode()
             self.owner.close(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT)
-        if len(reply) - 2 == _SWEEP:
-            self.sweep_soon()
+        if reply[2] and self.commands.live:
+            self._heartbeat(self._reactor.seconds())
         if late or not reply[1]:
             self._verify()
 

@@ -6,9 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["RedisOptions"]
+__all__ = ["SHARED", "RedisOptions"]
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+
+SHARED: Final = ("retained_messages", "retained_seconds", "dead_after", "handover")
+"""Options in which nodes that differ get in each other's way; they log it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +37,13 @@ class RedisOptions:
     """Entries that each node keeps in memory for sessions that it acquires."""
 
     tail_bytes: int = 32 * 1024 * 1024
-    """Bytes of JSON in those entries."""
+    """Bytes in those entries: JSON, and names of channels."""
 
     pending_messages: int = 10_000
     """Operations that wait for Redis in one node; more are refused with 503."""
 
     pending_bytes: int = 16 * 1024 * 1024
-    """Bytes of JSON in those operations."""
+    """Bytes of the arguments of those operations, and 50 for each argument."""
 
     patience: float = 5.0
     """Seconds an operation waits while Redis cannot be used; then it fails with 503."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -33,7 +33,12 @@ from txbayeux.engine.redis.log import (
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.session import Session
-from txbayeux.errors import BayeuxError, UnknownSession, unavailable
+from txbayeux.errors import (
+    BayeuxError,
+    TooManySessions,
+    UnknownSession,
+    unavailable,
+)
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 
@@ -80,6 +85,11 @@ class SessionOwner:
         self._lost = lost
         self.owned: dict[str, OwnedSession] = {}
         self.acquisitions: dict[str, Acquisition] = {}
+        self._creating = 0
+
+    def has_room(self) -> bool:
+        """Return whether one more session may be created or acquired."""
+        return self._hub.has_room(self._creating + len(self.acquisitions))
 
     def session(self, session_id: str) -> OwnedSession | None:
         """Return a session that this node owns, or None."""
@@ -91,8 +101,32 @@ class SessionOwner:
 
     # Acquiring sessions
 
-    def created(self, session_id: str, *, acknowledges: bool, position: int) -> None:
-        """Own a session that was just created in Redis."""
+    def create(self, session_id: str, *, acknowledges: bool) -> Deferred[str]:
+        """Create a session in Redis and own it; fires with its id.
+
+        Fails with ``TooManySessions``, or ``BayeuxError`` 503.
+        """
+        if not self.has_room():
+            return fail(TooManySessions())
+        self._creating += 1
+
+        def done(result: Any) -> Any:
+            self._creating -= 1
+            return result
+
+        def created(position: bytes) -> str:
+            self._created(session_id, acknowledges, int(position))
+            return session_id
+
+        creating = self._commands.run(
+            "create",
+            session_id,
+            "1" if acknowledges else "",
+            round(self._session_timeout * 1000),
+        )
+        return creating.addBoth(done).addCallback(created)
+
+    def _created(self, session_id: str, acknowledges: bool, position: int) -> None:
         session = OwnedSession(
             session_id,
             acknowledges=acknowledges,
@@ -109,7 +143,8 @@ class SessionOwner:
 
         Fires with None if ``leave`` is true and the owner has an event stream open for
         the session.  Fails with :class:`Superseded`, ``UnknownSession``, or
-        ``BayeuxError`` 503.
+        ``BayeuxError`` 503, also if there is no room for another session: it stays
+        where it is.
 
         :param hold: seconds that a connect for it may be held.
         :param patience: seconds to wait while Redis is out of reach.
@@ -122,6 +157,8 @@ class SessionOwner:
         if acquisition is not None:
             acquisition.waiters.append(waiter)
             return waiter
+        if not self.has_room():
+            return fail(TooManySessions())
         acquisition = self.acquisitions[session_id] = Acquisition(session_id)
         acquisition.waiters.append(waiter)
         self._start(acquisition, self._acquire(acquisition, hold, patience, leave))

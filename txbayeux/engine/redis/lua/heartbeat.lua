@@ -1,8 +1,9 @@
 -- Record that the caller lives, and end sessions that have expired.  ARGV: milliseconds
 -- that keys outlive the last node; the position up to which the log may be trimmed, or '';
--- maximum sessions to end; milliseconds without any heartbeat after which expiry is
--- suspended, and for how long.  Returns the position, whether the caller's inbox still
--- existed, and the sessions that have ended.
+-- maximum sessions to end, of which each counts once more for ten of its fields;
+-- milliseconds without any heartbeat after which expiry is suspended, and for how long.
+-- Returns the position, whether the caller's inbox still existed, whether more sessions
+-- have expired, and the sessions that have ended.
 local lifetime, now = ARGV[5], clock()
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
@@ -13,7 +14,7 @@ local inbox = redis.call('PEXPIRE', prefix .. 'inbox:' .. node, lifetime)
 if inbox == 0 then redis.call('XADD', prefix .. 'inbox:' .. node, '*', 'k', 'created') end
 if ARGV[6] ~= '' then redis.call('XTRIM', log, 'MINID', '~', ARGV[6]) end
 
-local result = {whole(position), inbox}
+local result = {whole(position), inbox, 0}
 local swept = redis.call('HMGET', state, 'swept', 'respite')
 redis.call('HSET', state, 'swept', whole(now))
 -- After all nodes were away, sessions get time to reconnect.
@@ -23,7 +24,9 @@ if swept[1] and now - tonumber(swept[1]) > tonumber(ARGV[8]) then
 end
 if swept[2] and now < tonumber(swept[2]) then return result end
 local ids = redis.call('ZRANGEBYSCORE', expiry, '-inf', whole(now), 'LIMIT', 0, ARGV[7])
+local work = 0
 for _, id in ipairs(ids) do
+  work = work + 1 + math.floor(redis.call('HLEN', session_key(id)) / 10)
   redis.call('ZREM', expiry, id)
   local owner = redis.call('HGET', session_key(id), 'owner')
   if owner then
@@ -32,6 +35,10 @@ for _, id in ipairs(ids) do
       notify(owner, 'k', 'ended', 's', id, 'r', 'timeout', 'w', '')
     end
     result[#result + 1] = id
+  end
+  if work >= tonumber(ARGV[7]) then
+    result[3] = 1
+    break
   end
 end
 return result

@@ -1,9 +1,10 @@
 -- Register a node: return the epoch, or begin one, and check that the log is still the
 -- one that the node has read.  KEYS[1]: the epoch.  ARGV: the prefix of all keys; the epoch
 -- to begin; the node; milliseconds that keys outlive the last node; the epoch that it
--- knows, '' for none; the token of this connection; pairs of position and token that it
--- has seen in the log.
--- Returns epoch, position, and whether the log is the 'same' or a 'new' one.
+-- knows, '' for none; the token of this connection; a text of its options; pairs of
+-- position and token that it has seen in the log.
+-- Returns epoch, position, whether the log is the 'same' or a 'new' one, and the options
+-- of the node that registered before.
 local all, fresh, node, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local epoch = redis.call('GET', KEYS[1])
 local state = epoch and all .. epoch .. ':state'
@@ -17,7 +18,7 @@ else
   local log = all .. epoch .. ':log'
   local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
   first = first and tonumber(string.match(first[1], '^%d+')) or position + 1
-  for i = 7, #ARGV, 2 do
+  for i = 8, #ARGV, 2 do
     local seen = tonumber(ARGV[i])
     local id = ARGV[i] .. '-' .. ARGV[i + 1]
     if seen > position then
@@ -32,6 +33,8 @@ if not epoch then
   redis.call('SET', KEYS[1], epoch)
   redis.call('HSET', all .. epoch .. ':state', 'position', 0)
 end
+local options = redis.call('HGET', all .. epoch .. ':state', 'options') or ''
+redis.call('HSET', all .. epoch .. ':state', 'options', ARGV[7])
 redis.call('PEXPIRE', KEYS[1], lifetime)
 redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
 -- From now on other nodes rely on this one: it is alive, and reads its inbox.
@@ -46,4 +49,4 @@ if redis.call('EXISTS', inbox) == 0 then
   redis.call('XADD', inbox, '*', 'k', 'created')
 end
 redis.call('PEXPIRE', inbox, lifetime)
-return {epoch, string.format('%.0f', position), verdict}
+return {epoch, string.format('%.0f', position), verdict, options}

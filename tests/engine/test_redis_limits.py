@@ -1,0 +1,168 @@
+"""What clients can use up is bounded: what waits for Redis, and sessions of a node."""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+
+from tests.engine.redis_harness import NodesHarness
+from tests.engine.redis_own_server import OwnServer
+from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.engine.redis.commands import Commands
+from txbayeux.errors import BayeuxError
+from txbayeux.events import Reason
+from txbayeux.limits import Limits
+from txbayeux.testing import contract
+
+SESSION = "0" * 32
+
+
+def unconnected(**options: Any) -> Commands:
+    """Return commands that wait for Redis."""
+    return Commands(
+        Clock(),
+        RedisOptions(**options),
+        node="n",
+        keys=("{ns}:epoch",),
+        stale=lambda: None,
+    )
+
+
+def refused(deferred: Any) -> bool:
+    """Return whether an operation was refused at once, with 503."""
+    if not deferred.called:
+        return False
+    failed: list[Any] = []
+    deferred.addErrback(failed.append)
+    error = failed[0].value
+    assert isinstance(error, BayeuxError)
+    return error.code == 503
+
+
+def test_subscriptions_that_wait_are_counted_in_bytes() -> None:
+    commands = unconnected(pending_bytes=1024 * 1024)
+    channels = [f"/{n:01023d}" for n in range(90)]
+    waiting = [
+        commands.run("change", SESSION, "+", 1000, *channels) for _ in range(100)
+    ]
+    kept = [one for one in waiting if not refused(one)]
+    assert 9 <= len(kept) <= 11
+    assert refused(commands.publish("/a", b"x" * 100_000, ""))
+    commands.stop()
+    assert all(refused(one) for one in kept)
+
+
+def test_what_waits_may_fill_the_limit_exactly() -> None:
+    commands = unconnected(pending_bytes=1000)
+    fits = commands.run("acquire", "x" * 900, 1)
+    assert not fits.called
+    assert refused(commands.run("acquire", ""))
+    commands.stop()
+    assert refused(fits)
+    commands = unconnected(pending_bytes=1000)
+    assert refused(commands.run("acquire", "x" * 901, 1))
+
+
+def test_clients_do_not_use_up_what_the_node_needs_itself() -> None:
+    commands = unconnected(pending_bytes=1000)
+    full = commands.run("acquire", "x" * 950)
+    assert refused(commands.run("acquire", ""))
+    heartbeat = commands.run("heartbeat", 1, "", 1)
+    assert not heartbeat.called
+    checkpoint = commands.run("checkpoint", "x" * 1000)
+    assert refused(checkpoint)
+    commands.stop()
+    assert refused(full)
+    assert refused(heartbeat)
+
+
+class TestSessions(NodesHarness):
+    @contract
+    async def test_a_session_is_not_taken_over_beyond_the_limit(self) -> None:
+        a, b = await self.nodes(2, limits=Limits(sessions=2))
+        at_a = [await a.create_session() for _ in range(2)]
+        at_b = [await b.create_session() for _ in range(2)]
+        for session in at_a:
+            error = await self.refused_with(b.connect(session, hold=0))
+            assert error.code == 503
+        assert len(b.hub.sessions) == 2
+        assert b.statistics()["refused_total"] == 2
+        assert self.closed() == []
+        await self.fetch_now(a, at_a[0])
+        await b.destroy_session(at_b[0], Reason.CLIENT)
+        await self.fetch_now(b, at_a[0])
+        assert set(b.hub.sessions) == {at_a[0], at_b[1]}
+
+    @contract
+    async def test_sessions_arriving_together_stay_within_the_limit(self) -> None:
+        a, b = await self.nodes(2, limits=Limits(sessions=3))
+        at_a = [await a.create_session() for _ in range(3)]
+        begun: list[Any] = [b.connect(session, hold=0) for session in at_a[:2]]
+        begun += [b.create_session() for _ in range(5)]
+        outcomes = []
+        for one in begun:
+            try:
+                await one
+            except BayeuxError as error:
+                outcomes.append(error.code)
+        assert outcomes == [503] * 4
+        assert len(b.hub.sessions) == 3
+
+    async def fetch_now(self, engine: RedisEngine, session: str) -> None:
+        await self.answered(engine.connect(session, hold=0))
+
+    async def refused_with(self, deferred: Any) -> BayeuxError:
+        try:
+            await deferred
+        except BayeuxError as error:
+            return error
+        raise AssertionError("it was not refused")
+
+
+class TestOptions(NodesHarness):
+    @contract
+    async def test_nodes_with_other_options_are_logged(self) -> None:
+        await self.nodes(1)
+        with capturedLogs() as log:
+            await self.nodes(1)
+        assert not [line for line in map(formatEvent, log) if "options" in str(line)]
+        with capturedLogs() as log:
+            await self.nodes(1, session_timeout=77.0)
+        (line,) = [line for line in map(formatEvent, log) if "options" in str(line)]
+        assert f"namespace {self.namespace} has other options" in line
+        assert "session_timeout=30 " in line
+        assert "session_timeout=77 " in line
+
+
+class TestExpiry(OwnServer):
+    async def expire(self, count: int, *channels: str) -> int:
+        """Return in how many script calls this many expired sessions end."""
+        engine, observer = await self.start_node()
+        sessions = [
+            await one for one in [engine.create_session() for _ in range(count)]
+        ]
+        if channels:
+            for one in [engine.subscribe(session, channels) for session in sessions]:
+                await one
+        client: Any = self.server.client
+        (key,) = [key for key in self.keys() if key.endswith(b":expiry")]
+        before = self.sweeps()
+        client.zadd(key, dict.fromkeys(sessions, 0))
+        await self.soon(lambda: len(observer.closed) == count)
+        assert {session for session, _ in observer.closed} == set(sessions)
+        return self.sweeps() - before
+
+    def sweeps(self) -> int:
+        found: Any = self.server.client.info("commandstats")
+        return int(found["cmdstat_zrangebyscore"]["calls"])
+
+    @contract
+    async def test_expired_sessions_end_in_step_with_their_number(self) -> None:
+        # Each call ends 1,000; others are heartbeats.
+        assert 3 <= await self.expire(3000) <= 10
+
+    @contract
+    async def test_sessions_with_many_subscriptions_end_in_more_calls(self) -> None:
+        channels = [f"/{n}" for n in range(1000)]
+        # A session counts as 102.
+        assert await self.expire(40, *channels) >= 4
