@@ -21,7 +21,7 @@ from txbayeux.transport.base import (
     ReplyTimeout,
     TransportError,
 )
-from txbayeux.transport.replies import PendingReplies
+from txbayeux.transport.replies import PendingReplies, note_replies
 
 TYPES = ("websocket", "long-polling")
 
@@ -48,7 +48,7 @@ class Request:
 
     def push(self, *messages: Message) -> None:
         """Deliver messages; the request stays open."""
-        self.pending.note(messages)
+        note_replies(messages, [self.pending])
         self.transport.receiver.received(list(messages))
 
     def answer(self, *messages: Message) -> None:

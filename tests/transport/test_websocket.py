@@ -42,6 +42,17 @@ def test_a_socket_is_opened_for_the_first_message_and_kept_open() -> None:
     assert len(fixture.network.connections) == 1
 
 
+def test_a_reply_without_id_answers_one_batch_only() -> None:
+    fixture = WebSocketFixture()
+    first, second = fixture.send(), fixture.send()
+    fixture.upgrade()
+    reply = {key: value for key, value in REPLY.items() if key != "id"}
+    fixture.connection.send(frame(encode_list([reply])))
+    assert (first, second) == ([None], [])
+    fixture.connection.send(frame(encode_list([reply])))
+    assert second == [None]
+
+
 def test_headers_and_cookies_of_the_upgrade() -> None:
     fixture = WebSocketFixture(headers={"Authorization": "Bearer x"})
     fixture.send()

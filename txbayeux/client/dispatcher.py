@@ -22,6 +22,7 @@ from txbayeux.errors import BayeuxError
 from txbayeux.extension import Extension, Pipeline
 from txbayeux.message import Message
 from txbayeux.transport.base import NoReply, Transport, TransportError
+from txbayeux.transport.replies import ReplyMatcher
 
 __all__ = ["Dispatcher"]
 
@@ -40,7 +41,7 @@ class Dispatcher:
         self._outgoing = Pipeline("outgoing", ())
         self._incoming = Pipeline("incoming", ())
         self._ids = itertools.count(1)
-        self._pending: dict[str, Envelope] = {}
+        self._pending: ReplyMatcher[Envelope] = ReplyMatcher()
         """What was sent and not answered yet, by message id; oldest first."""
         self._inbox: deque[Message | Callable[[], None]] = deque()
         self._busy = False
@@ -109,7 +110,7 @@ class Dispatcher:
                 envelope.sender.failed(envelope, NoReply("the request was given up"))
                 continue
             message_id = envelope.message["id"] = format(next(self._ids), "x")
-            self._pending[message_id] = envelope
+            self._pending.add(envelope.message, envelope)
             sent[message_id] = envelope.message
         if not sent:
             return succeed(None)
@@ -132,7 +133,8 @@ class Dispatcher:
         self, message_ids: list[str], result: object, finished: Deferred[None]
     ) -> None:
         """Fail what got no reply; ``result`` is that of the transport."""
-        lost = [self._pending.pop(i) for i in message_ids if i in self._pending]
+        found = map(self._pending.discard, message_ids)
+        lost = [envelope for envelope in found if envelope is not None]
         try:
             if lost:
                 error = _transport_error(result)
@@ -172,7 +174,7 @@ class Dispatcher:
         if not isinstance(channel, str):
             _log.debug("Ignoring a message without a channel")
             return
-        envelope = self._match(message, channel)
+        envelope = self._pending.take(message)
         if not self._incoming.applies_to(channel):
             self._pass_on(envelope, message)
             return
@@ -196,25 +198,6 @@ class Dispatcher:
         outcome.addBoth(extended).addErrback(log)
         if self._extending is not None:  # otherwise the loop of _work goes on
             outcome.addCallback(go_on)
-
-    def _match(self, message: Message, channel: str) -> Envelope | None:
-        """Return the envelope that ``message`` replies to, if any.
-
-        A reply has ``successful``, and the ``id`` of its request; from a server that
-        echoes no ids it belongs to the oldest request on its channel.
-        """
-        if not isinstance(message.get("successful"), bool):
-            return None
-        message_id = message.get("id")
-        candidates: Iterable[object] = (
-            list(self._pending) if message_id is None else (message_id,)
-        )
-        for candidate in candidates:
-            if isinstance(candidate, str):
-                envelope = self._pending.get(candidate)
-                if envelope is not None and envelope.message["channel"] == channel:
-                    return self._pending.pop(candidate)
-        return None
 
     def _pass_on(self, envelope: Envelope | None, message: Message | None) -> None:
         if envelope is None:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.message import Message, encode_list
 from txbayeux.transport.base import Context, NoReply, Receiver
 from txbayeux.transport.http import Http
-from txbayeux.transport.replies import PendingReplies, read
+from txbayeux.transport.replies import response_reader
 
 __all__ = ["CallbackPolling"]
 
@@ -43,21 +43,12 @@ class CallbackPolling:
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
-        pending = PendingReplies(messages)
-
-        def answered(body: bytes) -> None:
-            script = _SCRIPT.match(body)
-            if script is None:
-                raise NoReply("the response does not call the requested callback")
-            received = read(script.group(1))
-            pending.note(received)
-            self._receiver.received(received)
-            pending.require_complete()
-
         query = f"message={quote(encode_list(messages), safe='')}&jsonp={_CALLBACK}"
         endpoint = self._context.endpoint.with_query(query)
         requesting = self._http.request("GET", endpoint, {}, None, timeout)
-        return requesting.addCallback(answered)
+        return requesting.addCallback(
+            response_reader(messages, self._receiver, _json_of)
+        )
 
     def attach(self, session_id: str) -> None:
         """Do nothing: each request names its session."""
@@ -65,3 +56,14 @@ class CallbackPolling:
     def close(self) -> Deferred[None]:
         """Abort requests, close idle connections."""
         return self._http.close()
+
+
+def _json_of(body: bytes) -> bytes:
+    """Return the argument of the callback.
+
+    :raises NoReply: if the script does not call it.
+    """
+    script = _SCRIPT.match(body)
+    if script is None:
+        raise NoReply("the response does not call the requested callback")
+    return script.group(1)

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from txbayeux.message import Entry, Message, decode, encode_list
 from txbayeux.protocol import Processor, Response
 from txbayeux.transport.base import Context, Factory, NoReply, Receiver
-from txbayeux.transport.replies import PendingReplies
+from txbayeux.transport.replies import PendingReplies, note_replies
 
 __all__ = ["InProcess", "in_process"]
 
@@ -112,8 +112,7 @@ class InProcess:
         if not items:
             return
         messages = decode(encode_list(items))
-        for pending in self._batches:
-            pending.note(messages)
+        note_replies(messages, self._batches)
         self._receiver.received(messages)
         for pending in [e for e in self._batches if e.complete]:
             done = self._drop(pending)

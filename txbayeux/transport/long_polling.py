@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.message import Message, encode_list
 from txbayeux.transport.base import Context, Receiver
 from txbayeux.transport.http import Http
-from txbayeux.transport.replies import PendingReplies, read
+from txbayeux.transport.replies import response_reader
 
 __all__ = ["LongPolling", "post"]
 
@@ -54,14 +54,6 @@ def post(
     timeout: float,
 ) -> Deferred[None]:
     """POST a batch and pass on the response; see :meth:`Transport.send`."""
-    pending = PendingReplies(messages)
-
-    def answered(body: bytes) -> None:
-        received = read(body)
-        pending.note(received)
-        receiver.received(received)
-        pending.require_complete()
-
     body = encode_list(messages)
     requesting = http.request("POST", context.endpoint, _HEADERS, body, timeout)
-    return requesting.addCallback(answered)
+    return requesting.addCallback(response_reader(messages, receiver))

@@ -1,57 +1,130 @@
-"""The replies that a batch still waits for."""
+"""Which request a reply belongs to, and whether a batch is answered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 from txbayeux.message import Malformed, Message, decode
-from txbayeux.transport.base import NoReply
+from txbayeux.transport.base import NoReply, Receiver
 
-__all__ = ["PendingReplies", "read"]
+__all__ = ["PendingReplies", "ReplyMatcher", "note_replies", "read", "response_reader"]
+
+T = TypeVar("T")
+
+
+class ReplyMatcher(Generic[T]):
+    """Finds the request that a reply belongs to.
+
+    A reply has ``successful``, which deliveries have not, and its request's ``id``. If
+    a server echoes no ids, a reply belongs to the oldest request on its channel.
+    """
+
+    __slots__ = ("_requests",)
+
+    def __init__(self) -> None:
+        self._requests: dict[object, tuple[object, T]] = {}
+
+    def __len__(self) -> int:
+        """Return how many requests have no reply."""
+        return len(self._requests)
+
+    def add(self, message: Message, request: T) -> None:
+        """Expect a reply to ``message``."""
+        identity = message.get("id")
+        key = identity if isinstance(identity, str) else object()
+        self._requests[key] = message.get("channel"), request
+
+    def take(self, message: Message) -> T | None:
+        """Return the request that ``message`` replies to, if any, and forget it."""
+        if not isinstance(message.get("successful"), bool):
+            return None
+        identity, channel = message.get("id"), message.get("channel")
+        if identity is not None and not isinstance(identity, str):
+            return None
+        keys = list(self._requests) if identity is None else (identity,)
+        for key in keys:
+            found = self._requests.get(key)
+            if found is not None and found[0] == channel:
+                del self._requests[key]
+                return found[1]
+        return None
+
+    def discard(self, message_id: str) -> T | None:
+        """Forget the request with this id; return it if it had no reply."""
+        found = self._requests.pop(message_id, None)
+        return None if found is None else found[1]
+
+    def unanswered(self) -> Iterable[T]:
+        """Return the requests without a reply, the oldest first."""
+        return [request for _, request in self._requests.values()]
 
 
 class PendingReplies:
     """The messages of one batch that have not been answered.
 
-    A transport needs to know when a batch is answered; which reply belongs to what is
-    the dispatcher's concern.  Replies have ``successful``, deliveries do not; a reply
-    without an ``id`` answers the oldest message on its channel.
+    A transport needs to know when a batch is answered; what a reply means is the
+    dispatcher's concern.
     """
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_channels",)
 
     def __init__(self, messages: Sequence[Message]) -> None:
-        self._waiting = [(m.get("id"), m.get("channel")) for m in messages]
+        self._channels: ReplyMatcher[object] = ReplyMatcher()
+        for message in messages:
+            self._channels.add(message, message.get("channel"))
 
     @property
     def complete(self) -> bool:
         """Whether every message was answered."""
-        return not self._waiting
+        return not self._channels
 
-    def note(self, messages: Iterable[Message]) -> None:
-        """Remove what ``messages`` answer; other messages change nothing."""
-        for message in messages:
-            if not self._waiting:
-                return
-            if isinstance(message.get("successful"), bool):
-                self._remove(message)
-
-    def _remove(self, reply: Message) -> None:
-        identity, channel = reply.get("id"), reply.get("channel")
-        for index, (wanted_identity, wanted_channel) in enumerate(self._waiting):
-            same = channel == wanted_channel and identity in (None, wanted_identity)
-            if same:
-                del self._waiting[index]
-                return
+    def take(self, message: Message) -> bool:
+        """Remove the message that ``message`` answers; return whether there is one."""
+        before = len(self._channels)
+        self._channels.take(message)
+        return len(self._channels) < before
 
     def require_complete(self) -> None:
         """Check that every message was answered.
 
         :raises NoReply: if one was not.
         """
-        if self._waiting:
-            channel = self._waiting[0][1]
+        for channel in self._channels.unanswered():
             raise NoReply(f"the response holds no reply to {channel}")
+
+
+def note_replies(
+    messages: Iterable[Message], batches: Iterable[PendingReplies]
+) -> None:
+    """Remove what ``messages`` answer from ``batches``, which come oldest first."""
+    batches = list(batches)
+    for message in messages:
+        for batch in batches:
+            if batch.take(message):
+                break
+
+
+def response_reader(
+    messages: Sequence[Message],
+    receiver: Receiver,
+    unwrap: Callable[[bytes], bytes] = bytes,
+) -> Callable[[bytes], None]:
+    """Return a function that passes on the body of the response to a batch.
+
+    It raises NoReply if the body is not Bayeux, or does not answer every message.
+
+    :param unwrap: returns the JSON in a body.
+    """
+    pending = PendingReplies(messages)
+
+    def answered(body: bytes) -> None:
+        received = read(unwrap(body))
+        note_replies(received, [pending])
+        receiver.received(received)
+        pending.require_complete()
+
+    return answered
 
 
 def read(text: bytes | str) -> list[Message]:

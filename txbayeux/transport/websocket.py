@@ -26,7 +26,7 @@ from txbayeux.transport.base import (
 )
 from txbayeux.transport.endpoints import EndpointFactory
 from txbayeux.transport.failures import to_transport_error
-from txbayeux.transport.replies import PendingReplies, read
+from txbayeux.transport.replies import PendingReplies, note_replies, read
 from txbayeux.transport.websocket_protocol import WebSocketFactory, WebSocketProtocol
 
 __all__ = ["WebSocket"]
@@ -225,8 +225,7 @@ class _Socket:
         if not messages:  # `[]` is Faye's heartbeat
             return
         self._useful = True
-        for pending in self._batches:
-            pending.note(messages)
+        note_replies(messages, self._batches)
         self._transport.received(self, messages)
         for pending in [e for e in self._batches if e.complete]:
             found = self._batches.pop(pending, None)

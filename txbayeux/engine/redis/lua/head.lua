@@ -53,7 +53,7 @@ end
 -- owner, except those that were delivered again because a later owner stopped waiting for
 -- this generation or a newer one.  `absent`: the caller owns the session but has not
 -- loaded it.
-local function hand_on(id, generation, positions, absent)
+local function forward(id, generation, positions, absent)
   local key, left = session_key(id), {}
   local current = redis.call('HMGET', key, 'owner', 'behind', 'skipped')
   if not current[1] then return 0 end

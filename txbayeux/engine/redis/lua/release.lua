@@ -26,7 +26,7 @@ for i = 5, #ARGV, 6 do
       'n', now[3], 'r', now[4])
   elseif behind ~= '' and string.find(redis.call('HGET', key, 'skipped'), ' ' .. generation .. ':', 1, true) then
     -- Too late to record progress, but no other node may have these messages.
-    hand_on(id, generation, behind)
+    forward(id, generation, behind)
   end
 end
 return 1
