@@ -3,19 +3,24 @@
 import pytest
 from twisted.internet.task import Clock
 
-from txbayeux.rates import Rate, TokenBuckets
+from txbayeux.rates import Rate, Shortage, TokenBuckets
 
 
 class Buckets(TokenBuckets):
-    """Buckets of 2 tokens a second, at most 10, on a clock."""
+    """Buckets of 2 a second, at most 10, and of 50 bytes, at most 100, on a clock."""
 
     def __init__(self, **options: int) -> None:
         self.clock = Clock()
-        super().__init__(Rate(2, 10), self.clock.seconds, **options)
+        super().__init__(Rate(2, 10), Rate(50, 100), self.clock.seconds, **options)
 
     def taken(self, key: str = "a") -> int:
         """Take what there is, one by one; return how many tokens there were."""
         return next(number for number in range(100) if self.take(key))
+
+    def wait(self, number: int = 1, size: int = 0) -> float:
+        """Take tokens; return the seconds until there are enough, 0 if there were."""
+        short = self.take("a", number, size)
+        return 0.0 if short is None else short.seconds
 
 
 def test_the_burst_may_come_at_once_and_no_more() -> None:
@@ -37,23 +42,43 @@ def test_each_key_has_a_bucket_of_its_own() -> None:
 
 def test_refusing_takes_nothing_and_says_how_long_to_wait() -> None:
     buckets = Buckets()
-    assert buckets.take("a", 7) == 0
-    assert buckets.take("a", 5) == 1  # second: two tokens are missing
-    assert buckets.take("a", 3) == 0
+    assert buckets.wait(7) == 0
+    assert buckets.wait(5) == 1  # second: two tokens are missing
+    assert buckets.wait(3) == 0
+
+
+def test_bytes_are_taken_from_a_bucket_of_their_own() -> None:
+    buckets = Buckets()
+    assert buckets.take("a", 1, 60) is None
+    assert buckets.take("a", 1, 60) == Shortage(of_size=True, seconds=0.4)
+    assert buckets.take("a", 1, 40) is None
+    assert buckets.take("a", 9) == Shortage(of_size=False, seconds=0.5)
+    buckets.clock.advance(1)
+    assert buckets.take("a", 10, 50) is None
+
+
+def test_what_has_no_rate_is_not_limited() -> None:
+    for rates in ((None, Rate(1, 5)), (Rate(1, 5), None), (None, None)):
+        buckets = TokenBuckets(*rates, Clock().seconds)
+        for _ in range(5):
+            number, size = (10**9 if rate is None else 1 for rate in rates)
+            assert buckets.take("a", number, size) is None
+        assert (buckets.take("a", 1, 1) is None) == (rates == (None, None))
 
 
 def test_what_is_larger_than_a_bucket_waits_for_a_full_one() -> None:
     buckets = Buckets()
-    assert buckets.take("a", 12) == 0
-    assert buckets.take("a") == 1.5
+    assert buckets.wait(12) == 0
+    assert buckets.wait() == 1.5
     buckets.clock.advance(6)
     assert buckets.taken() == 10
 
 
 def test_what_is_charged_delays_what_comes_next() -> None:
     buckets = Buckets()
-    buckets.charge("a", 13)
-    assert buckets.take("a") == 2
+    buckets.take("a")
+    buckets.charge("a", 12)
+    assert buckets.wait() == 2
     buckets.clock.advance(2)
     assert buckets.taken() == 1
 
@@ -98,8 +123,7 @@ def test_there_are_never_more_buckets_than_allowed() -> None:
     for number in range(1000):
         buckets.take(str(number))
         assert len(buckets) <= 10
-    assert buckets.take("999", 9) == 0
-    assert buckets.take("999") > 0
+    assert buckets.taken("999") == 9
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class PeerLimits:
     """Bytes that one session publishes, as JSON."""
 
     session_messages: Rate | None = Rate(500, 2_500)
-    """Messages of one session, connects among them (a poll for each message)."""
+    """Messages of one session to meta channels: connects (a poll for each message)."""
 
     unlimited: Sequence[str] = ("127.0.0.0/8", "::1/128")
     """Networks whose addresses are not limited, as ``192.0.2.0/24`` or an address.
@@ -128,11 +128,13 @@ class PeerRegistry:
         self.limits: Final = limits
         self._seconds = seconds
         self._unlimited = [ip_network(network) for network in limits.unlimited]
-        self._buckets = {
-            name: TokenBuckets(rate, seconds)
-            for name in REFUSALS
-            if isinstance(rate := getattr(limits, name), Rate)
-        }
+        self._requests = TokenBuckets(limits.requests, limits.received, seconds)
+        self._handshakes = TokenBuckets(limits.handshakes, None, seconds)
+        self._publishes = TokenBuckets(limits.publishes, None, seconds)
+        self._session_messages = TokenBuckets(limits.session_messages, None, seconds)
+        self._session_publishes = TokenBuckets(
+            limits.session_publishes, limits.session_published, seconds
+        )
         self._sessions: Counter[str] = Counter()  # by peer
         self._peers: dict[str, str] = {}  # by session
         self._connections: dict[str, list[ref[Connection]]] = {}  # by peer
@@ -193,43 +195,51 @@ class PeerRegistry:
         """
         if peer is None:
             return 0.0
-        wait = self._take("requests", peer, 1) or self._take("received", peer, size)
-        if messages > 1 and not wait:
-            self.charge_batch(peer, messages)
-        return wait
+        short = self._requests.take(peer, 1, size)
+        if short is not None:
+            self._refuse("received" if short.of_size else "requests", peer)
+            return short.seconds
+        if messages > 1:
+            self._requests.charge(peer, messages - 1)
+        return 0.0
 
     def charge_batch(self, peer: str | None, messages: int) -> None:
         """Count the messages beyond the first of a request that was admitted.
 
         There may be too few tokens for them: then the next request waits.
         """
-        buckets = self._buckets.get("requests")
-        if peer is not None and buckets is not None and messages > 1:
-            buckets.charge(peer, messages - 1)
+        if peer is not None and messages > 1:
+            self._requests.charge(peer, messages - 1)
 
     # Called by the server
 
-    def admit_message(self, peer: str | None, session_id: object) -> None:
-        """Count a message of a session.
+    def admit_message(self, peer: str, session_id: object) -> None:
+        """Count a message to a meta channel.
 
         :param session_id: as the client has sent it.
-        :raises BayeuxError: 429 above the rate.
+        :raises BayeuxError: 429 above the rate of the session.
         """
-        if peer is not None and _is_session_id(session_id):
-            self._check("session_messages", session_id, "messages", peer)
+        if _is_session_id(session_id) and self._session_messages.take(session_id):
+            self._refuse("session_messages", peer)
+            raise too_many("messages")
 
     def admit_publish(self, peer: str | None, session_id: object, size: int) -> None:
         """Count a message that is published.
 
         :param size: its bytes, as JSON.
-        :raises BayeuxError: 429 above a rate.
+        :raises BayeuxError: 429 above a rate of the session, or of the peer.
         """
         if peer is None:
             return
         if _is_session_id(session_id):
-            self._check("session_publishes", session_id, "publishes", peer)
-            self._check("session_published", session_id, "bytes", peer, size)
-        self._check("publishes", peer, "publishes", peer)
+            short = self._session_publishes.take(session_id, 1, size)
+            if short is not None:
+                name = "session_published" if short.of_size else "session_publishes"
+                self._refuse(name, peer)
+                raise too_many("bytes" if short.of_size else "publishes")
+        if self._publishes.take(peer):
+            self._refuse("publishes", peer)
+            raise too_many("publishes")
 
     def admit_session(self, peer: str | None) -> None:
         """Count a handshake, and the session that it is to create.
@@ -240,7 +250,9 @@ class PeerRegistry:
         """
         if peer is None:
             return
-        self._check("handshakes", peer, "handshakes", peer)
+        if self._handshakes.take(peer):
+            self._refuse("handshakes", peer)
+            raise too_many("handshakes")
         if self._sessions[peer] >= self.limits.sessions > 0:
             self._refuse("sessions", peer)
             raise too_many("sessions")
@@ -272,17 +284,6 @@ class PeerRegistry:
     def statistics(self) -> dict[str, int]:
         """Return how often each limit has refused something since the start."""
         return {f"limited_{name}_total": n for name, n in self._refused.items()}
-
-    def _check(self, name: str, key: str, what: str, peer: str, count: int = 1) -> None:
-        if self._take(name, key, count, peer):
-            raise too_many(what)
-
-    def _take(self, name: str, key: str, count: int, peer: str | None = None) -> float:
-        buckets = self._buckets.get(name)
-        wait = 0.0 if buckets is None else buckets.take(key, count)
-        if wait:
-            self._refuse(name, peer or key)
-        return wait
 
     def _refuse(self, name: str, peer: str) -> None:
         self._refused[name] += 1

@@ -12,13 +12,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MAX_KEYS", "Rate", "TokenBuckets"]
+__all__ = ["MAX_KEYS", "Rate", "Shortage", "TokenBuckets"]
 
 MAX_KEYS: Final = 50_000
 """Buckets in one table, about 200 bytes each.
 
 Where more keys are in use at the same time, those that have been used least recently
 begin again with full buckets.
+"""
+
+
+_COARSE: Final = 0.1
+"""Seconds in which a bucket that has enough is not filled.
+
+To take tokens costs 0.3 µs then, instead of 0.8.  At most the tokens of this time are
+taken beyond the burst.
 """
 
 
@@ -58,24 +66,45 @@ class Rate:
         raise ValueError("must be PER_SECOND:BURST, such as 20:1000, or 0 for no limit")
 
 
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why tokens were not taken, and when they can be."""
+
+    of_size: bool
+    """Whether there were too few for bytes; otherwise too few for the number."""
+    seconds: float
+    """The time until there are enough."""
+
+
 class TokenBuckets:
-    """Token buckets of one rate, one for each key; at most :data:`MAX_KEYS`.
+    """Two token buckets for each key, for a number and for bytes.
 
-    There are two generations.  A bucket that is used moves to the young one.  Once that
-    is as old as a bucket takes to fill, it becomes the old one, and what was left in
-    the old one, which is full again, is dropped.  So no timer and no sweep is needed.
+    They are kept for at most :data:`MAX_KEYS` keys, in two generations.  A key that is
+    used moves to the young one.  Once that is as old as the buckets take to fill, it
+    becomes the old one, and what was left in the old one, which is full again, is
+    dropped.  So no timer and no sweep is needed.
 
+    :param number: the rate of what is counted; None if it is not limited.
+    :param size: the rate of its bytes.
     :param seconds: returns the time in seconds.
     """
 
     def __init__(
-        self, rate: Rate, seconds: Callable[[], float], *, max_keys: int = MAX_KEYS
+        self,
+        number: Rate | None,
+        size: Rate | None,
+        seconds: Callable[[], float],
+        *,
+        max_keys: int = MAX_KEYS,
     ) -> None:
-        self._rate = rate.per_second
-        self._burst = rate.burst
+        rates = [rate for rate in (number, size) if rate is not None]
+        # A bucket without a rate has room for everything.
+        self._number_rate, self._number_burst = _figures(number)
+        self._size_rate, self._size_burst = _figures(size)
         self._seconds = seconds
+        self._lifetime = max((r.burst / r.per_second for r in rates), default=0.0)
         self._max_young = max(max_keys // 2, 1)
-        # Of each bucket its tokens, and when they were counted.
+        # The tokens of both buckets, and when they were counted.
         self._young: dict[str, list[float]] = {}
         self._old: dict[str, list[float]] = {}
         self._young_since = float("-inf")
@@ -83,44 +112,60 @@ class TokenBuckets:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def take(self, key: str, count: int = 1) -> float:
-        """Take tokens; return 0, or the seconds until there are enough.
+    def take(self, key: str, number: int = 1, size: int = 0) -> Shortage | None:
+        """Take tokens of both buckets; return None, or which has too few.
 
-        Nothing is taken if there are too few.  A full bucket is always enough: what is
-        larger than it would otherwise be refused for ever.
+        Nothing is taken then.  A full bucket is always enough: what is larger than it
+        would otherwise be refused for ever.
         """
-        bucket = self._filled(key)
-        missing = min(count, self._burst) - bucket[0]
-        if missing > 0:
-            return missing / self._rate
-        bucket[0] -= count
-        return 0.0
-
-    def charge(self, key: str, count: int) -> None:
-        """Take tokens for what has been done already, even if there are too few."""
-        self._filled(key)[0] -= count
-
-    def _filled(self, key: str) -> list[float]:
-        """Return a key's bucket as it is now."""
         now = self._seconds()
+        bucket = self._young.get(key)
+        if (
+            bucket is None
+            or now - bucket[2] > _COARSE
+            or bucket[0] < number
+            or bucket[1] < size
+        ):
+            bucket = self._filled(key, now)
+            if bucket[0] < number and bucket[0] < self._number_burst:
+                missing = min(number, self._number_burst) - bucket[0]
+                return Shortage(of_size=False, seconds=missing / self._number_rate)
+            if bucket[1] < size and bucket[1] < self._size_burst:
+                missing = min(size, self._size_burst) - bucket[1]
+                return Shortage(of_size=True, seconds=missing / self._size_rate)
+        bucket[0] -= number
+        bucket[1] -= size
+        return None
+
+    def charge(self, key: str, number: int) -> None:
+        """Take tokens for what :meth:`take` was called for, even if there are too few.
+
+        What comes next waits for them.
+        """
+        bucket = self._young.get(key)
+        if bucket is not None:
+            bucket[0] -= number
+
+    def _filled(self, key: str, now: float) -> list[float]:
+        """Return a key's buckets as they are now."""
         bucket = self._young.get(key)
         if bucket is None:
             bucket = self._rejuvenate(key, now)
-        # The clock may have been set back.
-        elapsed = now - bucket[1]
-        if elapsed:
-            tokens = bucket[0] + elapsed * self._rate if elapsed > 0 else bucket[0]
-            bucket[0] = tokens if tokens < self._burst else self._burst
-            bucket[1] = now
+        elapsed = max(now - bucket[2], 0)  # The clock may have been set back.
+        bucket[0] = min(bucket[0] + elapsed * self._number_rate, self._number_burst)
+        bucket[1] = min(bucket[1] + elapsed * self._size_rate, self._size_burst)
+        bucket[2] = now
         return bucket
 
     def _rejuvenate(self, key: str, now: float) -> list[float]:
-        """Move a bucket to the young generation, or make it."""
+        """Move a key to the young generation, or make its buckets."""
         age = now - self._young_since
-        if len(self._young) >= self._max_young or not (
-            0 <= age < self._burst / self._rate
-        ):
+        if len(self._young) >= self._max_young or not 0 <= age < self._lifetime:
             self._old, self._young, self._young_since = self._young, {}, now
-        bucket = self._old.pop(key, None) or [self._burst, now]
-        self._young[key] = bucket
+        full = [self._number_burst, self._size_burst, now]
+        bucket = self._young[key] = self._old.pop(key, full)
         return bucket
+
+
+def _figures(rate: Rate | None) -> tuple[float, float]:
+    return (0.0, float("inf")) if rate is None else (rate.per_second, rate.burst)

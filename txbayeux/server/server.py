@@ -271,10 +271,10 @@ class Server:
         if error and message is not original:
             advice = _added(message, original).get("advice")
             return refusal(message, str(error), advice)
-        if context.peer is not None:
-            self._peers.admit_message(context.peer, message.get("clientId"))
         operation = _META.get(channel)
         if operation is not None:
+            if context.peer is not None:
+                self._peers.admit_message(context.peer, message.get("clientId"))
             return operation(self._context, message, context)
         if not channels.is_reserved(channel):
             added = {} if message is original else _added(message, original)

@@ -314,7 +314,7 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
         _Option(
             "session-messages",
             "RATE:BURST",
-            "messages that a session sends, connects included",
+            "connects, subscriptions and unsubscriptions of a session",
             _PEERS.session_messages,
             Rate.parse,
         ),
