@@ -17,6 +17,7 @@ from txbayeux.adapter import (
     response,
     site,
     websocket,
+    websocket_input,
 )
 from txbayeux.engine import expiry, hub, session
 from txbayeux.engine.memory import MemoryEngine
@@ -80,6 +81,8 @@ BOUNDS = {
     ),
     "seconds between keep-alives": default_of(resource.BayeuxResource, "keep_alive"),
     "replies that a WebSocket": websocket.MAX_HELD,
+    "keep-alives of a WebSocket before": websocket.MAX_UNACCEPTED,
+    "keep-alives during one WebSocket message": websocket_input.MAX_UNFINISHED,
     "connects with the same messages": session.MAX_REPEATS,
     "requests in a row": websocket.MAX_REFUSED,
     "addresses and sessions": rates.MAX_KEYS,
@@ -90,6 +93,7 @@ BOUNDS = {
     "deliveries written in a reactor turn": hub.TURN_WORK,
     "sessions whose queue is over a limit": hub.CLOSED_AT_ONCE,
     "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
+    "milliseconds for which the input of one WebSocket": websocket_input.TURN * 1000,
     "milliseconds of a reactor turn for expired": expiry._TURN * 1000,
 }
 

@@ -161,7 +161,7 @@ class Service:
     """A resource at ``/bayeux`` of a site, on a clock."""
 
     def __init__(self, *, bounded: bool = True, **options: Any) -> None:
-        self.clock = options.pop("clock", None) or Clock()
+        self.clock: Clock = options.pop("clock", None) or Clock()
         self.processor = options.pop("processor", None) or FakeProcessor()
         self.resource = BayeuxResource(self.processor, self.clock, **options)
         root = Resource()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from txbayeux.adapter import websocket
-from txbayeux.adapter.frames import take_messages
+from txbayeux.adapter import websocket_input
+from txbayeux.adapter.frames import take_message
 from txbayeux.limits import Limits
 
 from .sockets import BINARY, CLOSE, PING, PONG, TEXT, Client, frame
@@ -92,8 +92,8 @@ def outcome(stream: list[bytes], *, deflate: bool) -> dict[str, Any]:
     }
 
 
-def take_nothing(data: bytes, max_size: int) -> tuple[list[bytes], bytes]:
-    return [], data
+def take_nothing(data: bytes, at: int, max_size: int) -> None:
+    return None
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -106,7 +106,7 @@ def test_the_outcome_is_that_of_autobahn_alone(
         for _ in range(25)
     ]
     fast = [outcome(stream, deflate=deflate) for stream, deflate in streams]
-    monkeypatch.setattr(websocket, "take_messages", take_nothing)
+    monkeypatch.setattr(websocket_input, "take_message", take_nothing)
     assert fast == [outcome(stream, deflate=deflate) for stream, deflate in streams]
 
 
@@ -120,6 +120,15 @@ def test_the_random_streams_cause_every_close_code() -> None:
             if first == CLOSE:
                 codes.add(int.from_bytes(payload[:2], "big"))
     assert codes == {1000, 1002, 1003, 1007, 1009}
+
+
+def take_messages(data: bytes, max_size: int) -> tuple[list[bytes], bytes]:
+    """Return the small messages at the beginning, and the rest."""
+    messages, at = [], 0
+    while (taken := take_message(data, at, max_size)) is not None:
+        payload, at = taken
+        messages.append(payload)
+    return messages, data[at:]
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 125, 126, 127, 2000, 4096])

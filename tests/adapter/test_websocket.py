@@ -327,6 +327,8 @@ def test_a_replaced_stream_stays_open() -> None:
 def test_one_timer_sends_pings_and_aborts_silent_connections() -> None:
     service = Service(keep_alive=20.0)
     dead, quiet = Client(service), Client(service)
+    quiet.send([1])
+    assert quiet.messages() == [[{"echo": 1}]]
     timers = len(service.clock.getDelayedCalls())
     service.clock.advance(20)
     assert dead.frames() == quiet.frames() == [(PING, b"")]

@@ -16,7 +16,7 @@ __all__ = [
     "PING",
     "FrameCache",
     "entry_frame",
-    "take_messages",
+    "take_message",
     "text_frame",
 ]
 
@@ -80,33 +80,28 @@ class FrameCache:
         return self._joined
 
 
-def take_messages(data: bytes, max_size: int) -> tuple[list[bytes], bytes]:
-    """Split off the small text messages at the beginning of what a client sent.
+def take_message(data: bytes, at: int, max_size: int) -> tuple[bytes, int] | None:
+    """Return the small text message at ``at`` in what a client sent, and its end.
 
-    ``data`` must begin with a frame.  Returns the messages, which may not be UTF-8, and
-    the rest.  The rest begins with the first frame that is not a whole text message,
-    is compressed, larger than ``max_size`` or 4 KiB, or malformed.
+    A frame must begin at ``at``.  Returns None if it is not a whole text message, is
+    compressed, larger than ``max_size`` or 4 KiB, or malformed.  The message may not be
+    UTF-8.
 
     A message of 200 bytes takes 1.5 µs here and 25 µs in Autobahn.
     """
-    messages: list[bytes] = []
-    at, end = 0, len(data)
-    max_size = min(max_size, _LARGEST)
-    while end - at >= 6 and data[at] == _TEXT:
-        size, start = data[at + 1] - _MASKED, at + 6
-        if size == _16_BIT:
-            size, start = data[at + 2] << 8 | data[at + 3], at + 8
-            if size < _16_BIT:
-                break
-        elif not 0 <= size < _16_BIT:
-            break
-        stop = start + size
-        if size > max_size or stop > end:
-            break
-        key = (data[start - 4 : start] * (size // 4 + 1))[:size]
-        plain = int.from_bytes(data[start:stop], "little") ^ int.from_bytes(
-            key, "little"
-        )
-        messages.append(plain.to_bytes(size, "little"))
-        at = stop
-    return messages, data[at:]
+    end = len(data)
+    if end - at < 6 or data[at] != _TEXT:
+        return None
+    size, start = data[at + 1] - _MASKED, at + 6
+    if size == _16_BIT:
+        size, start = data[at + 2] << 8 | data[at + 3], at + 8
+        if size < _16_BIT:
+            return None
+    elif not 0 <= size < _16_BIT:
+        return None
+    stop = start + size
+    if size > max_size or size > _LARGEST or stop > end:
+        return None
+    key = (data[start - 4 : start] * (size // 4 + 1))[:size]
+    plain = int.from_bytes(data[start:stop], "little") ^ int.from_bytes(key, "little")
+    return plain.to_bytes(size, "little"), stop

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from copy import copy
 from functools import partial
 from typing import Any, Final, cast
@@ -25,15 +23,15 @@ from txbayeux.adapter.frames import (
     EMPTY_LIST,
     PING,
     FrameCache,
-    take_messages,
     text_frame,
 )
 from txbayeux.adapter.io import WorkQueue, has_closed, write_now
+from txbayeux.adapter.websocket_input import WebSocketInput
 from txbayeux.errors import too_many
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, DelayedCall, Request, Stream
 from txbayeux.limits import Limits
-from txbayeux.message import Entry, Malformed, encode_list
+from txbayeux.message import Entry, Malformed, Message, encode_list
 from txbayeux.peers import PeerRegistry
 from txbayeux.protocol import Processor, Response, response_now
 from txbayeux.server.replies import refusal
@@ -42,6 +40,7 @@ __all__ = [
     "CLOSE_TIMEOUT",
     "MAX_HELD",
     "MAX_REFUSED",
+    "MAX_UNACCEPTED",
     "REPLY_TIMEOUT",
     "WebSocketConnection",
     "WebSocketConnectionFactory",
@@ -61,6 +60,13 @@ A client has one held connect; the rest are publishes that storage has yet to ac
 
 MAX_REFUSED: Final = 20
 """Requests in a row that are refused above a peer's rate; then 1008 follows."""
+
+MAX_UNACCEPTED: Final = 1
+"""Keep-alive intervals that a connection may last before a message is accepted.
+
+With those of 25 s, it is closed after 25 to 50 s (Centrifugo: 10 s).  There is no such
+limit once a message was accepted: a client whose session has ended may take its time.
+"""
 
 _MAX_SILENT: Final = 1
 """Keep-alive intervals in which a peer may send nothing, not even a pong."""
@@ -97,12 +103,8 @@ class _NullDeferred:
         """Do nothing."""
 
 
-class _Refused(Exception):
-    """Raised to leave Autobahn's parser when it has refused a frame."""
-
-
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class WebSocketConnection(WebSocketServerProtocol):
+class WebSocketConnection(WebSocketInput):
     """One connection: a :class:`txbayeux.interfaces.Stream`.
 
     Requests are processed one after the other.  Nothing is read while one has to wait.
@@ -115,10 +117,6 @@ class WebSocketConnection(WebSocketServerProtocol):
     log = _NullLogger()
     is_closed = _NullDeferred()
     transport: Any
-    message_data: Any
-    current_frame: Any
-    current_frame_masker: Any
-    inside_message: bool
     _perMessageCompress: Any
     _copied: dict[str, Any]
 
@@ -128,14 +126,13 @@ class WebSocketConnection(WebSocketServerProtocol):
     _closed = False  # Nothing more is sent or processed.
     _processing = False  # The server has yet to answer a request.
     _too_many_held = False
-    _draining = False
     _deflates = False
-    _is_last_message = False  # of those that were read at once
+    _accepted = False  # A message of the peer was not refused.
+    _unaccepted = 0  # keep-alive intervals before that
     _silent = 0  # keep-alive intervals without a sign of life
     _heard = False  # Something was received since messages were last sent.
     _close_code: int | None = None  # of a close that waits for pending replies
     _timer: DelayedCall | None = None  # REPLY_TIMEOUT, then CLOSE_TIMEOUT
-    _backlog: deque[list[Any]] | None = None  # requests that have to wait
     _held: tuple[Deferred[Response], ...] = ()
     _peer: str | None = None  # None if it is not limited
     _refused = 0  # requests in a row
@@ -167,28 +164,6 @@ class WebSocketConnection(WebSocketServerProtocol):
         self.writable = True
         self.factory.connection_opened(self)
 
-    def dataReceived(self, data: bytes) -> None:
-        """Called by Twisted with what the peer sent."""
-        self._silent = 0
-        self._heard = True
-        if (
-            self.state == self.STATE_OPEN
-            and self.current_frame is None
-            and not self.inside_message
-            and not self.data
-        ):
-            messages, data = take_messages(data, self.factory.limits.request_bytes)
-            self._is_last_message = len(messages) == 1 and not data
-            for message in messages:
-                if not self.failedByMe:
-                    self.onMessage(message, False)
-            self._is_last_message = False
-        # What follows a refused frame is not looked at: Autobahn would go on, and might
-        # take it for the answer to the close frame.
-        if data and not self.failedByMe:
-            with suppress(_Refused):
-                super().dataReceived(data)
-
     def readConnectionLost(self) -> None:
         """Called by Twisted when the peer has closed its side; close ours later.
 
@@ -196,6 +171,8 @@ class WebSocketConnection(WebSocketServerProtocol):
         the other 40 when there is time.
         """
         self._closed, self.writable = True, False
+        if not self._queued:
+            self.state = self.STATE_CLOSED
         self.factory.work_queue.add(self._lose_connection)
 
     def writeConnectionLost(self) -> None:
@@ -208,31 +185,22 @@ class WebSocketConnection(WebSocketServerProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called by Twisted when the connection is gone.
 
-        Autobahn's own would end timers and fire Deferreds that are not used here.
+        What came before is still processed.
         """
-        self.state = self.STATE_CLOSED
+        self._lost = True
         self._detach()
+        super().connectionLost(reason)
+
+    def _end(self) -> None:
+        super()._end()
         self._cancel_timer()
         self.factory.connection_closed(self)
 
     # Requests
 
-    def onMessageFrameBegin(self, length: int) -> None:
-        """Called by Autobahn at a frame of a message.
-
-        Counts an empty frame as one byte: each takes memory, and there is a limit.
-        """
-        super().onMessageFrameBegin(length or 1)
-
-    def onMessageEnd(self) -> None:
-        """Called by Autobahn at the end of a message."""
-        if not self.failedByMe:
-            self.onMessage(b"".join(self.message_data), self.message_is_binary)
-        self.message_data = self.current_frame_masker = None
-
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Called with each message; process the request that it carries."""
-        if self._closed:
+        if self.state != self.STATE_OPEN:
             return
         if isBinary:
             self._fail(1003, "Bayeux messages are text")
@@ -247,9 +215,11 @@ class WebSocketConnection(WebSocketServerProtocol):
             if self._peer is not None and self._is_refused(len(payload), messages):
                 return
             if not messages:
-                self.transport.write(EMPTY_LIST)
+                if not self._closed:
+                    self.transport.write(EMPTY_LIST)
             elif self._processing or self._too_many_held:
-                self._wait(messages)
+                self._waiting = messages
+                self._read_or_pause()
             else:
                 self._begin(messages)
 
@@ -265,12 +235,6 @@ class WebSocketConnection(WebSocketServerProtocol):
             error = too_many("requests")
             self._write(encode_list([refusal(message, error) for message in messages]))
         return True
-
-    def _wait(self, messages: list[Any]) -> None:
-        if self._backlog is None:
-            self._backlog = deque()
-            self.transport.pauseProducing()
-        self._backlog.append(messages)
 
     def _begin(self, messages: list[Any]) -> None:
         self._processing = True
@@ -297,8 +261,7 @@ class WebSocketConnection(WebSocketServerProtocol):
             held.addCallbacks(self._released, self._failed)
             if self._closed:
                 held.cancel()
-        if self._backlog is not None:
-            self._drain(self._backlog)
+        self._go_on()
         if self._close_code is not None:
             self._close_after_replies()
 
@@ -309,21 +272,16 @@ class WebSocketConnection(WebSocketServerProtocol):
         if self._too_many_held and not self._closed:
             self._held = _pending(self._held)
             self._too_many_held = len(self._held) >= MAX_HELD
-            if self._backlog is not None:
-                self._drain(self._backlog)
+            self._go_on()
 
-    def _drain(self, backlog: deque[list[Any]]) -> None:
-        # A loop, as a server that answers at once would recurse for each request.
-        if self._draining:
-            return
-        self._draining = True
-        while backlog and not (self._processing or self._too_many_held or self._closed):
-            self._begin(backlog.popleft())
-        self._draining = False
-        if not self._processing and not self._too_many_held:
-            self._backlog = None
-            if self.writable:
-                self.transport.resumeProducing()
+    def _go_on(self) -> None:
+        waiting = self._waiting
+        if waiting is not None and not (
+            self._processing or self._too_many_held or self._closed
+        ):
+            self._waiting = None
+            self._begin(waiting)
+            self._parse()
 
     def _failed(self, failure: Failure) -> None:
         if not self._closed:
@@ -334,6 +292,8 @@ class WebSocketConnection(WebSocketServerProtocol):
         if self._closed:
             response.give_back()
         elif response.items:
+            if not self._accepted:
+                self._accepted = not all(map(_is_refusal, response.items))
             self._write(encode_list(response.items))
 
     def _write(self, payload: bytes) -> None:
@@ -357,8 +317,8 @@ class WebSocketConnection(WebSocketServerProtocol):
             self._heard = False
             if has_closed(self.transport):
                 # A stream with extensions knows what has not been sent.
+                # The reactor notices the end when it reads.
                 self._detach(entries if self._stream is self else ())
-                self.transport.resumeProducing()  # for the reactor to notice the end
                 return
         if self._deflates:
             self._write(encode_list(entries))
@@ -379,16 +339,17 @@ class WebSocketConnection(WebSocketServerProtocol):
     def pauseProducing(self) -> None:
         """Called by the transport when the peer does not keep up; stop reading, too."""
         self.writable = False
-        self.transport.pauseProducing()
+        self._blocked = True
+        self._read_or_pause()
 
     def resumeProducing(self) -> None:
         """Called by the transport when all that was written has been sent."""
+        self._blocked = False
+        self._read_or_pause()
         stream = None if self._closed else self._stream
         if stream is not None:
             self._silent = 0
             self.writable = True
-            if self._backlog is None:
-                self.transport.resumeProducing()
             self.factory.processor.resume(stream)
 
     def stopProducing(self) -> None:
@@ -398,15 +359,28 @@ class WebSocketConnection(WebSocketServerProtocol):
     # The end
 
     def check_alive(self) -> None:
-        """Called once an interval: send a ping, or abort if none was answered."""
+        """Called once an interval: send a ping.
+
+        Aborts if none was answered.  Closes with 1008 if the peer has taken too long to
+        send a message that is accepted, or to end one.
+        """
         if self._processing:
             return
         self._silent += 1
         if self._silent > (_MAX_SILENT if self.writable else _MAX_SILENT_BLOCKED):
             self._detach()
             self.transport.abortConnection()
+        elif self._is_overdue():
+            self.close_now(1008, "No message was complete and accepted in time")
         elif self.writable:
             self.transport.write(PING)
+
+    def _is_overdue(self) -> bool:
+        if not self._reading:
+            return False
+        if not self._accepted:
+            self._unaccepted += 1
+        return self._is_unfinished() or self._unaccepted > MAX_UNACCEPTED
 
     def close_now(self, code: int, reason: str = "") -> None:
         """Send a close frame, unless one was sent; the peer should answer it."""
@@ -423,10 +397,9 @@ class WebSocketConnection(WebSocketServerProtocol):
     ) -> None:
         """Called by Autobahn to answer a close frame, or to refuse any other frame."""
         self._detach()
-        super().sendCloseFrame(code, reasonUtf8, isReply)
         if self.failedByMe:
             self._start_close_timer()
-            raise _Refused
+        super().sendCloseFrame(code, reasonUtf8, isReply)
 
     def _fail(self, code: int, reason: str) -> None:
         self.close_now(code, reason)
@@ -455,6 +428,8 @@ class WebSocketConnection(WebSocketServerProtocol):
     def _detach(self, unsent: Sequence[Entry] = ()) -> None:
         """Detach the stream from the server, which sends nothing more to it."""
         self._closed, self.writable = True, False
+        self._waiting = None
+        self._read_or_pause()
         stream, self._stream = self._stream, None
         if stream is not None:
             self.factory.processor.detach(stream, unsent)
@@ -548,6 +523,10 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
 def _pending(held: Sequence[Deferred[Response]]) -> tuple[Deferred[Response], ...]:
     """Return those that have not fired, or whose result still passes extensions."""
     return tuple(one for one in held if not one.called or one.paused)
+
+
+def _is_refusal(item: Message | Entry) -> bool:
+    return isinstance(item, dict) and item.get("successful") is False
 
 
 _IMMUTABLE: Final = (type(None), bool, int, float, str, bytes, tuple)
