@@ -67,31 +67,29 @@ class PendingReplies:
     dispatcher's concern.
     """
 
-    __slots__ = ("_channels",)
+    __slots__ = ("_messages",)
 
     def __init__(self, messages: Sequence[Message]) -> None:
-        self._channels: ReplyMatcher[object] = ReplyMatcher()
+        self._messages: ReplyMatcher[Message] = ReplyMatcher()
         for message in messages:
-            self._channels.add(message, message.get("channel"))
+            self._messages.add(message, message)
 
     @property
     def complete(self) -> bool:
         """Whether every message was answered."""
-        return not self._channels
+        return not self._messages
 
-    def take(self, message: Message) -> bool:
-        """Remove the message that ``message`` answers; return whether there is one."""
-        before = len(self._channels)
-        self._channels.take(message)
-        return len(self._channels) < before
+    def take(self, reply: Message) -> bool:
+        """Remove the message that ``reply`` answers; return whether there is one."""
+        return self._messages.take(reply) is not None
 
     def require_complete(self) -> None:
         """Check that every message was answered.
 
         :raises NoReply: if one was not.
         """
-        for channel in self._channels.unanswered():
-            raise NoReply(f"the response holds no reply to {channel}")
+        for message in self._messages.unanswered():
+            raise NoReply(f"the response holds no reply to {message.get('channel')}")
 
 
 def note_replies(
