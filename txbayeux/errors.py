@@ -89,8 +89,8 @@ class TooManySessions(BayeuxError):
 class TooManySubscriptions(BayeuxError):
     """The session would exceed its limit of subscriptions; nothing was changed."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(403, (), f"More than {limit} subscriptions")
+    def __init__(self, limit: int, of: str = "subscriptions") -> None:
+        super().__init__(403, (), f"More than {limit} {of}")
 
 
 def version_mismatch(version: str) -> BayeuxError:

@@ -28,6 +28,9 @@ class Limits:
     session_subscriptions: int = 1000
     """Channels and patterns that one session may subscribe to."""
 
+    session_subscription_bytes: int = 256 * 1024
+    """Bytes of their names: as many as 256 of the longest, or 1,000 of 262 each."""
+
     queue_messages: int = 4096
     """Messages waiting for one session; above it, the session is closed."""
 

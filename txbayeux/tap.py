@@ -93,6 +93,7 @@ def _configuration(options: Options) -> Configuration:
             batch_messages=options["max-batch-messages"],
             sessions=options["max-sessions"],
             session_subscriptions=options["max-session-subscriptions"],
+            session_subscription_bytes=options["max-session-subscription-bytes"],
             queue_messages=options["max-queue-messages"],
             queue_bytes=options["max-queue-bytes"],
             queued_bytes=options["max-queued-bytes"],

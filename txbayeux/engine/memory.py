@@ -110,6 +110,9 @@ class MemoryEngine:
         new = [channel for channel in dict.fromkeys(channels) if channel not in known]
         if len(known) + len(new) > self._limits.session_subscriptions:
             return fail(TooManySubscriptions(self._limits.session_subscriptions))
+        most = self._limits.session_subscription_bytes
+        if new and sum(map(len, new)) + sum(map(len, known)) > most:
+            return fail(TooManySubscriptions(most, "bytes of subscriptions"))
         self.hub.subscribe(session, new)
         return succeed(new)
 

@@ -221,6 +221,13 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             _count,
         ),
         _Option(
+            "max-session-subscription-bytes",
+            "BYTES",
+            "maximum size of the names of a session's subscriptions",
+            _LIMITS.session_subscription_bytes,
+            _count,
+        ),
+        _Option(
             "max-queue-messages",
             "N",
             "maximum number of messages that wait for a session; past it, the session "

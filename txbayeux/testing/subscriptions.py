@@ -112,6 +112,24 @@ class SubscriptionContract(EngineHarness):
         assert await self.poll(engine, alice) == []
 
     @contract
+    async def test_too_long_subscriptions_are_refused_as_a_whole(self) -> None:
+        engine = await self.start(limits=Limits(session_subscription_bytes=10))
+        alice = await self.join(engine, "/aaa", "/b")
+        for channels in (["/c", "/ddd"], ["/eeee"]):
+            try:
+                await engine.subscribe(alice, channels)
+            except TooManySubscriptions as error:
+                assert str(error) == "403::More than 10 bytes of subscriptions"
+            else:
+                raise AssertionError("more bytes than the limit")
+        assert list(await engine.subscribe(alice, ["/ddd", "/b"])) == ["/ddd"]
+        await engine.unsubscribe(alice, ["/b"])
+        assert list(await engine.subscribe(alice, ["/e", "/aaa"])) == ["/e"]
+        await self.publish(engine, "/c", 1)
+        await self.publish(engine, "/e", 2)
+        assert await self.poll(engine, alice) == [2]
+
+    @contract
     async def test_the_limit_itself_and_repetitions_are_allowed(self) -> None:
         engine = await self.start(limits=Limits(session_subscriptions=3))
         alice = await self.join(engine, "/a", "/b", "/c")

@@ -382,4 +382,6 @@ def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:
         return UnknownSession(session, *known)
     if error.code == "LIMIT":
         return TooManySubscriptions(int(call.arguments[2]))
+    if error.code == "SIZE":
+        return TooManySubscriptions(int(call.arguments[3]), "bytes of subscriptions")
     return None

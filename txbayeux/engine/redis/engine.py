@@ -191,8 +191,11 @@ class RedisEngine:
             self._note(reply[0])
             return [channel.decode() for channel in reply[1:]]
 
-        limit = self._limits.session_subscriptions
-        return self._run(session_id, "change", sign, limit, *channels).addCallback(
+        limits = (
+            self._limits.session_subscriptions,
+            self._limits.session_subscription_bytes,
+        )
+        return self._run(session_id, "change", sign, *limits, *channels).addCallback(
             changed
         )
 

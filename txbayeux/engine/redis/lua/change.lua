@@ -1,21 +1,33 @@
--- Subscribe or unsubscribe.  ARGV: session; '+' or '-'; most subscriptions, then
--- channels.  Returns the log's position and the channels that changed.  The session's
+-- Subscribe or unsubscribe.  ARGV: session; '+' or '-'; most subscriptions, and most
+-- bytes of their names, then channels.  Returns the log's position and the channels that changed.  The session's
 -- owner reads the change from the log, in its order among the messages.
 local id, sign = ARGV[5], ARGV[6]
 local key = session_key(id)
 local owner = redis.call('HGET', key, 'owner')
 if not owner then return unknown(id) end
 local changed, seen = {}, {}
-for i = 8, #ARGV do
+for i = 9, #ARGV do
   local channel = ARGV[i]
   if not seen[channel] and redis.call('HEXISTS', key, channel) == (sign == '+' and 0 or 1) then
     seen[channel] = true
     changed[#changed + 1] = channel
   end
 end
--- Ten fields are not subscriptions: those that create.lua sets.
-if sign == '+' and redis.call('HLEN', key) - 10 + #changed > tonumber(ARGV[7]) then
-  return redis.error_reply('LIMIT too many subscriptions')
+if sign == '+' and #changed > 0 then
+  -- Ten fields are not subscriptions: those that create.lua sets.
+  local count = redis.call('HLEN', key) - 10 + #changed
+  if count > tonumber(ARGV[7]) then
+    return redis.error_reply('LIMIT too many subscriptions')
+  end
+  local most = tonumber(ARGV[8])
+  if count * 1024 > most then  -- the longest name
+    local bytes = #table.concat(changed)
+    local fields = redis.call('HGETALL', key)
+    for i = 1, #fields, 2 do
+      if string.sub(fields[i], 1, 1) == '/' then bytes = bytes + #fields[i] end
+    end
+    if bytes > most then return redis.error_reply('SIZE too long subscriptions') end
+  end
 end
 local position = last_position()
 if #changed > 0 then
