@@ -93,6 +93,7 @@ BOUNDS = {
     "deliveries written in a reactor turn": hub.TURN_WORK,
     "sessions whose queue is over a limit": hub.CLOSED_AT_ONCE,
     "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
+    "small messages of one WebSocket": websocket_input.GATHERED,
     "milliseconds for which the input of one WebSocket": websocket_input.TURN * 1000,
     "milliseconds of a reactor turn for expired": expiry._TURN * 1000,
 }

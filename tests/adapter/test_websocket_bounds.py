@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from txbayeux.adapter.websocket import MAX_UNACCEPTED
-from txbayeux.adapter.websocket_input import MAX_UNFINISHED, TURN
+from txbayeux.adapter.websocket_input import GATHERED, MAX_UNFINISHED, TURN
 from txbayeux.limits import Limits
 from txbayeux.message import encode_list
 from txbayeux.protocol import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
-from .support import Service, turn
+from .support import FakeProcessor, Service, turn
 from .test_websocket_hostile import OFFER, deflated
 
 KEEP_ALIVE = 20.0
@@ -30,6 +30,16 @@ class BusyClock(Clock):
     def seconds(self) -> float:
         self.rightNow += TURN / 5
         return self.rightNow
+
+
+class SlowProcessor(FakeProcessor):
+    """Takes a whole turn for each request."""
+
+    clock: Clock
+
+    def process(self, *arguments: Any) -> Deferred[Response]:
+        self.clock.rightNow += TURN
+        return super().process(*arguments)
 
 
 def busy_service(**options: Any) -> Service:
@@ -76,7 +86,7 @@ def test_one_read_is_processed_in_several_turns(name: str) -> None:
     busy, other = Client(service, **OFFER), Client(service)
     busy.raw(data)
     first = busy.frames()
-    assert len(first) <= 5
+    assert len(first) <= GATHERED + 5
     assert busy.transport.producerState == "paused"
     other.send([2])
     assert other.messages() == [[{"echo": 2}]]
@@ -87,21 +97,35 @@ def test_one_read_is_processed_in_several_turns(name: str) -> None:
 
 def test_a_short_read_is_processed_at_once() -> None:
     client = Client(busy_service())
-    client.raw(frame(TEXT, b"[]") * 4)
+    client.raw(frame(TEXT, b"[]") * (GATHERED + 3))
     assert client.transport.producerState == "producing"
-    assert len(client.messages()) == 4
+    assert len(client.messages()) == GATHERED + 3
+
+
+@pytest.mark.parametrize(("size", "processed"), [(3, GATHERED), (1100, 4)])
+def test_a_few_small_messages_are_processed_at_once_however_slow(
+    size: int, processed: int
+) -> None:
+    service = Service(processor=SlowProcessor())
+    service.processor.clock = service.clock
+    client = Client(service)
+    client.raw(frame(TEXT, b"[1]".ljust(size)) * (GATHERED + 1))
+    assert len(service.processor.requests) == processed
+    while client.transport.producerState == "paused":
+        turn(service.clock)
+    assert len(client.messages()) == GATHERED + 1
 
 
 def test_connections_share_the_turns() -> None:
     service = busy_service()
     clients = [Client(service) for _ in range(40)]
     for client in clients:
-        client.raw(frame(TEXT, b"[]") * 100)
+        client.raw(frame(TEXT, b"[]") * 1000)
     while all(client.transport.producerState == "paused" for client in clients):
         turn(service.clock)
     counts = [len(client.messages()) for client in clients]
-    assert max(counts) == 100
-    assert min(counts) >= 90
+    assert max(counts) == 1000
+    assert min(counts) >= 900
 
 
 def test_a_close_behind_many_messages() -> None:
@@ -123,7 +147,7 @@ def test_what_came_before_the_loss_is_processed() -> None:
     service = busy_service()
     client = Client(service)
     cancelled: list[Deferred[Response]] = []
-    client.raw(frame(TEXT, b"[]") * 10 + frame(TEXT, b"[1]") * 100)
+    client.raw(frame(TEXT, b"[]") * 30 + frame(TEXT, b"[1]") * 100)
     client.transport.take()
     service.processor.answers.append(succeed(Response((), Deferred(cancelled.append))))
     client.transport.lose()
@@ -139,7 +163,7 @@ def test_a_malformed_frame_behind_the_loss_leaves_no_timer() -> None:
     service = busy_service()
     timers = len(service.clock.getDelayedCalls())
     client = Client(service)
-    client.raw(frame(TEXT, b"[]") * 10 + frame(0x83, b"") + frame(TEXT, b"[1]"))
+    client.raw(frame(TEXT, b"[]") * 30 + frame(0x83, b"") + frame(TEXT, b"[1]"))
     client.transport.lose()
     for _ in range(10):
         turn(service.clock)
@@ -164,10 +188,10 @@ def test_a_request_waits_in_the_middle_of_many() -> None:
     client = Client(service)
     answer: Deferred[Response] = Deferred()
     service.processor.answers.append(answer)
-    client.raw(frame(TEXT, b"[]") * 10 + frame(TEXT, b"[1]") * 10)
+    client.raw(frame(TEXT, b"[]") * 30 + frame(TEXT, b"[1]") * 10)
     for _ in range(20):
         turn(service.clock)
-    assert len(client.messages()) == 10
+    assert len(client.messages()) == 30
     assert len(service.processor.requests) == 1
     assert client.transport.producerState == "paused"
     answer.callback(Response([0]))
@@ -181,7 +205,7 @@ def test_reading_goes_on_when_nothing_is_in_its_way(first: str) -> None:
     client = Client(service)
     producer = client.transport.producer
     assert producer is not None
-    client.raw(frame(TEXT, b"[]") * 20)
+    client.raw(frame(TEXT, b"[]") * 60)
     producer.pauseProducing()
     if first == "peer":
         producer.resumeProducing()
@@ -190,7 +214,7 @@ def test_reading_goes_on_when_nothing_is_in_its_way(first: str) -> None:
     else:
         for _ in range(20):
             turn(service.clock)
-        assert len(client.messages()) == 20
+        assert len(client.messages()) == 60
         assert client.transport.producerState == "paused"
         producer.resumeProducing()
     assert client.transport.producerState == "producing"

@@ -16,13 +16,22 @@ from txbayeux.adapter.io import WorkQueue
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 
-__all__ = ["MAX_UNFINISHED", "TURN", "WebSocketInput"]
+__all__ = ["GATHERED", "MAX_UNFINISHED", "TURN", "WebSocketInput"]
 
 TURN: Final = 0.0005
 """Seconds for which what one peer sent is processed before others have their turn.
 
-A message is not interrupted.  Shorter turns cost the gathering of deliveries.
+A message is not interrupted.
 """
+
+GATHERED: Final = 16
+"""Small messages, of 4 KiB together, that are processed at once without regard to time.
+
+What they publish is written to each subscriber at once.  With ten publishes in flight
+to 100 subscribers, a delivery takes half of the time that it takes one by one.
+"""
+
+_GATHERED_BYTES: Final = 4096
 
 MAX_UNFINISHED: Final = 4
 """Keep-alive intervals that a message, or control frame, may take to come whole.
@@ -116,17 +125,16 @@ class WebSocketInput(WebSocketServerProtocol):
         ):
             return
         limit = self.factory.limits.request_bytes
-        data, at = self.data, 0
+        data, at, count = self.data, 0, 0
         while (taken := take_message(data, at, limit)) is not None:
             payload, at = taken
+            count += 1
             self._is_last_message = at == len(data)
             self.onMessage(payload, False)
-            if (
-                self._is_last_message
-                or self._waiting is not None
-                or self.failedByMe
-                or self.factory.clock.seconds() >= end
-            ):
+            if self._is_last_message or self._waiting is not None or self.failedByMe:
+                break
+            is_gathered = count < GATHERED and at < _GATHERED_BYTES
+            if not is_gathered and self.factory.clock.seconds() >= end:
                 break
         self._is_last_message = False
         self.data = data[at:]
