@@ -82,11 +82,13 @@ class EventStream:
         self._writer = writer
         self._streams = streams
         self._headers = headers
-        self._open = self._first = True
+        self._first = True
         self._started = False
         info = RequestInfo("eventsource", request)
-        self.wrapped: Stream = streams.server.wrap_stream(self, info)
-        writer.call_when_lost(self._lost)
+        # This stream, or one that refers to it; None once it has ended, so that it is
+        # freed, and the response with what was not sent.
+        self._wrapped: Stream | None = streams.server.wrap_stream(self, info)
+        writer.call_when_lost(self._leave)
 
     # The server's side
 
@@ -97,7 +99,7 @@ class EventStream:
             self._first = False
             if self._writer.client_gone(None):
                 # A stream of extensions knows by itself what has not been written.
-                self._leave(entries if self.wrapped is self else ())
+                self._leave(entries if self._wrapped is self else ())
                 return
         self._start()
         self._writer.write(self._streams.event(entries))
@@ -120,24 +122,28 @@ class EventStream:
 
     def resumeProducing(self) -> None:
         """Called when the client has read all that was written."""
-        if self._open:
+        if self._wrapped is not None:
             self.writable = True
-            self._streams.server.resume(self.wrapped)
+            self._streams.server.resume(self._wrapped)
 
     def stopProducing(self) -> None:
-        """Called when the connection closes; :meth:`_lost` is called as well."""
+        """Called when the connection closes; its loss is reported separately."""
         self.writable = False
 
     # The registry's side
 
-    def attached(self, _: None = None) -> None:
-        """Called when the session's messages come here."""
-        if self._open:
+    def attach(self, session_id: str) -> None:
+        """Attach the stream to a session, whose messages then come here."""
+        if self._wrapped is not None:
+            attached = self._streams.server.attach(session_id, self._wrapped)
+            attached.addCallbacks(self._attached, self._failed)
+
+    def _attached(self, _: None = None) -> None:
+        if self._wrapped is not None:
             self._start()
 
-    def failed(self, failure: Failure) -> None:
-        """Called when the session cannot be attached."""
-        if not self._open:
+    def _failed(self, failure: Failure) -> None:
+        if self._wrapped is None:
             return
         if isinstance(failure.value, UnknownSession):
             # Anything but a 200 makes a browser give up for good, and Faye's client
@@ -155,7 +161,7 @@ class EventStream:
 
     def end(self) -> None:
         """End the response in order."""
-        if self._open:
+        if self._wrapped is not None:
             self._start()
             self._leave()
             self._writer.finish()
@@ -167,14 +173,12 @@ class EventStream:
             self._writer.start_stream(head, self)
             self._writer.write(_RETRY)
 
-    def _lost(self) -> None:
-        if self._open:
-            self._leave()
-
     def _leave(self, unsent: Sequence[Entry] = ()) -> None:
-        self._open = self.writable = False
-        self._streams.discard(self)
-        self._streams.server.detach(self.wrapped, unsent)
+        wrapped, self._wrapped = self._wrapped, None
+        self.writable = False
+        if wrapped is not None:
+            self._streams.discard(self)
+            self._streams.server.detach(wrapped, unsent)
 
 
 class EventStreams:
@@ -206,8 +210,7 @@ class EventStreams:
         self._streams.add(stream)
         if not self._timer.running:
             self._timer.start(self._interval, now=False)
-        attached = self.server.attach(request.path[0].decode("ascii"), stream.wrapped)
-        attached.addCallbacks(stream.attached, stream.failed)
+        stream.attach(request.path[0].decode("ascii"))
 
     def event(self, entries: Sequence[Entry]) -> bytes:
         """Write messages as one event."""

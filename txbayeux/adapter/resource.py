@@ -12,6 +12,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -349,8 +350,10 @@ class _TwistedWebWriter:
         """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
         channel: Any = self._request.channel
         transport, channel.transport = channel.transport, None
-        # The channel is the transport's producer; left there, it and the request
-        # would live as long as the new protocol.
+        # The channel and the request refer to each other; the channel is the
+        # transport's producer.  They would live as long as the new protocol, or longer.
+        channel.requests.remove(self._request)
+        self._request.transport = None
         transport.unregisterProducer()
         replace_protocol(transport, protocol)
         # What came in one read with the request is still on its way to the channel.
@@ -361,7 +364,7 @@ class _TwistedWebWriter:
 
     def call_when_lost(self, callback: Callable[[], None]) -> None:
         """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
-        self._request.notifyFinish().addErrback(lambda _: callback())
+        self._request.notifyFinish().addErrback(self._lost, callback)
 
     def client_gone(self, turn: int | None) -> bool:
         """See :class:`~txbayeux.adapter.response.ResponseWriter`."""
@@ -369,6 +372,12 @@ class _TwistedWebWriter:
             return False
         self._request.loseConnection()
         return True
+
+    def _lost(self, _: Failure, callback: Callable[[], None]) -> None:
+        # What the callback reaches may refer to this writer: it keeps the request, but
+        # not the transport with all that was not sent, nor itself by the producer.
+        self._request.producer = self._request.transport = None
+        callback()
 
     def _set_head(self, head: ResponseHead) -> None:
         request = self._request

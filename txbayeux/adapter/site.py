@@ -11,6 +11,8 @@ import re
 from io import BytesIO
 from typing import Any, Final, cast
 
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
@@ -131,6 +133,17 @@ class BoundedChannel(HTTPChannel):
         self._request_start = None
         self._responding = False
         HTTPChannel.requestDone(self, request)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Called when the connection is lost.
+
+        Left as it is, the channel, the decoder of a body that was coming, and a
+        producer, refer to each other and to the transport, with all that was not sent:
+        only the garbage collector would free them.
+        """
+        HTTPChannel.connectionLost(self, reason)
+        HTTPChannel.unregisterProducer(self)
+        HTTPChannel.__init__(self)  # drops the decoder and the requests
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Called for a line that is too long, which twisted.web would not answer."""
