@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from tests.turns import TurnClock
 from txbayeux.engine.hub import TURN_WORK, Hub
@@ -33,7 +33,7 @@ class FakeRedis:
     def answer(self, positions: range, *notices: bytes) -> None:
         """Answer with messages at these positions of the log, and notices."""
         entries = [
-            (b"%d-0" % n, [b"c", b"/a", b"d", b'{"channel":"/a"}']) for n in positions
+            (b"%d-1" % n, [b"c", b"/a", b"j", b'{"channel":"/a"}']) for n in positions
         ]
         found = [(b"inbox", [(name, [b"k", name]) for name in notices])]
         if entries:
@@ -61,10 +61,12 @@ class Fixture:
             self.hub.subscribe(session, ["/a"])
         self.log: list[int | str] = []
         self.reader = Reader(
+            self.clock,
             hub=self.hub,
             logged=self.logged,
             noticed=lambda notice: self.log.append(notice["k"]),
             gap=lambda: self.log.append("gap"),
+            clean=lambda: succeed(2**62),
         )
         self.reader.begin("log", "inbox", 0)
         self.redis = self.follow()
@@ -105,7 +107,7 @@ def test_the_next_reply_waits_and_one_more_is_not_read(fixture: Fixture) -> None
     fixture.clock.turn()
     assert fixture.log == [1, 2, 3, 4, 5]
     assert fixture.redis.reading is not None
-    assert [read[0] for read in fixture.redis.reads[1:]] == [b"3-0", b"5-0"]
+    assert [read[0] for read in fixture.redis.reads[1:]] == [b"3-1", b"5-1"]
 
 
 def test_what_waits_for_a_position_goes_on_when_it_is_dispatched(
@@ -130,15 +132,15 @@ def test_what_was_not_dispatched_is_read_again_on_the_next_connection(
     done = 2 + 2 * turns
     fixture.reader.down()
     redis = fixture.follow()
-    assert redis.reads == [(b"%d-0" % done, b"0-0")]
-    assert fixture.reader.seen == (done, 0)
+    assert redis.reads == [(b"%d-1" % done, b"0-0")]
+    assert fixture.reader.seen == (done, 1)
     fixture.clock.turn()
     assert fixture.log == list(range(1, done + 1))
     redis.answer(range(done + 1, 6), b"10-0")
     for _ in range(3):
         fixture.clock.turn()
     assert fixture.log == [1, 2, 3, 4, 5, "10-0"]
-    assert redis.reads[-1] == (b"5-0", b"10-0")
+    assert redis.reads[-1] == (b"5-1", b"10-0")
 
 
 def test_what_waits_is_dropped_when_another_log_begins(fixture: Fixture) -> None:

@@ -5,20 +5,35 @@ from typing import Any
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
 from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.engine.redis.log import Change, Tail
 from txbayeux.testing import contract
 
 BLOCK = 100
 """Entries that Redis drops together: ``MAXLEN ~`` and ``MINID ~`` are approximate."""
 
+PAUSE = 16
+"""Entries between trims by count."""
+
+
+def test_the_tail_counts_changes_of_subscriptions() -> None:
+    tail = Tail(10_000, 1024)
+    for position in range(1, 101):
+        tail.append(Change(position, "a", True, ("/" + "x" * 255,), 256))
+    assert tail.first == 97
+    tail.append(Change(101, "a", True, ("/" + "x" * 1024,), 1025))
+    assert tail.first is None
+
 
 class TestRetention(OwnServer):
     retained_messages = 100_000
     retained_seconds = 300.0
+    retained_bytes = 256 * 1024 * 1024
 
     def options(self, **others: Any) -> RedisOptions:
         return super().options(
             retained_messages=self.retained_messages,
             retained_seconds=self.retained_seconds,
+            retained_bytes=self.retained_bytes,
             **others,
         )
 
@@ -44,6 +59,66 @@ class TestRetention(OwnServer):
         self.retained_seconds = 0.5
         await self.filled(1000)
         await self.soon(lambda: self.length() <= BLOCK)
+
+    @contract
+    async def test_the_log_is_capped_by_bytes(self) -> None:
+        self.retained_bytes = 1024 * 1024
+        engine, observer = await self.start_node()
+        for _ in range(10):
+            for begun in [engine.publish("/a", text("x" * 9_900)) for _ in range(100)]:
+                await begun
+        # 10,000 bytes each: up to an eighth more than the limit, and one call.
+        assert self.retained_bytes <= 10_000 * self.length() <= 1.25 * 2**20 + 2**20
+        for begun in [engine.publish("/a", text("x" * 99_900)) for _ in range(5)]:
+            await begun
+        await engine.publish("/a", text(1))
+        assert self.memory() <= 2.5 * self.retained_bytes
+        assert observer.closed == []
+
+    @contract
+    async def test_what_fits_exactly_is_kept(self) -> None:
+        message = text("x" * 1000)
+        size = len(message) + len("/a") + 64
+        self.retained_bytes = 50 * size
+        engine, _ = await self.start_node()
+        for _ in range(50):
+            await engine.publish("/a", message)
+        assert self.length() == 50
+
+    @contract
+    async def test_changes_of_subscriptions_are_capped_in_redis_and_in_the_node(
+        self,
+    ) -> None:
+        self.retained_bytes = 1024 * 1024
+        engine, observer = await self.start_node()
+        alice = await self.join(engine, "/a")
+        channels = [f"/{n:01023d}" for n in range(90)]
+        for _ in range(50):
+            await engine.subscribe(alice, channels)
+            await engine.unsubscribe(alice, channels)
+        assert self.memory() <= 2.5 * self.retained_bytes
+        assert observer.closed == []
+        assert await self.poll(engine, alice) == []
+
+    @contract
+    async def test_changes_and_deliveries_alone_are_capped_by_count(self) -> None:
+        self.retained_messages = 200
+        engine, _ = await self.start_node()
+        alice = await self.join(engine, "/a")
+        for _ in range(50):
+            for begun in [engine.deliver(alice, "/x", text(n)) for n in range(20)]:
+                await begun
+            await self.poll(engine, alice)
+        assert self.length() <= 200 + BLOCK + PAUSE
+        for _ in range(200):
+            await engine.subscribe(alice, ["/b"])
+            await engine.unsubscribe(alice, ["/b"])
+        assert self.length() <= 200 + BLOCK + PAUSE
+
+    def memory(self) -> int:
+        (log,) = [key for key in self.keys() if key.endswith(b":log")]
+        used: Any = self.server.client.memory_usage(log, samples=0)
+        return int(used)
 
     @contract
     async def test_young_entries_are_kept(self) -> None:

@@ -53,6 +53,7 @@ MEANINGS: Final = {
     "pending": "Redis commands without a reply",
     "gaps_total": "Sessions told to handshake again after a gap in the log",
     "epochs_total": "Times that Redis had lost or replaced the log",
+    "foreign_total": "Entries in Redis that were skipped: broken, or made by others",
 }
 """What an engine's statistics mean; documented in docs/reference/service.md."""
 

@@ -363,6 +363,14 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             "txbayeux",
         ),
         _Option(
+            "redis-log-bytes",
+            "BYTES",
+            "maximum size of the log of messages in Redis; a client that misses more "
+            "must handshake again",
+            256 * 1024 * 1024,
+            _count,
+        ),
+        _Option(
             "redis-checkpoint",
             "SECONDS",
             "time between checkpoints; after a crash, messages of up to twice this "
@@ -545,6 +553,7 @@ class Options(UsageOptions):
         self["engine"] = engine(
             self["redis"],
             namespace=self["redis-namespace"],
+            retained_bytes=self["redis-log-bytes"],
             checkpoint_interval=self["redis-checkpoint"],
         )
         # Appended, so that nothing in the folder hides an installed module.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -37,12 +38,26 @@ _BATCH_BYTES: Final = 1024 * 1024
 _ARGUMENT: Final = 50
 """Bytes that an argument takes besides its characters."""
 
-_OWN: Final = frozenset({"checkpoint", "give_back", "heartbeat", "release", "verify"})
+_OWN: Final = frozenset(
+    {"checkpoint", "clean", "give_back", "heartbeat", "release", "verify"}
+)
 """Scripts that no client asks for: refused at twice the limits, so that clients who
 exhaust these do not make other nodes count this one as dead."""
 
+_FAILING: Final = 5.0
+"""Seconds for which a refused publish counts, unless another is accepted."""
+
 _REPEATABLE: Final = frozenset(
-    {"acquire", "check_release", "create", "give_back", "read", "release", "verify"}
+    {
+        "acquire",
+        "check_release",
+        "clean",
+        "create",
+        "give_back",
+        "read",
+        "release",
+        "verify",
+    }
 )
 """Scripts that may be repeated; repeating ``give_back`` can duplicate deliveries."""
 
@@ -126,6 +141,7 @@ class Commands:
         self._loaded: set[str] = set()
         self._logged: dict[str, float] = {}
         self._closed = False
+        self._failed_at = -math.inf
         self.published: tuple[int, int] | None = None
         """Position and token of the last message that Redis accepted from this node."""
 
@@ -133,6 +149,11 @@ class Commands:
     def live(self) -> bool:
         """Whether a call is sent at once."""
         return self._redis is not None
+
+    @property
+    def accepting(self) -> bool:
+        """Whether Redis accepts publishes, as far as is known from the last seconds."""
+        return self._clock.seconds() - self._failed_at >= _FAILING
 
     @property
     def outstanding(self) -> int:
@@ -261,8 +282,8 @@ class Commands:
 
     def _publish(self, calls: list[_Call], again: str = "") -> None:
         # A batch that may have been executed is sent again with the same number.
-        retained = self._options.retained_messages
-        arguments: list[Argument] = [retained, calls[0].number, again]
+        arguments: list[Argument] = [*self._options.retained]
+        arguments += (calls[0].number, again)
         for call in calls:
             arguments += call.arguments
         self._send("publish", arguments, calls, unsure=again != "")
@@ -297,6 +318,7 @@ class Commands:
         if name != "publish":
             self._done(calls[0]).callback(reply)
             return
+        self._failed_at = -math.inf
         position = int(reply[0])
         refused = set(reply[1:])
         if position < 0:
@@ -328,13 +350,24 @@ class Commands:
                 self._stale()
             return
         answer = refusal or unavailable()
-        if refusal is None:
-            if not isinstance(error, Lost):
-                self._log_refusal(name, code, failure)
-            if code in _NO_MASTER and self._redis is not None:
-                self._redis.abort()
+        if refusal is None and isinstance(error, RedisError):
+            self._react(name, error)
         for call in calls:
             self._done(call).errback(answer)
+
+    def _react(self, name: str, error: RedisError) -> None:
+        """Act on an error of Redis, which is not one of the call."""
+        self._log_refusal(name, error)
+        if name == "publish":
+            self._failed_at = self._clock.seconds()
+        if self._redis is None:
+            return
+        if error.code in _NO_MASTER:
+            self._redis.abort()
+        elif error.code == "WRONGTYPE":
+            # Registering begins another epoch if others replaced its keys.
+            self.down()
+            self._stale()
 
     def _comes_again(self, name: str, calls: list[_Call]) -> bool:
         """Keep calls that may run twice; return whether they may."""
@@ -353,14 +386,12 @@ class Commands:
         self._octets -= call.size
         return call.result
 
-    def _log_refusal(self, name: str, code: str, failure: Failure) -> None:
+    def _log_refusal(self, name: str, error: RedisError) -> None:
         now = self._clock.seconds()
-        if now - self._logged.get(code, -60.0) >= 60:
-            self._logged[code] = now
+        if now - self._logged.get(error.code, -60.0) >= 60:
+            self._logged[error.code] = now
             _log.error(
-                "Redis refused the script {name}: {error}",
-                name=name,
-                error=failure.value,
+                "Redis refused the script {name}: {error}", name=name, error=error
             )
 
     def _fail_held(self, chosen: Callable[[_Call], bool]) -> None:

@@ -51,6 +51,8 @@ class RedisEngine:
         session_timeout: float = DEFAULT_SESSION_TIMEOUT,
         options: RedisOptions | None = None,
     ) -> None:
+        options = options or RedisOptions()
+        self._retained = options.retained
         self._reactor = reactor
         self._limits = limits or Limits()
         self._session_timeout = session_timeout
@@ -66,7 +68,7 @@ class RedisEngine:
         self._node = Node(
             reactor,
             location,
-            options or RedisOptions(),
+            options,
             self.hub,
             session_timeout=session_timeout,
             closed=self._closed,
@@ -195,9 +197,9 @@ class RedisEngine:
             self._limits.session_subscriptions,
             self._limits.session_subscription_bytes,
         )
-        return self._run(session_id, "change", sign, *limits, *channels).addCallback(
-            changed
-        )
+        return self._run(
+            session_id, "change", sign, *limits, *self._retained, *channels
+        ).addCallback(changed)
 
     # Messages
 
@@ -218,7 +220,9 @@ class RedisEngine:
 
     def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.deliver`."""
-        return self._run(session_id, "deliver", channel, json).addCallback(self._note)
+        return self._run(
+            session_id, "deliver", channel, json, *self._retained
+        ).addCallback(self._note)
 
     def connect(
         self,

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["Lost", "RedisError"]
 
-_IN_SCRIPT: Final = re.compile(r"ERR Error running script .*: -(?=[A-Z]+ )", re.DOTALL)
+_IN_SCRIPT: Final = re.compile(r"ERR Error running script .*: -?(?=[A-Z]+ )", re.DOTALL)
 """The prefix that Redis 6.2 adds to the error of a command in a script."""
 
 

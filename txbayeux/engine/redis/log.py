@@ -6,12 +6,24 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from txbayeux.channel import expand
 from txbayeux.message import Entry
 
-__all__ = ["Addressed", "Change", "Logged", "Tail", "catch_up", "notice", "parse"]
+__all__ = [
+    "Addressed",
+    "Change",
+    "Logged",
+    "Tail",
+    "catch_up",
+    "notice",
+    "parse",
+    "position_of",
+]
+
+_CHANNEL: Final = 50
+"""Bytes that a channel of a change takes in memory besides its characters."""
 
 
 class Addressed(Entry):
@@ -34,20 +46,51 @@ class Change:
     session_id: str
     added: bool
     channels: tuple[str, ...]
+    size: int
+    """Bytes of the names of the channels."""
 
 
 Logged: TypeAlias = Entry | Change
 
 
-def parse(identity: bytes, fields: Sequence[bytes]) -> Logged:
-    """Parse an entry of the log, as the scripts write it."""
-    position = int(identity.partition(b"-")[0])
-    if len(fields) == 4 and fields[0] == b"c":
-        return Entry(position, fields[1].decode(), fields[3])
-    if fields[0] == b"c":
-        return Addressed(position, fields[1].decode(), fields[3], fields[5].decode())
-    channels = tuple(fields[3].decode().split(" "))
-    return Change(position, fields[1].decode(), fields[2] == b"+", channels)
+def position_of(identity: bytes) -> int:
+    """Return the position in the id of an entry."""
+    return int(identity.partition(b"-")[0])
+
+
+def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
+    """Parse an entry of the log; None if the scripts do not write such entries."""
+    position, _, token = identity.partition(b"-")
+    if token == b"0":
+        # As in ids that Redis makes from the time; no node has it.
+        return None
+    try:
+        return _parse(int(position), fields)
+    except UnicodeDecodeError:
+        return None
+
+
+def _parse(position: int, fields: Sequence[bytes]) -> Logged | None:
+    kind, count = fields[0], len(fields)
+    if kind == b"c" and fields[2:3] == [b"j"]:
+        json = fields[3]
+        if json[:1] != b"{" or json[-1:] != b"}" or not (json.isascii() or _text(json)):
+            return None
+        if count == 4:
+            return Entry(position, fields[1].decode(), json)
+        if count == 6 and fields[4] == b"t":
+            return Addressed(position, fields[1].decode(), json, fields[5].decode())
+    elif kind == b"u" and count == 4 and fields[2] in (b"+", b"-"):
+        names = fields[3].decode()
+        channels = tuple(names.split(" "))
+        size = len(names) + _CHANNEL * len(channels)
+        return Change(position, fields[1].decode(), fields[2] == b"+", channels, size)
+    return None
+
+
+def _text(octets: bytes) -> bool:
+    octets.decode()  # raises UnicodeDecodeError
+    return True
 
 
 def notice(fields: Sequence[bytes]) -> Mapping[str, str]:
@@ -60,7 +103,7 @@ class Tail:
     """The newest entries of the log, without a gap.
 
     :param messages: most entries to keep.
-    :param octets: most bytes of JSON to keep.
+    :param octets: most bytes to keep: JSON, and channels of changes.
     """
 
     def __init__(self, messages: int, octets: int) -> None:
@@ -77,12 +120,9 @@ class Tail:
     def append(self, item: Logged) -> None:
         """Add the next entry."""
         self._items.append(item)
-        if isinstance(item, Entry):
-            self._held += len(item.json)
+        self._held += _size(item)
         while len(self._items) > self._messages or self._held > self._octets:
-            oldest = self._items.popleft()
-            if isinstance(oldest, Entry):
-                self._held -= len(oldest.json)
+            self._held -= _size(self._items.popleft())
 
     def clear(self) -> None:
         """Remove all entries: the next one does not continue them."""
@@ -99,6 +139,10 @@ class Tail:
         # A deque is a linked list: this end is nearer.
         count = len(self._items) - start
         return reversed(list(islice(reversed(self._items), max(0, count))))
+
+
+def _size(item: Logged) -> int:
+    return item.size if isinstance(item, Change) else len(item.json)
 
 
 def catch_up(

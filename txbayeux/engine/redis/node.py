@@ -106,7 +106,12 @@ class Node:
             stale=self._register,
         )
         self.reader = Reader(
-            hub=hub, logged=self._logged, noticed=self._noticed, gap=self._gap
+            reactor,
+            hub=hub,
+            logged=self._logged,
+            noticed=self._noticed,
+            gap=self._gap,
+            clean=lambda: self.commands.run("clean").addCallback(int),
         )
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
@@ -179,7 +184,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether publishes are accepted and messages arrive."""
-        return self.commands.live and self._following
+        return self.commands.live and self._following and self.commands.accepting
 
     @property
     def ownership_uncertain(self) -> bool:
@@ -196,6 +201,7 @@ class Node:
         return {
             "gaps_total": self.termination.gaps,
             "epochs_total": self._epochs,
+            "foreign_total": self.reader.foreign,
             "pending": self.commands.outstanding,
         }
 
@@ -223,7 +229,7 @@ class Node:
     def _main_up(self, redis: Connection) -> None:
         self._main = redis
         # Distinguishes entries made on this connection from all others.
-        self._token = secrets.randbits(31)
+        self._token = 1 + secrets.randbelow(2**31 - 1)
         self._register()
 
     def _main_down(self) -> None:
@@ -424,11 +430,13 @@ class Node:
         self.reader.note(position)
         self.termination.retry()
         for identity in reply[3:]:
-            session_id = identity.decode()
+            session_id = identity.decode(errors="replace")
             self.owner.close(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT)
         if reply[2] and self.commands.live:
             self._heartbeat(self._reactor.seconds())
+        if not reply[1]:
+            self.reader.begin_inbox()
         if late or not reply[1]:
             self._verify()
 

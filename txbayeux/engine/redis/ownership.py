@@ -191,13 +191,17 @@ class SessionOwner:
             return None
         acquisition.acquired(generation := int(reply[0]))
         acquisition.check()
-        fields = [item.decode() for item in reply[2:]]
-        position, acknowledges = int(fields[0]), fields[1]
-        progress = Progress.parse(*fields[2:6])
-        subscriptions = {
-            name: int(since)
-            for name, since in zip(fields[6::2], fields[7::2], strict=True)
-        }
+        try:
+            fields = [item.decode() for item in reply[2:]]
+            position, acknowledges = int(fields[0]), fields[1]
+            progress = Progress.parse(*fields[2:6])
+            subscriptions = {
+                name: int(since)
+                for name, since in zip(fields[6::2], fields[7::2], strict=True)
+            }
+        except ValueError:
+            # Others changed it.
+            raise LogGap from None
         if reply[1]:
             progress = await wait_for_predecessor(
                 acquisition,
@@ -274,10 +278,16 @@ class SessionOwner:
         return self._hub.position + 1 if first is None else first
 
     async def _read(self, first: int, last: int) -> list[Logged]:
+        # Others may have appended some, too.
         found = await self._commands.run(
-            "read", f"{first}-0", f"{last}-{_LARGEST}", last + 1 - first
+            "read", f"{first}-0", f"{last}-{_LARGEST}", 2 * (last + 1 - first)
         )
-        return [parse(identity, fields) for identity, fields in found]
+        items: list[Logged] = []
+        for identity, fields in found:
+            item = parse(identity, fields)
+            if item is not None and item.position == first + len(items):
+                items.append(item)
+        return items
 
     def _acquired(self, session: OwnedSession | None, acquisition: Acquisition) -> None:
         self.acquisitions.pop(acquisition.session_id, None)

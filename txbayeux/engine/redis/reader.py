@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.redis.errors import Lost
-from txbayeux.engine.redis.log import Logged, notice, parse
+from txbayeux.engine.redis.log import Logged, notice, parse, position_of
 from txbayeux.errors import unavailable
-from txbayeux.interfaces import ConnectionHub
+from txbayeux.interfaces import Clock, ConnectionHub
 
 if TYPE_CHECKING:
     from txbayeux.engine.redis.connection import Connection
@@ -29,6 +30,15 @@ _BLOCK: Final = 1000
 
 _LAST: Final = 2**64 - 1
 
+_LOG_INTERVAL: Final = 60.0
+"""Seconds between log lines about entries of others."""
+
+Entries: TypeAlias = Sequence[tuple[bytes, Sequence[bytes]]]
+"""Ids and fields of entries of a stream."""
+
+Received: TypeAlias = tuple[bytes, Logged]
+"""The id of an entry of the log, and the entry."""
+
 _log: Final = Logger()
 
 
@@ -42,16 +52,21 @@ class Reader:
     :param logged: called with each entry of the log, in order.
     :param noticed: called with each notice of the inbox.
     :param gap: called when entries were dropped from the log before they were read.
+    :param clean: removes entries that others appended; fires with the log's position.
     """
 
     def __init__(
         self,
+        clock: Clock,
         *,
         hub: ConnectionHub,
         logged: Callable[[Logged], None],
         noticed: Callable[[Mapping[str, str]], None],
         gap: Callable[[], None],
+        clean: Callable[[], Deferred[int]],
     ) -> None:
+        self._clock = clock
+        self._clean = clean
         self._hub = hub
         self._logged = logged
         self._noticed = noticed
@@ -63,6 +78,11 @@ class Reader:
         self._log_received = self._inbox_received = b"0-0"
         self._received: deque[Callable[[], None]] = deque()  # not dispatched yet
         self._reading = False
+        self._expected = 1
+        """Position of the next entry to be received."""
+        self.foreign = 0
+        """Entries that were skipped, because others made or broke them."""
+        self._logged_foreign = -math.inf
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self.position = 0
         self._known = 0
@@ -81,8 +101,13 @@ class Reader:
         self._log_key, self._inbox_key = log.encode(), inbox.encode()
         self._inbox_id = self._inbox_received = b"0-0"
         self.position = self._known = position
+        self._expected = position + 1
         self._log_id = self._log_received = b"%d-%d" % (position, _LAST)
         self._received.clear()
+
+    def begin_inbox(self) -> None:
+        """Read the inbox from its start: it was made anew."""
+        self._inbox_id = self._inbox_received = b"0-0"
 
     def follow(self, redis: Connection) -> None:
         """Start reading on this connection."""
@@ -98,6 +123,7 @@ class Reader:
         self._redis = None
         self._received.clear()
         self._log_received, self._inbox_received = self._log_id, self._inbox_id
+        self._expected = self.position + 1
 
     def note(self, position: int) -> None:
         """Note that the log has reached ``position``."""
@@ -148,14 +174,71 @@ class Reader:
     def _replied(self, reply: Any, redis: Connection) -> None:
         if redis is not self._redis:
             return
-        self._reading = False
         streams = dict(reply or ())
         entries = streams.get(self._log_key, ())
         notices = streams.get(self._inbox_key, ())
-        paused = bool(self._received)
+        received: list[Received] = []
+        for position, (identity, fields) in enumerate(entries, self._expected):
+            item = parse(identity, fields)
+            if item is None or item.position != position:
+                # Entries were dropped, or others appended some.
+                arguments = redis, self._log_key, entries, notices
+                cleaning = self._clean().addCallbacks(
+                    self._sort_out, lambda _: redis.abort(), callbackArgs=arguments
+                )
+                cleaning.addErrback(self._broken, redis)
+                return
+            received.append((identity, item))
         if entries:
             self._log_received = entries[-1][0]
-            self._received.append(partial(self._check, entries[0][0]))
+        self._receive(redis, received, notices)
+
+    def _sort_out(
+        self,
+        last: int,
+        redis: Connection,
+        key: bytes,
+        entries: Entries,
+        notices: Entries,
+    ) -> None:
+        """Skip entries of others: broken, out of order, or after ``last``.
+
+        :param last: the log's position; what others appended after it is removed.
+        :param key: the log's key when these were read.
+        """
+        if redis is not self._redis:
+            return
+        if key != self._log_key:
+            entries = notices = ()
+        received: list[Received] = []
+        expected, skipped = self._expected, b""
+        for identity, fields in entries:
+            position = position_of(identity)
+            if position > last:
+                continue
+            item = parse(identity, fields)
+            if item is not None and position >= expected:
+                expected = position + 1
+                self._log_received = identity
+                received.append((identity, item))
+            elif position < expected:
+                self._log_received = identity
+            else:
+                # If it was removed, the next entry may have a smaller id.
+                skipped = identity
+        if not received and skipped and len(entries) == _COUNT:
+            self._log_received = skipped
+        if len(received) < len(entries):
+            self._count_foreign(len(entries) - len(received))
+        self._receive(redis, received, notices)
+
+    def _receive(
+        self, redis: Connection, entries: Sequence[Received], notices: Entries
+    ) -> None:
+        self._reading = False
+        paused = bool(self._received)
+        if entries:
+            self._expected = entries[-1][1].position + 1
         if notices:
             self._inbox_received = notices[-1][0]
         self._received += [partial(self._dispatch, *entry) for entry in entries]
@@ -183,29 +266,35 @@ class Reader:
         if redis is self._redis:
             self._dispatch_received(redis)
 
-    def _check(self, identity: bytes) -> None:
-        """Check that a reply's first entry follows what was read before."""
-        first = int(identity.partition(b"-")[0])
-        if first != self.position + 1:
-            self.position = first - 1
-            self._gap()
-
     def _notice(self, identity: bytes, fields: Sequence[bytes]) -> None:
         self._inbox_id = identity
         try:
             self._noticed(notice(fields))
-        except Exception:
-            _log.failure("Acting on notice {identity} failed", identity=identity)
+        except Exception as error:
+            _log.debug("Notice {identity}: {error!r}", identity=identity, error=error)
+            self._count_foreign(1)
 
-    def _dispatch(self, identity: bytes, fields: Sequence[bytes]) -> None:
+    def _dispatch(self, identity: bytes, item: Logged) -> None:
+        if item.position != self.position + 1:
+            self.position = item.position - 1
+            self._gap()
         self._log_id = identity
+        self.position = item.position
         try:
-            item = parse(identity, fields)
-            self.position = item.position
             self._logged(item)
         except Exception:
-            _log.failure("Dispatching entry {identity} failed", identity=identity)
-            self.position = int(identity.partition(b"-")[0])
+            _log.failure("Dispatching entry {position} failed", position=item.position)
+
+    def _count_foreign(self, count: int) -> None:
+        self.foreign += count
+        now = self._clock.seconds()
+        if now - self._logged_foreign >= _LOG_INTERVAL:
+            self._logged_foreign = now
+            _log.error(
+                "Skipped entries in Redis that are broken, or not of this service: "
+                "{total} since the start",
+                total=self.foreign,
+            )
 
     def _fire(self) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -10,22 +10,29 @@ from typing import Final
 
 __all__ = ["NAMES", "Script", "load"]
 
-NAMES: Final = (
-    "acquire",
-    "change",
-    "check_release",
-    "checkpoint",
-    "create",
-    "deliver",
-    "destroy",
-    "give_back",
-    "heartbeat",
-    "publish",
-    "read",
-    "release",
-    "verify",
-)
-"""The scripts that begin with ``head.lua``, which checks the epoch."""
+_PARTS: Final = {
+    "acquire": ("head", "sessions"),
+    "change": ("head", "log", "sessions"),
+    "check_release": ("head", "sessions"),
+    "checkpoint": ("head", "sessions"),
+    "clean": ("head", "log"),
+    "create": ("head", "sessions"),
+    "deliver": ("head", "log", "sessions"),
+    "destroy": ("head", "sessions"),
+    "give_back": ("head", "sessions"),
+    "heartbeat": ("head", "sessions"),
+    "publish": ("head", "log"),
+    "read": ("head",),
+    "release": ("head", "sessions"),
+    "verify": ("head", "sessions"),
+}
+"""What each script begins with.  ``head.lua`` checks the epoch.
+
+Each function of a part costs a publish 0.1 µs in Redis, whether it is called or not.
+"""
+
+NAMES: Final = tuple(_PARTS)
+"""The scripts that check the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,6 @@ class Script:
 def load(name: str) -> Script:
     """Read a script from the package's ``engine/redis/lua``."""
     folder = files("txbayeux.engine.redis") / "lua"
-    source = (folder / f"{name}.lua").read_bytes()
-    if name in NAMES:
-        source = (folder / "head.lua").read_bytes() + source
+    parts = (*_PARTS.get(name, ()), name)
+    source = b"".join((folder / f"{part}.lua").read_bytes() for part in parts)
     return Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324  # Redis's

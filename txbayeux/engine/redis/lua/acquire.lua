@@ -6,10 +6,17 @@
 -- then the subscriptions, each with its position.
 local id = ARGV[5]
 local key = session_key(id)
-local session = redis.call('HMGET', key, 'owner', 'generation', 'from', 'acknowledges',
-  'cursor', 'behind', 'stream', 'seen', 'repeats')
+local session = session_fields(id, 'owner', 'generation', 'from', 'acknowledges',
+  'cursor', 'behind', 'stream', 'seen', 'repeats', 'skipped')
 local owner, generation, from = session[1], tonumber(session[2]), session[3]
 if not owner then return unknown(id) end
+for i = 1, 10 do
+  if not session[i] or not generation then
+    -- Others changed it.
+    redis.call('DEL', key)
+    return unknown(id)
+  end
+end
 
 -- Measured from the last heartbeat of any node: while Redis is frozen, none arrives.
 local function alive(other)

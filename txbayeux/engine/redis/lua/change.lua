@@ -1,12 +1,13 @@
 -- Subscribe or unsubscribe.  ARGV: session; '+' or '-'; most subscriptions, and most
--- bytes of their names, then channels.  Returns the log's position and the channels that changed.  The session's
+-- bytes of their names; maximum bytes and entries of the log; then channels.  Returns the
+-- log's position and the channels that changed.  The session's
 -- owner reads the change from the log, in its order among the messages.
 local id, sign = ARGV[5], ARGV[6]
 local key = session_key(id)
-local owner = redis.call('HGET', key, 'owner')
+local owner = session_fields(id, 'owner')[1]
 if not owner then return unknown(id) end
 local changed, seen = {}, {}
-for i = 9, #ARGV do
+for i = 11, #ARGV do
   local channel = ARGV[i]
   if not seen[channel] and redis.call('HEXISTS', key, channel) == (sign == '+' and 0 or 1) then
     seen[channel] = true
@@ -29,11 +30,12 @@ if sign == '+' and #changed > 0 then
     if bytes > most then return redis.error_reply('SIZE too long subscriptions') end
   end
 end
-local position = last_position()
+open_log()
 if #changed > 0 then
   if owner ~= '' then
-    position = position + 1
-    append(position, 'u', id, sign, table.concat(changed, ' '))
+    local channels = table.concat(changed, ' ')
+    append(#channels + #id, 'u', id, sign, channels)
+    close_log(ARGV[9], ARGV[10])
   end
   for _, channel in ipairs(changed) do
     if sign == '+' then

@@ -5,7 +5,7 @@
 -- live in milliseconds of the sessions that connected.
 -- Returns the log's position.
 local function owned(id, generation)
-  local session = redis.call('HMGET', session_key(id), 'owner', 'generation')
+  local session = session_fields(id, 'owner', 'generation')
   return session[1] == node and session[2] == generation
 end
 

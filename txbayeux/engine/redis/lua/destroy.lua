@@ -2,7 +2,7 @@
 -- to live in milliseconds; '' or the generation under which the caller must own it.
 -- Returns 1; 0 if the caller does not own it, and nothing was done.
 local id, why = ARGV[5], ARGV[7]
-local session = redis.call('HMGET', session_key(id), 'owner', 'generation')
+local session = session_fields(id, 'owner', 'generation')
 local owner = session[1]
 if not owner then return unknown(id) end
 if ARGV[9] ~= '' and (owner ~= node or session[2] ~= ARGV[9]) then return 0 end

@@ -18,17 +18,18 @@ local result = {whole(position), inbox, 0}
 local swept = redis.call('HMGET', state, 'swept', 'respite')
 redis.call('HSET', state, 'swept', whole(now))
 -- After all nodes were away, sessions get time to reconnect.
-if swept[1] and now - tonumber(swept[1]) > tonumber(ARGV[8]) then
-  swept[2] = whole(now + ARGV[9])
-  redis.call('HSET', state, 'respite', swept[2])
+local last, respite = tonumber(swept[1] or ''), tonumber(swept[2] or '')
+if last and now - last > tonumber(ARGV[8]) then
+  respite = now + ARGV[9]
+  redis.call('HSET', state, 'respite', whole(respite))
 end
-if swept[2] and now < tonumber(swept[2]) then return result end
+if respite and now < respite then return result end
 local ids = redis.call('ZRANGEBYSCORE', expiry, '-inf', whole(now), 'LIMIT', 0, ARGV[7])
 local work = 0
 for _, id in ipairs(ids) do
-  work = work + 1 + math.floor(redis.call('HLEN', session_key(id)) / 10)
   redis.call('ZREM', expiry, id)
-  local owner = redis.call('HGET', session_key(id), 'owner')
+  local owner = session_fields(id, 'owner')[1]
+  work = work + 1 + math.floor(redis.call('HLEN', session_key(id)) / 10)
   if owner then
     redis.call('DEL', session_key(id))
     if owner ~= '' and owner ~= node then

@@ -6,7 +6,18 @@
 -- Returns epoch, position, whether the log is the 'same' or a 'new' one, and the options
 -- of the node that registered before.
 local all, fresh, node, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local function is(key, kind)
+  local found = redis.call('TYPE', key).ok
+  return found == kind or found == 'none'
+end
+
+if not is(KEYS[1], 'string') then redis.call('DEL', KEYS[1]) end
 local epoch = redis.call('GET', KEYS[1])
+-- Others may have replaced keys without which there is no state.
+if epoch and not (is(all .. epoch .. ':state', 'hash') and is(all .. epoch .. ':log', 'stream')
+    and is(all .. epoch .. ':expiry', 'zset')) then
+  epoch = nil
+end
 local state = epoch and all .. epoch .. ':state'
 local position = epoch and tonumber(redis.call('HGET', state, 'position'))
 local verdict = 'same'
@@ -40,11 +51,12 @@ redis.call('PEXPIRE', all .. epoch .. ':state', lifetime)
 -- From now on other nodes rely on this one: it is alive, and reads its inbox.
 local time = redis.call('TIME')
 local heartbeat = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local own = all .. epoch .. ':node:' .. node
+local own, inbox = all .. epoch .. ':node:' .. node, all .. epoch .. ':inbox:' .. node
+if not is(own, 'hash') then redis.call('DEL', own) end
+if not is(inbox, 'stream') then redis.call('DEL', inbox) end
 redis.call('HSET', own, 'heartbeat', heartbeat, 'token', ARGV[6])
 redis.call('HSETNX', own, 'position', string.format('%.0f', position))
 redis.call('PEXPIRE', own, lifetime)
-local inbox = all .. epoch .. ':inbox:' .. node
 if redis.call('EXISTS', inbox) == 0 then
   redis.call('XADD', inbox, '*', 'k', 'created')
 end

@@ -1,0 +1,68 @@
+-- What scripts need that deal with sessions; after head.lua.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Return fields of a session.  A key that is no hash is removed: the session is unknown.
+local function session_fields(id, ...)
+  local found = redis.pcall('HMGET', session_key(id), ...)
+  if not found.err then return found end
+  redis.call('DEL', session_key(id))
+  return {}
+end
+
+-- Only a living node has an inbox.  One that takes no notices is removed: its node makes
+-- another, and verifies its sessions.
+local function notify(node, ...)
+  local inbox = prefix .. 'inbox:' .. node
+  local added = redis.pcall('XADD', inbox, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', ...)
+  if added and added.err then redis.call('DEL', inbox) end
+end
+
+local function unknown(id)
+  local why = redis.pcall('GET', prefix .. 'tombstone:' .. id)
+  return redis.error_reply('UNKNOWN ' .. (type(why) == 'string' and why or ''))
+end
+
+-- Stop waiting for the release of a predecessor, "node:generation".  The owner delivers
+-- everything after the cursor, and the positions in `behind`, again: the field `skipped`
+-- records "generation:cursor:,behind," of each such predecessor.
+local function skip(key, from, cursor, behind)
+  local record = string.match(from, '[^:]*$') .. ':' .. cursor .. ':,' .. string.gsub(behind, ' ', ',') .. ','
+  redis.call('HSET', key, 'from', '', 'skipped', redis.call('HGET', key, 'skipped') .. ' ' .. record)
+end
+
+-- Forward messages that the owner with this generation could not deliver to the current
+-- owner, except those that were delivered again because a later owner stopped waiting for
+-- this generation or a newer one.  `absent`: the caller owns the session but has not
+-- loaded it.
+local function forward(id, generation, positions, absent)
+  local key, left = session_key(id), {}
+  local current = session_fields(id, 'owner', 'behind', 'skipped')
+  if not current[1] then return 0 end
+  for position in string.gmatch(positions, '%d+') do
+    local repeated = false
+    for last, cursor, behind in string.gmatch(current[3], '(%d+):(%d+):(%S+)') do
+      repeated = repeated or tonumber(last) >= tonumber(generation)
+        and (tonumber(position) > tonumber(cursor)
+          or string.find(behind, ',' .. position .. ',', 1, true) ~= nil)
+    end
+    if not repeated then left[#left + 1] = position end
+  end
+  positions = table.concat(left, ' ')
+  if positions == '' then return 1 end
+  if current[1] == '' or current[1] == node and absent then
+    redis.call('HSET', key, 'behind', current[2] == '' and positions or positions .. ' ' .. current[2])
+  else
+    notify(current[1], 'k', 'returned', 's', id, 'g', generation, 'b', positions)
+  end
+  return 1
+end
+
+-- Redis removes the keys itself when no node sweeps any more.
+local function keep(id, milliseconds)
+  redis.call('ZADD', expiry, whole(clock() + milliseconds), id)
+  redis.call('PEXPIRE', expiry, whole(milliseconds + 3600000))
+  redis.call('PEXPIRE', session_key(id), whole(milliseconds + 60000))
+end
