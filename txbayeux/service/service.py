@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.haproxy import proxyEndpoint
 from twisted.web.resource import Resource
 
 from txbayeux.adapter.origins import Origins
@@ -34,6 +33,7 @@ from txbayeux.service.ports import (
     readable_errors,
     with_backlog,
 )
+from txbayeux.service.proxy_protocol import proxy_endpoint
 from txbayeux.service.urls import announcement, base_url
 
 __all__ = ["BayeuxService", "Configuration"]
@@ -181,7 +181,7 @@ class BayeuxService(MultiService):
         trusted = self._configuration.trusted_proxies
         if trusted:
             endpoint = TrustedEndpoint(endpoint, TrustedProxies(trusted))
-        return proxyEndpoint(endpoint)
+        return proxy_endpoint(endpoint)
 
     def _private_ports(self) -> list[tuple[str, PortService]]:
         admin = self._configuration.admin
