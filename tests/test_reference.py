@@ -75,10 +75,13 @@ BOUNDS = {
     "message id": fields.MAX_ID_LENGTH,
     "name of a JSON-P callback": callback_polling.MAX_CALLBACK,
     "URL and headers": site.BoundedChannel.totalHeadersSize,
+    "seconds in which the head": response.HEAD_TIMEOUT,
     "seconds in which a request": response.REQUEST_TIMEOUT,
     "seconds that an HTTP connection may be idle": default_of(
         http.FastHTTPFactory, "timeout"
     ),
+    "requests of one HTTP connection": http.REQUESTS_PER_TURN,
+    "bytes of one HTTP connection": site.BYTES_PER_TURN,
     "seconds between keep-alives": default_of(resource.BayeuxResource, "keep_alive"),
     "replies that a WebSocket": websocket.MAX_HELD,
     "keep-alives of a WebSocket before": websocket.MAX_UNACCEPTED,

@@ -5,7 +5,7 @@ import struct
 import zlib
 from typing import Any
 
-from .support import Service, Transport, request
+from .support import Service, Transport, request, settle
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
@@ -40,6 +40,8 @@ class Client:
 
     def __init__(self, service: Service, **headers: str) -> None:
         self.transport: Transport = service.send(upgrade(**headers))
+        if not self.transport.value():
+            settle(service.clock)  # a long head
         self.head = self.transport.take()
         self.inflate = zlib.decompressobj(-15)
 

@@ -129,6 +129,43 @@ class Transport(StringTransport):
         return data
 
 
+class FullTransport(Transport):
+    """A transport whose peer reads only when told to: more than 64 KiB wait for it."""
+
+    full = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if not self.full and len(self.value()) > 65536 and self.producer is not None:
+            self.full = True
+            self.producer.pauseProducing()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def drain(self) -> bytes:
+        """Read all that was written."""
+        data = self.take()
+        if self.full:
+            self.full = False
+            if self.producer is not None:
+                self.producer.resumeProducing()
+        return data
+
+
+class FakeEndpoint:
+    """An endpoint that returns the factory that it should listen with."""
+
+    def listen(self, factory: Any) -> Any:
+        return factory
+
+
+def settle(clock: Clock) -> None:
+    """Do all that waits for the next turns of the reactor."""
+    while any(call.getTime() <= clock.seconds() for call in clock.getDelayedCalls()):
+        turn(clock)
+
+
 def turn(clock: Clock) -> None:
     """Do what is due as one turn of a reactor; what that asks for is for the next."""
     now = clock.seconds()
@@ -164,7 +201,7 @@ class Service:
         self.clock: Clock = options.pop("clock", None) or Clock()
         self.processor = options.pop("processor", None) or FakeProcessor()
         self.resource = BayeuxResource(self.processor, self.clock, **options)
-        root = Resource()
+        self.root = root = Resource()
         self.site: Any
         self.factory: Any
         if bounded and HTTP_WAY.fast:
@@ -180,7 +217,9 @@ class Service:
         self.site.startFactory()
 
     def connect(self, peer: IAddress | None = None) -> Transport:
-        transport = Transport(peerAddress=peer)
+        return self.connect_through(Transport(peerAddress=peer))
+
+    def connect_through(self, transport: Any) -> Any:
         transport.protocol = self.factory.buildProtocol(transport.getPeer())
         transport.protocol.makeConnection(transport)
         return transport
@@ -197,7 +236,10 @@ class Service:
         body: bytes = b"",
         **headers: str,
     ) -> Answer:
-        return Answer(self.send(request(method, path, body, **headers)).value())
+        transport = self.send(request(method, path, body, **headers))
+        if not transport.value():
+            settle(self.clock)
+        return Answer(transport.value())
 
     def post(self, body: Any, path: str = "/bayeux", **headers: str) -> Answer:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()

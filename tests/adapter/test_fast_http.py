@@ -16,7 +16,7 @@ from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
 from .sockets import TEXT, Client, frame, upgrade
-from .support import HTTP_WAY, Answer, Service, Transport, request
+from .support import HTTP_WAY, Answer, Service, Transport, request, settle
 
 pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
@@ -146,6 +146,7 @@ def test_a_connection_is_handed_over_after_a_held_request() -> None:
 def test_many_requests_in_one_read_are_answered_in_order() -> None:
     service = Service()
     transport = service.send(POST * 3000)
+    settle(service.clock)
     assert len(answers(transport.value())) == 3000
     assert is_fast(transport)
 
@@ -161,6 +162,7 @@ def test_requests_wait_for_the_one_before_and_reading_is_paused() -> None:
     assert transport.producerState == "paused"
     assert len(service.processor.requests) == 1
     waiting.callback(Response([{"echo": 0}]))
+    settle(service.clock)
     assert transport.producerState == "producing"
     assert [one.json()[0]["echo"] for one in answers(transport.take())] == [
         0,
@@ -193,6 +195,7 @@ def test_a_head_that_never_ends_is_handed_over() -> None:
     assert not is_fast(transport)
     while not transport.disconnecting:
         transport.protocol.dataReceived(b"x: %s\r\n" % (b"y" * 100))
+        settle(service.clock)
 
 
 def test_a_connection_that_does_not_close_is_aborted() -> None:
@@ -320,8 +323,10 @@ def outcome(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, 
         if transport.disconnecting:
             break  # whether more is read makes no difference
         transport.protocol.dataReceived(piece)
+        settle(service.clock)
     for one in waiting:
         one.callback(Response([{"at": "last"}]))
+        settle(service.clock)
     written = transport.take()
     return {
         "written": [

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 
-from txbayeux.adapter.response import REQUEST_TIMEOUT
+from txbayeux.adapter.response import HEAD_TIMEOUT, REQUEST_TIMEOUT
 from txbayeux.adapter.site import MAX_DISCARDED
 from txbayeux.limits import Limits
 from txbayeux.protocol import Response
 
-from .support import HTTP_WAY, Answer, Service, request
+from .support import HTTP_WAY, Answer, Service, request, settle
 
 
 def test_a_get_without_messages_is_answered_with_an_explanation() -> None:
@@ -65,17 +65,31 @@ def test_a_request_byte_by_byte() -> None:
     [
         b"POST /bay",
         b"POST /bayeux HTTP/1.1\r\nHost: a\r\nX: ",
-        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n[",
-        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"999\r\n[",
         b"GET /health?",
     ],
 )
-def test_a_request_that_comes_too_slowly_is_refused(data: bytes) -> None:
+def test_a_head_that_comes_too_slowly_is_refused(data: bytes) -> None:
+    refused_after(HEAD_TIMEOUT, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nContent-Length: 999\r\n\r\n[",
+        b"POST /bayeux HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"999\r\n[",
+    ],
+)
+def test_a_body_that_comes_too_slowly_is_refused(data: bytes) -> None:
+    refused_after(REQUEST_TIMEOUT, data)
+
+
+def refused_after(limit: float, data: bytes) -> None:
+    """Send a byte now and then after these; show that it ends at the limit."""
     service = Service()
     transport = service.send(data)
     for _ in range(6):
-        service.clock.advance(50)
+        service.clock.advance(limit / 6)
         assert transport.value() == b""
         transport.protocol.dataReceived(b"x")
     service.clock.advance(1)
@@ -161,6 +175,7 @@ def test_a_client_that_never_stops_sending_is_disconnected() -> None:
     sent = 0
     while not transport.disconnecting:
         transport.protocol.dataReceived(b"x" * 65536)
+        settle(service.clock)
         sent += 65536
         assert sent < MAX_DISCARDED + 200_000
 
@@ -188,6 +203,7 @@ def test_a_large_body_within_the_limit() -> None:
 def test_malformed_http_is_refused_without_effect(raw: bytes) -> None:
     service = Service()
     transport = service.send(raw)
+    settle(service.clock)
     assert transport.disconnecting
     assert service.processor.requests == []
 
@@ -271,6 +287,7 @@ def test_a_line_past_the_limit_is_answered(raw: bytes) -> None:
     service = Service()
     transport = service.send(raw)
     transport.protocol.dataReceived(request("POST", body=b"[1]"))
+    settle(service.clock)
     answer = Answer(transport.value())
     assert (answer.code, answer.rest) == (431, b"")
     assert transport.disconnecting

@@ -3,6 +3,7 @@
 import gc
 import json
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from txbayeux.adapter.origins import Origins
 from txbayeux.message import Entry
 
 from .sockets import TEXT, Client, frame, upgrade
-from .support import Answer, Service, Transport, entry, request
+from .support import Answer, FakeEndpoint, Service, Transport, entry, request, settle
 
 
 def test_the_upgrade() -> None:
@@ -86,6 +87,61 @@ def test_frames_that_came_with_the_upgrade() -> None:
     service = Service()
     transport = service.send(upgrade() + frame(TEXT, b"[1]"))
     assert transport.value().endswith(b'\r\n\r\n\x81\x0c[{"echo":1}]')
+
+
+FRAMES = frame(TEXT, b"[1]") + frame(TEXT, b"[2]")
+ECHOED = b'\r\n\r\n\x81\x0c[{"echo":1}]\x81\x0c[{"echo":2}]'
+
+
+def after_each_cut(data: bytes) -> Iterator[tuple[Service, Transport]]:
+    """Send the bytes in two pieces, cut anywhere, and byte by byte."""
+    for at in range(0, len(data), 1 + len(data) // 500):
+        service = Service()
+        transport = service.send(data[:at])
+        transport.protocol.dataReceived(data[at:])
+        settle(service.clock)
+        yield service, transport
+    service = Service()
+    transport = service.connect()
+    for at in range(len(data)):
+        transport.protocol.dataReceived(data[at : at + 1])
+        settle(service.clock)
+    yield service, transport
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        upgrade(),
+        upgrade(content_length="0"),
+        upgrade(x_long="x" * 4000),
+        request("POST", body=b"[0]") + upgrade(),
+        request("GET", "/missing") * 9 + upgrade(),
+    ],
+    ids=["alone", "empty body", "long", "after a poll", "after many requests"],
+)
+def test_frames_that_follow_an_upgrade_wherever_the_read_ends(head: bytes) -> None:
+    for _, transport in after_each_cut(head + FRAMES):
+        assert transport.value().endswith(ECHOED)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        upgrade(content_length="5") + b"hello",
+        upgrade(transfer_encoding="chunked") + b"5\r\nhello\r\n0\r\n\r\n",
+        upgrade(transfer_encoding="chunked") + b"0\r\n\r\n",
+        upgrade(transfer_encoding="identity"),
+    ],
+    ids=["length", "chunked", "no chunks", "identity"],
+)
+def test_an_upgrade_with_a_body_is_refused_wherever_the_read_ends(data: bytes) -> None:
+    for service, transport in after_each_cut(data + FRAMES):
+        answer = Answer(transport.value())
+        assert (answer.code, answer.body) == (400, b"An upgrade has no body\n")
+        assert answer.rest == b""
+        assert transport.disconnecting
+        assert service.processor.streams == []
 
 
 def test_the_request_that_extensions_get() -> None:
@@ -195,10 +251,3 @@ def test_the_peer_is_the_client_of_a_proxy() -> None:
     transport.protocol.dataReceived(upgrade() + frame(TEXT, b"[2]"))
     peers = [source and source.peer for _, source, _ in service.processor.requests]
     assert peers == ["203.0.113.9"] * 2
-
-
-class FakeEndpoint:
-    """An endpoint that returns the factory that it should listen with."""
-
-    def listen(self, factory: Any) -> Any:
-        return factory

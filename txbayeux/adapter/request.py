@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import KeysView, Mapping
+from typing import Final
 
 import msgspec
 from twisted.internet.interfaces import IAddress
 
-__all__ = ["HTTPRequest", "RequestHeaders", "RequestInfo", "is_token", "peer_of"]
+__all__ = [
+    "HTTPRequest",
+    "RequestHeaders",
+    "RequestInfo",
+    "is_host",
+    "is_token",
+    "peer_of",
+]
+
+# What RFC 3986, section 3.2.2, allows in a host, and a port.  No spaces: several Host
+# fields, joined by a comma and a space, are not a host.
+_HOST: Final = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*\Z")
 
 
 def _parse(lines: bytes) -> dict[str, str]:
@@ -94,6 +107,14 @@ class RequestInfo:
     def headers(self) -> Mapping[str, str]:
         """HTTP headers, names in lower case; several of a name joined by a comma."""
         return _parse(self._lines)
+
+
+def is_host(value: str | None) -> bool:
+    """Return whether this is the valid value of one ``Host`` field.
+
+    It may be empty, but an HTTP/1.1 request must have it.  RFC 9112, section 3.2.
+    """
+    return value is not None and _HOST.match(value) is not None
 
 
 def is_token(value: str | None, token: str) -> bool:

@@ -16,7 +16,10 @@ from txbayeux.message import Entry, Message, encode_list
 from txbayeux.protocol import Response, response_now
 
 __all__ = [
+    "BAD_HOST",
+    "BAD_REQUEST",
     "HEADERS_TOO_LARGE",
+    "HEAD_TIMEOUT",
     "INTERNAL_ERROR",
     "NO_STORE",
     "REQUEST_TIMEOUT",
@@ -30,6 +33,9 @@ __all__ = [
     "ResponseWriter",
     "plain_text",
 ]
+
+HEAD_TIMEOUT: Final = 60.0
+"""Seconds in which the head of a request must have come whole (nginx's figure)."""
 
 REQUEST_TIMEOUT: Final = 300.0
 """Seconds in which a request must have come whole, however slowly (Node's figure).
@@ -125,6 +131,8 @@ def _error(status: int, text: str) -> bytes:
     return head.with_body(body)
 
 
+BAD_REQUEST: Final = _error(400, "This request is not valid HTTP")
+BAD_HOST: Final = _error(400, "A request needs one Host header, a host name")
 REQUEST_TOO_LARGE: Final = _error(413, "The body of this request is too large")
 HEADERS_TOO_LARGE: Final = _error(
     431, "The URL or a header of this request is too long"
@@ -134,7 +142,8 @@ TOO_MANY_CONNECTIONS: Final = _error(429, "This address has too many connections
 REQUEST_TIMEOUT_RESPONSE: Final = _error(
     408, "The rest of this request did not come in time"
 )
-"""The response to a request that took longer than :data:`REQUEST_TIMEOUT` to come."""
+"""The response to a request that came slower than :data:`HEAD_TIMEOUT` and
+:data:`REQUEST_TIMEOUT` allow."""
 
 
 class Refused(Exception):

@@ -12,14 +12,20 @@ from io import BytesIO
 from typing import Any, Final, cast
 
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from txbayeux.adapter.http import FastHTTPFactory
+from txbayeux.adapter.http import MAX_UNREAD, REQUESTS_PER_TURN, FastHTTPFactory
+from txbayeux.adapter.io import WorkQueue
+from txbayeux.adapter.request import is_host
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.response import (
+    BAD_HOST,
+    BAD_REQUEST,
+    HEAD_TIMEOUT,
     HEADERS_TOO_LARGE,
     REQUEST_TIMEOUT,
     REQUEST_TIMEOUT_RESPONSE,
@@ -29,6 +35,7 @@ from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 
 __all__ = [
+    "BYTES_PER_TURN",
     "MAX_DISCARDED",
     "BayeuxSite",
     "BoundedChannel",
@@ -46,9 +53,21 @@ To close with bytes unread resets the connection, and the client, which is still
 sending, would not see the response (nginx: ``lingering_close``).
 """
 
+BYTES_PER_TURN: Final = 4096
+"""Bytes of one connection that ``twisted.web`` reads one after the other.
+
+The rest of what has come waits in a :class:`~txbayeux.adapter.io.WorkQueue`: a body in
+chunks of one byte costs 0.5 ms a KiB.
+"""
+
+_log: Final = Logger()
+
 
 class BoundedRequest(Request):
-    """A request that is refused with 413 as soon as its body is too large."""
+    """A request that is refused with 413 as soon as its body is too large.
+
+    It is refused with 400 without a valid ``Host``.  RFC 9112, section 3.2.
+    """
 
     max_bytes = Limits().request_bytes
     content: BytesIO
@@ -75,7 +94,13 @@ class BoundedRequest(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Called at the end of the body."""
+        hosts = self.requestHeaders.getRawHeaders(b"Host", [])
         if self._refused:
+            self.channel.loseConnection()
+        elif (hosts or version == b"HTTP/1.1") and not (
+            len(hosts) == 1 and is_host(hosts[0].decode("latin-1"))
+        ):
+            self.channel.write(BAD_HOST)
             self.channel.loseConnection()
         else:
             Request.requestReceived(self, command, path, version)
@@ -100,39 +125,117 @@ def bounded_request(limits: Limits) -> type[BoundedRequest]:
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection that is closed where a line is too long (16 KiB) or a request slow.
+    """A connection that takes little of each reactor turn, and waits for its client.
 
-    Both are answered first.
+    It reads :data:`BYTES_PER_TURN` and answers
+    :data:`~txbayeux.adapter.http.REQUESTS_PER_TURN`; the rest of what has come waits in
+    the site's work queue.  While the client does not read its answers, no further
+    request is read.
+
+    It is closed, after an answer, where a line is too long (16 KiB), a request slow or
+    a number too large.
     """
 
+    factory: BoundedSite
     transport: Any
-    _refused = False
+    _closing = False
+    _blocked = False  # the client does not read what is written to it
+    _queued = False  # what has come waits in the work queue
     _responding = False  # a request has come whole and is not answered yet
+    _reading = False
+    _unread = b""
+    # What is read before others have their turn.  It is not for each read: TLS passes
+    # on record by record, and many come at once.
+    _bytes_left = BYTES_PER_TURN
+    _requests_left = REQUESTS_PER_TURN
     _request_start: float | None = None  # of the request that is still coming
+    _time_limit = HEAD_TIMEOUT  # for what is still coming of it
 
     def dataReceived(self, data: bytes) -> None:
         """Read what the client sent."""
-        if self._refused:
+        if self._closing:
             return
         now = self.factory.reactor.seconds()
-        if self._request_start is None or self._responding:
+        if self._request_start is None:
             self._request_start = now
-        elif now - self._request_start > REQUEST_TIMEOUT:
+        elif not self._waits() and now - self._request_start > self._time_limit:
             self._refuse(REQUEST_TIMEOUT_RESPONSE)
             return
+        self._unread += data
+        if not self._waits():
+            self._read()
+        elif len(self._unread) > MAX_UNREAD:
+            self.transport.pauseProducing()
+
+    # How much is read
+
+    def _waits(self) -> bool:
+        return self._closing or self._blocked or self._queued or self._responding
+
+    def _read(self) -> None:
+        """Read some of what has come, and let the rest wait."""
+        data, self._unread = (
+            self._unread[: self._bytes_left],
+            self._unread[self._bytes_left :],
+        )
+        self._bytes_left -= len(data)
+        self.paused = False
+        self._reading = True
         HTTPChannel.dataReceived(self, data)
+        self._reading = False
+        if self.transport is None:
+            # Upgraded: this goes to the new protocol.
+            HTTPChannel.dataReceived(self, self._unread)
+        elif not (self._closing or self._responding) and (
+            self.paused or not self._bytes_left
+        ):
+            self.transport.pauseProducing()
+            if not self._blocked:
+                self._queued = True
+                self.factory.work_queue.add(self._take_turn)
 
-    def allContentReceived(self) -> None:
-        """Called when a request has come whole."""
-        self._request_start = None
-        self._responding = True
-        HTTPChannel.allContentReceived(self)
+    def _take_turn(self) -> None:
+        self._queued = False
+        self._read_on()
 
-    def requestDone(self, request: Request) -> None:
-        """Called when a request is answered: the time of the next one begins now."""
-        self._request_start = None
-        self._responding = False
-        HTTPChannel.requestDone(self, request)
+    def _read_on(self) -> None:
+        if not self._waits():
+            self._bytes_left = BYTES_PER_TURN
+            self._requests_left = REQUESTS_PER_TURN
+            self.transport.resumeProducing()
+            self._read()
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """Called with what has been read behind a request that is answered now."""
+        self.line_mode = 1
+        if extra:
+            # It precedes what has not been read.
+            HTTPChannel.dataReceived(self, extra)
+
+    def pauseProducing(self) -> None:
+        """Called when the client does not keep up."""
+        self._blocked = True
+        HTTPChannel.pauseProducing(self)
+
+    def resumeProducing(self) -> None:
+        """Called when the client has read all that was written."""
+        self._blocked = False
+        HTTPChannel.resumeProducing(self)
+        if self.paused:
+            self._request_start = None
+        self._read_on()
+
+    # A request
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Called with each header; return whether it is valid."""
+        try:
+            valid: bool = HTTPChannel.headerReceived(self, line)
+        except ValueError:  # int() converts up to 4,300 digits.
+            _log.debug("Refused: a Content-Length of more than 4,300 digits")
+            self._refuse(BAD_REQUEST)
+            return False
+        return valid
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the connection is lost.
@@ -141,6 +244,7 @@ class BoundedChannel(HTTPChannel):
         producer, refer to each other and to the transport, with all that was not sent:
         only the garbage collector would free them.
         """
+        self._closing = True
         HTTPChannel.connectionLost(self, reason)
         HTTPChannel.unregisterProducer(self)
         HTTPChannel.__init__(self)  # drops the decoder and the requests
@@ -149,10 +253,40 @@ class BoundedChannel(HTTPChannel):
         """Called for a line that is too long, which twisted.web would not answer."""
         self._refuse(HEADERS_TOO_LARGE)
 
+    def allHeadersReceived(self) -> None:
+        """Called at the end of a head."""
+        self._time_limit = REQUEST_TIMEOUT
+        HTTPChannel.allHeadersReceived(self)
+
+    def allContentReceived(self) -> None:
+        """Called when a request has come whole."""
+        self._responding = True
+        HTTPChannel.allContentReceived(self)
+
+    def requestDone(self, request: Request) -> None:
+        """Called when a request is answered: the time of the next one begins now."""
+        self._responding = False
+        self._request_start = None
+        self._time_limit = HEAD_TIMEOUT
+        self._requests_left -= 1
+        # Between two requests LineReceiver can be paused; what it has been given waits.
+        self.paused = self._blocked or not self._reading or self._requests_left <= 0
+        HTTPChannel.requestDone(self, request)
+        if not self._reading:
+            self._read_on()
+
+    # The end
+
+    def loseConnection(self) -> None:
+        """Close the connection; a client that reads no answer has the idle time."""
+        if not self._closing:
+            self._closing = True
+            self.setTimeout(self.factory.timeOut)
+            HTTPChannel.loseConnection(self)
+
     def _refuse(self, answer: bytes) -> None:
-        self._refused = True
         self.transport.write(answer)
-        HTTPChannel.loseConnection(self)
+        self.loseConnection()
 
 
 class BoundedSite(Site):
@@ -178,6 +312,8 @@ class BoundedSite(Site):
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
+        self.work_queue = WorkQueue(reactor)
+        """What its connections have sent and is not read yet."""
 
     def acceptableProtocols(self) -> list[bytes]:
         """Return HTTP/1.1 only, as WebSocket needs it; Site may offer HTTP/2."""
@@ -223,12 +359,14 @@ class BayeuxSite(FastHTTPFactory):
         limits_connections: bool = True,
     ) -> None:
         tree = _mount(root, bayeux, path)
+        site = BoundedSite(tree, reactor, limits=bayeux.limits, timeout=timeout)
         super().__init__(
-            BoundedSite(tree, reactor, limits=bayeux.limits, timeout=timeout),
+            site,
             bayeux,
             reactor,
             mount=path,
             max_body=bayeux.limits.request_bytes,
+            work_queue=site.work_queue,
             timeout=timeout,
             limits_connections=limits_connections,
         )

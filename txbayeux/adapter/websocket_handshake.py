@@ -41,6 +41,9 @@ def upgrade(
         raise Refused(426, "The WebSocket version must be 13", [version])
     if key is None or not _KEY.match(key):
         raise Refused(400, "Sec-WebSocket-Key must be 16 bytes in base64")
+    if request.body or headers.get("transfer-encoding") is not None:
+        # No client sends a body.  The connection ends, as frames may follow it.
+        raise Refused(400, "An upgrade has no body", [(b"Connection", b"close")])
     connection = factory.make_connection(RequestInfo("websocket", request))
     unread = writer.upgrade(connection)
     deflate = extensions = None
