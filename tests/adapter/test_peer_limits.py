@@ -14,7 +14,7 @@ from txbayeux.peers import PeerLimits, PeerRegistry
 from txbayeux.rates import Rate
 
 from .sockets import Client, upgrade
-from .support import HTTP_WAY, Answer, Service, Transport, request
+from .support import Answer, Service, Transport, request
 
 ME = "192.168.1.1"  # the address of connections in memory
 POST = request("POST", body=b"[{}]", content_type="application/json")
@@ -204,9 +204,9 @@ def test_bytes_of_websocket_messages_count() -> None:
     assert refused == [{"successful": False, "error": "429::Too many requests"}]
 
 
+# A Site of twisted.web counts no connections.
+@pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 def test_connections_above_the_limit_are_refused() -> None:
-    if not HTTP_WAY.fast:
-        pytest.skip("a Site of twisted.web counts no connections")
     service = Limited(connections=3)
     open_now = [service.connect() for _ in range(3)]
     open_now[0].protocol.dataReceived(upgrade())
