@@ -103,6 +103,8 @@ class Hub:
         self._turn: int | None = None  # during a flush
         self._full: dict[Session, None] = {}  # over a limit, not closed yet
         self._queued = 0  # deliveries in this turn
+        self.busy = False
+        """See :attr:`txbayeux.interfaces.ConnectionHub.busy`."""
         self._waiting: deque[Deferred[None]] = deque()
         self.totals = dict.fromkeys(
             (
@@ -301,6 +303,7 @@ class Hub:
         full: list[Session] = []
         subscribers = self._index.matching(entry.channel)
         self._queued += len(subscribers)
+        self.busy = self._queued >= TURN_WORK
         for session in subscribers:
             session.queue.append(entry)
             session.queued_bytes += size
@@ -340,7 +343,7 @@ class Hub:
 
         Those that wait for the next turn go on now.
         """
-        self._queued = 0
+        self._queued, self.busy = 0, False
         self._fire_waiting()
         self._timers.stop()
         if self._flush_call is not None and self._flush_call.active():
@@ -362,11 +365,6 @@ class Hub:
         }
 
     # Turns
-
-    @property
-    def busy(self) -> bool:
-        """See :attr:`txbayeux.interfaces.ConnectionHub.busy`."""
-        return self._queued >= TURN_WORK
 
     def fan_out(self, channel: str) -> int:
         """See :meth:`txbayeux.interfaces.ConnectionHub.fan_out`."""
@@ -417,7 +415,7 @@ class Hub:
 
     def _end_turn(self) -> None:
         self._flush_call = None
-        self._queued = 0
+        self._queued, self.busy = 0, False
         self._flush_some(TURN_WORK)
         self._listeners.call()
         self._enforce()

@@ -60,37 +60,31 @@ def position_of(identity: bytes) -> int:
 
 def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
     """Parse an entry of the log; None if the scripts do not write such entries."""
-    position, _, token = identity.partition(b"-")
+    number, _, token = identity.partition(b"-")
     if token == b"0":
         # As in ids that Redis makes from the time; no node has it.
         return None
+    position, kind, count = int(number), fields[0], len(fields)
     try:
-        return _parse(int(position), fields)
+        if kind == b"c" and fields[2:3] == [b"j"]:
+            channel, json = fields[1].decode(), fields[3]
+            if json[:1] != b"{" or json[-1:] != b"}":
+                return None
+            if not json.isascii():
+                json.decode()
+            if count == 4:
+                return Entry(position, channel, json)
+            if count == 6 and fields[4] == b"t":
+                return Addressed(position, channel, json, fields[5].decode())
+        elif kind == b"u" and count == 4 and fields[2] in (b"+", b"-"):
+            names = fields[3].decode()
+            channels = tuple(names.split(" "))
+            size = len(names) + _CHANNEL * len(channels)
+            session_id, added = fields[1].decode(), fields[2] == b"+"
+            return Change(position, session_id, added, channels, size)
     except UnicodeDecodeError:
-        return None
-
-
-def _parse(position: int, fields: Sequence[bytes]) -> Logged | None:
-    kind, count = fields[0], len(fields)
-    if kind == b"c" and fields[2:3] == [b"j"]:
-        json = fields[3]
-        if json[:1] != b"{" or json[-1:] != b"}" or not (json.isascii() or _text(json)):
-            return None
-        if count == 4:
-            return Entry(position, fields[1].decode(), json)
-        if count == 6 and fields[4] == b"t":
-            return Addressed(position, fields[1].decode(), json, fields[5].decode())
-    elif kind == b"u" and count == 4 and fields[2] in (b"+", b"-"):
-        names = fields[3].decode()
-        channels = tuple(names.split(" "))
-        size = len(names) + _CHANNEL * len(channels)
-        return Change(position, fields[1].decode(), fields[2] == b"+", channels, size)
+        pass
     return None
-
-
-def _text(octets: bytes) -> bool:
-    octets.decode()  # raises UnicodeDecodeError
-    return True
 
 
 def notice(fields: Sequence[bytes]) -> Mapping[str, str]:
