@@ -8,6 +8,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from tests.engine.redis_parts import owner_of, redirect_notices
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
@@ -102,16 +103,16 @@ class NodesHarness(RedisHarness):
     def withhold_notices(self, engine: RedisEngine) -> list[Mapping[str, str]]:
         """Withhold the notices of a node's inbox; see :meth:`pass_notices`."""
         notices: list[Mapping[str, str]] = []
-        engine._node.reader._noticed = notices.append
+        redirect_notices(engine, notices.append)
         return notices
 
     def pass_notices(
         self, engine: RedisEngine, notices: list[Mapping[str, str]]
     ) -> None:
         """Pass on the notices that were withheld, and those that come."""
-        engine._node.reader._noticed = engine._node.owner.receive_notice
+        redirect_notices(engine, owner_of(engine).receive_notice)
         for notice in notices:
-            engine._node.owner.receive_notice(notice)
+            owner_of(engine).receive_notice(notice)
 
     def closed(self) -> list[tuple[str, Reason]]:
         return [end for observer in self.observers for end in observer.closed]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.engine.redis_harness import RedisHarness, pause
+from tests.engine.redis_parts import stop_node
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.errors import BayeuxError
@@ -53,7 +54,7 @@ class OwnServer(RedisHarness):
     async def crash(self, engine: RedisEngine) -> None:
         """Stop a node as ``kill -9`` does: it releases no sessions."""
         self._engines.remove(engine)
-        await engine._node.stop()
+        await stop_node(engine)
         engine.hub.stop()
 
     async def refusal(self, deferred: Any) -> BayeuxError:

@@ -24,6 +24,12 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from tests.engine.freezing import FreezingReactor
 from tests.engine.redis_harness import pause
+from tests.engine.redis_parts import (
+    checkpoints_of,
+    known_position,
+    node_id,
+    reader_of,
+)
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine, RedisOptions
@@ -92,17 +98,17 @@ class RedisService:
 
     def settle(self) -> None:
         """Wait until every working node has read the log to its known end."""
-        known = max(engine._node.reader._known for engine in self.engines)
+        known = max(known_position(engine) for engine in self.engines)
         for engine, clock in zip(self.engines, self.reactors, strict=True):
             if not clock.frozen:
-                self.call(partial(engine._node.reader.reached, known))
+                self.call(partial(reader_of(engine).reached, known))
         self.call(lambda: pause(0))
 
     def freeze(self, number: int) -> None:
         """Freeze a node after a checkpoint, and make it count as dead."""
         # It may be reconnecting: it read no reply while it was frozen before.
         self.wait_until_ready(self.engines[number])
-        checkpoints = self.engines[number]._node.checkpoints
+        checkpoints = checkpoints_of(self.engines[number])
         for _ in range(2):
             # The second one writes the state at the first.
             self.call(checkpoints.write)
@@ -112,7 +118,7 @@ class RedisService:
 
     def key(self, number: int) -> str:
         """Return the key of a node in Redis."""
-        [key] = self.server.client.keys(f"*:node:{self.engines[number]._node.id}")  # type: ignore[misc]
+        [key] = self.server.client.keys(f"*:node:{node_id(self.engines[number])}")  # type: ignore[misc]
         return str(key.decode())
 
     def wait_until_alive(self, number: int) -> None:

@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
+from tests.engine.redis_parts import commands_connection, script_arguments
 from txbayeux.engine.redis.scripts import load
 from txbayeux.testing import RecordingStream, contract
 
@@ -34,13 +35,13 @@ class TestConnections(OwnServer):
     async def test_a_reply_to_no_command_is_not_taken_for_the_next_ones(self) -> None:
         engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
-        main: Any = engine._node._main
+        main: Any = commands_connection(engine)
         await self.soon(lambda: main.silence() == 0)
         with capturedLogs() as log:
             main.dataReceived(b":1\r\n")
             await self.publish(engine, "/a", 1)
         assert any("a reply to no command: 1" in formatEvent(event) for event in log)
-        assert engine._node._main is not main
+        assert commands_connection(engine) is not main
         assert await self.poll(engine, alice) == [1]
 
     @contract
@@ -48,18 +49,18 @@ class TestConnections(OwnServer):
         engine, _ = await self.start_node()
         alice = await self.join(engine, "/a")
         await self.publish(engine, "/a", 1)
-        node = engine._node
-        former, common = node._main, node.commands._common
+        former = commands_connection(engine)
+        keys, common = script_arguments(engine)
         assert former is not None
         former.abort()
-        await self.soon(lambda: node._main not in {None, former} and engine.ready())
+        await self.soon(
+            lambda: commands_connection(engine) not in {None, former} and engine.ready()
+        )
         await self.publish(engine, "/a", 2)
         # What it would bring late: a frozen Redis still reads what it was sent.
         late = (100, 10**6, "", "", "/a", text("late"))
         with pytest.raises(ResponseError, match="STALE"):
-            self.server.client.eval(
-                load("publish").source, *node.commands._keys, *common, *late
-            )
+            self.server.client.eval(load("publish").source, *keys, *common, *late)
         # A hello that comes late is put right.
         key = next(key for key in self.keys() if b":node:" in key)
         self.server.client.hset(key, "token", "1")
@@ -71,16 +72,18 @@ class TestConnections(OwnServer):
         (a, observer), (b, _) = await self.start_node(), await self.start_node()
         stream = RecordingStream()
         await b.attach(await self.join(b, "/a"), stream)
-        main: Any = a._node._main
+        main: Any = commands_connection(a)
         main.transport.pauseProducing()
         published = a.publish("/a", text(1))
         await self.soon(lambda: stream.data == [1])
         await self.publish(b, "/a", 2)
         main.abort()
         await published
-        again: Any = a._node._main
+        again: Any = commands_connection(a)
         again.abort()
-        await self.soon(lambda: a._node._main not in {None, again} and a.ready())
+        await self.soon(
+            lambda: commands_connection(a) not in {None, again} and a.ready()
+        )
         assert a.statistics()["epochs_total"] == 0
         await self.publish(a, "/a", 3)
         await self.soon(lambda: stream.data == [1, 2, 3])

@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
+from tests.engine.redis_parts import forget_tail, log_connection, termination_of
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream, contract
 
@@ -227,7 +228,7 @@ class TestRefusing(OwnServer):
         client.bgsave()
         await self.soon(lambda: client.info()["rdb_last_bgsave_status"] == "err")
         assert (await self.refusal(a.publish("/a", text(1)))).code == 503
-        a._termination.terminate(alice, Reason.KICKED, "You know why")
+        termination_of(a).terminate(alice, Reason.KICKED, "You know why")
         await pause(0.3)
         assert observer.closed == []
         await self.refused(a.connect(alice, hold=0))
@@ -258,7 +259,7 @@ class TestRefusing(OwnServer):
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
         await self.unanswered(held)
-        reading: Any = engine._node._second
+        reading: Any = log_connection(engine)
         reading.transport.pauseProducing()
         await self.publish(engine, "/b", *range(50))
         log = next(key for key in self.keys() if key.endswith(b":log"))
@@ -282,7 +283,7 @@ class TestRefusing(OwnServer):
         await self.settle()
         await self.crash(a)
         await self.publish(b, "/b", *range(5))
-        b._node._tail.clear()
+        forget_tail(b)
         log = next(key for key in self.keys() if key.endswith(b":log"))
         self.server.client.xtrim(log, maxlen=1, approximate=False)
         error = await self.refused(b.connect(alice, hold=0))

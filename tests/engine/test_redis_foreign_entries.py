@@ -7,6 +7,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer
+from tests.engine.redis_parts import forget_tail
 from txbayeux.engine.redis.log import parse
 from txbayeux.errors import BayeuxError
 from txbayeux.testing import RecordingStream, contract
@@ -99,7 +100,7 @@ class TestForeignEntries(OwnServer):
         assert b.ready()
         assert [at_a.closed, at_b.closed] == [[], []]
         # And for a session that must read them from Redis.
-        b._node._tail.clear()
+        forget_tail(b)
         await self.crash(a)
         await self.publish(b, "/a", 2)
         received = await self.poll(b, alice)

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from tests.engine.freezing import FreezingReactor
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
+from tests.engine.redis_parts import node_id
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
 from txbayeux.interfaces import Delivery
@@ -45,7 +46,7 @@ class TestFrozenNodes(OwnServer):
     def freeze(self, engine: RedisEngine) -> None:
         """Freeze a node and make it count as dead."""
         self.reactors[engine].freeze()
-        [key] = self.server.client.keys(f"*:node:{engine._node.id}")  # type: ignore[union-attr]
+        [key] = self.server.client.keys(f"*:node:{node_id(engine)}")  # type: ignore[union-attr]
         self.server.client.hset(key, "heartbeat", 0)
 
     async def thaw(self, engine: RedisEngine) -> None:

@@ -8,6 +8,13 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.engine.redis_harness import NodesHarness, pause
+from tests.engine.redis_parts import (
+    calls_made,
+    commands_connection,
+    commands_of,
+    owner_of,
+    reader_of,
+)
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.errors import BayeuxError, unavailable
 from txbayeux.events import Reason
@@ -31,7 +38,7 @@ class TestHandover(NodesHarness):
         await b.destroy_session(bob, Reason.CLIENT)
         await self.until(lambda: b.statistics()["sessions"] == 1)
         assert a.statistics()["sessions"] == 2
-        a._node._main.abort()  # type: ignore[union-attr]
+        commands_connection(a).abort()  # type: ignore[union-attr]
         assert (await self.answered(held)).superseded
         await self.until(lambda: stream.replacements == 1)
         assert a.statistics()["sessions"] == 0
@@ -62,7 +69,7 @@ class TestHandover(NodesHarness):
         lost = await self.connect(a, alice)
         overtaken, _ = await self.stuck(b, alice)
         lost.give_back()
-        await self.until(lambda: b._node.owner.acquisitions[alice].returned)
+        await self.until(lambda: owner_of(b).acquisitions[alice].returned)
         held = c.connect(alice, hold=self.hold)
         assert (await self.answered(overtaken)).superseded
         assert self.data((await self.answered(held)).entries) == [1, 2]
@@ -79,10 +86,10 @@ class TestHandover(NodesHarness):
         waiting.errback(unavailable())
         with pytest.raises(BayeuxError, match="503"):
             await failing
-        before = b._commands._number
+        before = calls_made(b)
         lost.give_back()
         await pause(0.3)
-        assert b._commands._number - before < 20
+        assert calls_made(b) - before < 20
         assert await self.poll(b, alice) == [1, 2]
 
     @contract
@@ -142,9 +149,9 @@ class TestHandover(NodesHarness):
         assert await self.poll(a, alice) == [1]
         notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold)
-        b._node.owner.receive_notice({**stale, "g": "1"})
+        owner_of(b).receive_notice({**stale, "g": "1"})
         await self.until(lambda: notices)
-        b._node.owner.receive_notice({**stale, "g": "3"})
+        owner_of(b).receive_notice({**stale, "g": "3"})
         await self.unanswered(held)
         self.pass_notices(a, notices)
         await self.publish(b, "/a", 2)
@@ -229,21 +236,21 @@ class TestHandover(NodesHarness):
         [a] = await self.nodes(1)
         alice = await self.join(a, "/a", acknowledges=True)
         position = (await self.connect(a, alice)).acknowledgement
-        owned_session = a._node.owner.owned[alice]
-        run, called = a._commands.run, list[str]()
+        owned_session = owner_of(a).owned[alice]
+        run, called = commands_of(a).run, list[str]()
 
         def counted(script: str, *arguments: Any, **options: Any) -> Deferred[Any]:
             called.append(script)
             return run(script, *arguments, **options)
 
-        a._commands.run = counted  # type: ignore[method-assign]
+        commands_of(a).run = counted  # type: ignore[method-assign]
         for claimed in (2**60, 10**300):
             held = a.connect(alice, hold=self.hold, acknowledged=claimed)
             await self.unanswered(held)
             assert set(called) - {"checkpoint", "heartbeat"} == {"verify"}
             assert called.count("verify") == 1
             called.clear()
-            assert a._node.owner.owned[alice] is owned_session
+            assert owner_of(a).owned[alice] is owned_session
         await self.publish(a, "/a", 1)
         assert self.data((await self.answered(held)).entries) == [1]
         # Nor does the claimed position count as seen.
@@ -275,7 +282,7 @@ class TestHandover(NodesHarness):
         position = (await self.connect(a, alice)).acknowledgement
         notices = self.withhold_notices(a)
         held = b.connect(alice, hold=self.hold, acknowledged=position)
-        await self.until(lambda: b._node.owner.session(alice))
+        await self.until(lambda: owner_of(b).session(alice))
         return alice, position, notices, held
 
     async def fails(self, connected: Deferred[Delivery]) -> None:
@@ -286,7 +293,7 @@ class TestHandover(NodesHarness):
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
         """Make a node the owner, which waits until the second result fires."""
-        reader, waiting = engine._node.reader, list[Deferred[None]]()
+        reader, waiting = reader_of(engine), list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:
             waiting.append(Deferred())

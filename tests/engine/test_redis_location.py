@@ -8,6 +8,7 @@ import pytest
 from twisted.internet import reactor
 
 from tests.engine.redis_own_server import OwnServer
+from tests.engine.redis_parts import log_connection
 from tests.engine.redis_server import RedisServer, free_port
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import Location, parse
@@ -187,12 +188,12 @@ class TestWays(OwnServer):
         former = RedisServer(self.server.folder / "former")
         former.start()
         try:
-            before: Any = engine._node._second
+            before: Any = log_connection(engine)
             place.unlink()
             place.symlink_to(former.socket)
             before.abort()
             await self.soon(
-                lambda: engine._node._second not in {None, before} and engine.ready()
+                lambda: log_connection(engine) not in {None, before} and engine.ready()
             )
             place.unlink()
             place.symlink_to(self.server.socket)

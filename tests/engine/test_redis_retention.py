@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
+from tests.engine.redis_parts import forget_tail
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.log import Change, Tail
 from txbayeux.testing import contract
@@ -138,7 +139,7 @@ class TestRetention(OwnServer):
                 await begun
             await pause(0.05)
         await pause(0.6)
-        b._node._tail.clear()
+        forget_tail(b)
         await self.crash(a)
         await b.publish("/quiet", text(1))
         assert await self.poll(b, alice) == [1]

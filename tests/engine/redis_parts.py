@@ -1,0 +1,87 @@
+"""The parts of a Redis engine, for faults that neither clients nor Redis can cause.
+
+Tests reach into an engine here only, and show what follows by its behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from txbayeux.engine.redis.checkpoints import Checkpoints
+from txbayeux.engine.redis.commands import Argument, Commands
+from txbayeux.engine.redis.engine import RedisEngine
+from txbayeux.engine.redis.ownership import SessionOwner
+from txbayeux.engine.redis.reader import Reader
+from txbayeux.engine.redis.termination import Termination
+
+
+def commands_connection(engine: RedisEngine) -> Any:
+    """Return the connection for script calls; None while there is none."""
+    return engine._node._main
+
+
+def log_connection(engine: RedisEngine) -> Any:
+    """Return the connection that reads the log; None while there is none."""
+    return engine._node._second
+
+
+def commands_of(engine: RedisEngine) -> Commands:
+    return engine._node.commands
+
+
+def owner_of(engine: RedisEngine) -> SessionOwner:
+    return engine._node.owner
+
+
+def reader_of(engine: RedisEngine) -> Reader:
+    return engine._node.reader
+
+
+def termination_of(engine: RedisEngine) -> Termination:
+    return engine._node.termination
+
+
+def node_id(engine: RedisEngine) -> str:
+    return engine._node.id
+
+
+def calls_made(engine: RedisEngine) -> int:
+    """Return how many script calls there were."""
+    return engine._node.commands._number
+
+
+def script_arguments(
+    engine: RedisEngine,
+) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:
+    """Return the keys that every script declares, and the arguments that all have."""
+    commands = engine._node.commands
+    return commands._keys, commands._common
+
+
+def known_position(engine: RedisEngine) -> int:
+    """Return the position that the log is known to have reached."""
+    return engine._node.reader._known
+
+
+def checkpoints_of(engine: RedisEngine) -> Checkpoints:
+    return engine._node.checkpoints
+
+
+def forget_tail(engine: RedisEngine) -> None:
+    """Make a node read older entries from Redis."""
+    engine._node._tail.clear()
+
+
+def redirect_notices(
+    engine: RedisEngine, receiver: Callable[[Mapping[str, str]], object]
+) -> None:
+    """Pass the notices of a node's inbox to ``receiver``."""
+    engine._node.reader._noticed = receiver  # type: ignore[assignment]
+
+
+def stop_node(engine: RedisEngine) -> Deferred[Any]:
+    """Close the connections of a node, which releases no sessions."""
+    return engine._node.stop()
