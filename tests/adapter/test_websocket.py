@@ -285,6 +285,22 @@ def test_the_connection_is_aborted_if_a_close_is_not_answered() -> None:
     assert closed.called
 
 
+def test_a_stopping_service_does_not_answer_what_the_client_can_send_again() -> None:
+    service = Service()
+    client = Client(service)
+    passed: Deferred[Response] = Deferred()
+    service.processor.answers.append(passed)
+    client.send([{"id": 1}])
+    client.send([{"id": 2}])  # waits for the first one
+    service.resource.refuse_requests()
+    client.send([{"id": 3}])
+    passed.callback(Response([{"id": 1, "successful": True}]))
+    assert client.messages() == [[{"id": 1, "successful": True}]]
+    assert len(service.processor.requests) == 1
+    service.resource.close()
+    assert client.closed_with() == 1001
+
+
 def test_shutdown_closes_every_connection_with_1001() -> None:
     service = Service()
     clients = [Client(service) for _ in range(3)]

@@ -122,11 +122,12 @@ class BayeuxResource:
     def refuse_requests(self) -> None:
         """Answer every request from now on with 503, and close its connection.
 
+        Those of WebSockets are dropped: without a reply, the client sends them again.
         To be called when the service stops, before the server does: a client that
         is answered comes back at once on its connection, and would find a service
         that is about to forget it.
         """
-        self.refuses = True
+        self.refuses = self._sockets.refuses = True
 
     def close(self) -> Deferred[None]:
         """End every event stream, and close every socket with 1001.

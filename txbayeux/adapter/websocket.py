@@ -237,6 +237,8 @@ class WebSocketConnection(WebSocketInput):
         return True
 
     def _begin(self, messages: list[Any]) -> None:
+        if self.factory.refuses:
+            return  # The client gets no reply, and sends them again elsewhere.
         self._processing = True
         if is_disconnect(messages):
             self.factory.work_queue.add(partial(self._process, messages))
@@ -474,6 +476,8 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
         self.deflate = deflate
         self.frames = FrameCache()
         self.work_queue = WorkQueue(clock)
+        self.refuses = False
+        """Whether the service stops: requests are dropped, as a close follows."""
         self._connections: set[WebSocketConnection] = set()
         self._closed: Deferred[None] | None = None
         # One timer for all connections, which runs while there are any.
