@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final, Protocol, TypeGuard
 from weakref import ref
 
@@ -23,7 +23,14 @@ from twisted.logger import Logger
 from txbayeux.errors import too_many
 from txbayeux.rates import Rate, TokenBuckets
 
-__all__ = ["EVERYBODY", "LOG_INTERVAL", "REFUSALS", "PeerLimits", "PeerRegistry"]
+__all__ = [
+    "EVERYBODY",
+    "LOG_INTERVAL",
+    "REFUSALS",
+    "PeerLimits",
+    "PeerRegistry",
+    "parse_address",
+]
 
 EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 """The networks that all addresses belong to."""
@@ -106,6 +113,16 @@ REFUSALS: Final = tuple(
 """The limits, by name: refusals are counted for each."""
 
 
+def parse_address(address: str) -> IPv4Address | IPv6Address | None:
+    """Return an IP address, a mapped IPv4 one as such; None for anything else."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return mapped or parsed
+
+
 class Connection(Protocol):
     """A transport of Twisted, such as that of TCP.
 
@@ -147,12 +164,9 @@ class PeerRegistry:
         """Return the peer of an address; None if it is not limited."""
 
     def _key(self, address: str) -> str | None:
-        try:
-            ip = ip_address(address.partition("%")[0])
-        except ValueError:
+        ip = parse_address(address)
+        if ip is None:
             return None  # a Unix socket
-        if isinstance(ip, IPv6Address):
-            ip = ip.ipv4_mapped or ip
         if any(ip in network for network in self._unlimited):
             return None
         if isinstance(ip, IPv6Address):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
+
+from txbayeux.peers import parse_address
 
 __all__ = ["UNIX", "TrustedProxies"]
 
@@ -47,7 +49,7 @@ class TrustedProxies:
             return self._unix
         if not self._networks:
             return False
-        parsed = _parse(address)
+        parsed = parse_address(address)
         return parsed is not None and self._trusted(parsed)
 
     def client(self, address: str, header: Callable[[str], str | None]) -> str:
@@ -59,7 +61,7 @@ class TrustedProxies:
         if not self.trusts(address):
             return address
         for number, hop in enumerate(_hops(header)):
-            parsed = None if number == _MAX_HOPS else _parse(hop)
+            parsed = None if number == _MAX_HOPS else parse_address(hop)
             if parsed is None:
                 break
             address = str(parsed)
@@ -69,15 +71,6 @@ class TrustedProxies:
 
     def _trusted(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)
-
-
-def _parse(address: str) -> IPv4Address | IPv6Address | None:
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
-    return mapped or parsed
 
 
 def _hops(header: Callable[[str], str | None]) -> Iterator[str]:
