@@ -66,6 +66,8 @@ def test_a_line_end_in_a_message_does_not_end_the_event(end: bytes) -> None:
 def test_equal_messages_are_written_alike() -> None:
     service = Service()
     one, two = open_stream(service, "s1"), open_stream(service, "s2")
+    for transport in (one, two):
+        transport.clear()
     entries = [entry(1), entry(2)]
     for session, stream in service.processor.attached.items():
         stream.send(list(entries) if session == "s1" else entries)

@@ -347,7 +347,7 @@ def parsed(data: bytes) -> list[Answer]:
     while data:
         answer = Answer(data)
         if "content-length" not in answer.headers:
-            cut = answer.body.find(b"HTTP/1.1 ")
+            cut = answer.body.find(b"HTTP/1.")
             cut = len(answer.body) if cut < 0 else cut
             answer.body, answer.rest = answer.body[:cut], answer.body[cut:]
         found.append(answer)
