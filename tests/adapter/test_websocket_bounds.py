@@ -1,9 +1,8 @@
-"""What one WebSocket sends takes a part of each turn, little memory, and has to end.
+"""What one WebSocket sends takes a part of each turn, and has to end.
 
 Each look at the clock takes a fifth of what one connection may take at once.
 """
 
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -12,8 +11,6 @@ from twisted.internet.task import Clock
 
 from txbayeux.adapter.websocket import MAX_UNACCEPTED
 from txbayeux.adapter.websocket_input import GATHERED, MAX_UNFINISHED, TURN
-from txbayeux.limits import Limits
-from txbayeux.message import encode_list
 from txbayeux.protocol import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
@@ -218,37 +215,6 @@ def test_reading_goes_on_when_nothing_is_in_its_way(first: str) -> None:
         assert client.transport.producerState == "paused"
         producer.resumeProducing()
     assert client.transport.producerState == "producing"
-
-
-# Memory
-
-
-def memory_of(client: Client, parts: list[bytes]) -> int:
-    tracemalloc.start()
-    for part in parts:
-        client.raw(part)
-    memory, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return memory
-
-
-@pytest.mark.parametrize("kind", ["fragments", "bytes of a frame"])
-def test_a_message_in_small_parts_takes_the_memory_of_its_bytes(kind: str) -> None:
-    size = 20_000
-    service = Service(limits=Limits(request_bytes=size))
-    client = Client(service)
-    text = encode_list([1]).ljust(size)
-    if kind == "fragments":
-        whole = fragments(text)
-        parts = [whole[at : at + 7] for at in range(0, len(whole), 7)]
-    else:
-        whole = frame(TEXT, text)
-        parts = [whole[at : at + 1] for at in range(len(whole))]
-    client.raw(parts[0])
-    last = parts.pop()
-    assert memory_of(client, parts[1:]) < 2 * size
-    client.raw(last)
-    assert client.messages() == [[{"echo": 1}]]
 
 
 # Deadlines

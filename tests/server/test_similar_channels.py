@@ -1,6 +1,6 @@
-"""CVE-2020-11020: channels that resemble ``/meta/subscribe`` and were taken for it.
+"""Channels that resemble ``/meta/subscribe``, which extensions might not recognise.
 
-Extensions of Faye's server did not see them, but the server subscribed all the same.
+They subscribe to nothing.  Faye's advisory about them is in ``test_advisories.py``.
 """
 
 import pytest
