@@ -1,6 +1,8 @@
 """Who counts as one peer, what is kept of peers, and what the log says of refusals."""
 
+import gc
 from typing import Any
+from weakref import ref
 
 import pytest
 from twisted.internet.task import Clock
@@ -20,6 +22,17 @@ class Peers(PeerRegistry):
 
     def refused(self, name: str) -> int:
         return self.statistics()[f"limited_{name}_total"]
+
+
+class Name(str):
+    """A name that weak references show to be kept, or not."""
+
+    __slots__ = ("__weakref__",)
+
+
+def kept(names: list[ref[Name]]) -> int:
+    gc.collect()
+    return sum(name() is not None for name in names)
 
 
 class Connection:
@@ -103,13 +116,16 @@ def test_connections_are_counted_while_they_are_open() -> None:
 
 
 def test_nothing_is_kept_of_connections_that_are_gone() -> None:
-    peers = Peers(connections=3)
-    kept = Connection()
-    assert peers.admit_connection("kept", kept)
+    peers = Peers(connections=1)
+    still_open = Connection()
+    assert peers.admit_connection("open", still_open)
+    names = []
     for number in range(5000):
-        assert peers.admit_connection(str(number), Connection())
-    assert len(peers._connections) < 2000
-    assert "kept" in peers._connections
+        name = Name(number)
+        names.append(ref(name))
+        assert peers.admit_connection(name, Connection())
+    assert kept(names) < 2000
+    assert not peers.admit_connection("open", Connection())
 
 
 def test_sessions_are_counted_until_they_are_gone() -> None:
@@ -129,13 +145,19 @@ def test_sessions_are_counted_until_they_are_gone() -> None:
 
 
 def test_nothing_is_kept_of_peers_without_sessions() -> None:
-    peers = Peers()
+    peers = Peers(handshakes=Rate(1, 1))
+    names = []
     for number in range(100):
-        peers.admit_session(str(number))
-        peers.session_created(str(number), f"s{number}")
-        peers.session_gone(f"s{number}")
-    assert not peers._sessions
-    assert not peers._peers
+        peer, session = Name(number), Name(f"s{number}")
+        names += [ref(peer), ref(session)]
+        peers.admit_session(peer)
+        peers.session_created(peer, session)
+        peers.session_gone(session)
+    del peer, session
+    for other in ("b", "c"):  # The buckets of handshakes are forgotten when full.
+        peers.clock.advance(1)
+        peers.admit_session(other)
+    assert kept(names) == 0
 
 
 @pytest.mark.parametrize("session", ["", None, 7, "x" * 129, ["s"]])
