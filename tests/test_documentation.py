@@ -83,6 +83,43 @@ def test_options_that_are_named_exist() -> None:
     assert named - known == set()
 
 
+SECURITY = (ROOT / "docs/explanation/security.md").read_text()
+
+
+def test_tests_named_in_the_security_page_exist() -> None:
+    named = set(re.findall(r"`((?:[a-z_]+/)?test_[a-z_0-9]+\.py)`", SECURITY))
+    assert len(named) > 50
+    for name in named:
+        assert (ROOT / "tests" / name).exists(), name
+
+
+def test_each_threat_in_the_security_page_has_a_test() -> None:
+    before = SECURITY.partition("## Published advisories")[0]
+    rows = [line for line in before.splitlines() if line.startswith("| ")]
+    threats = [row for row in rows if not row.startswith("| threat |")]
+    assert len(threats) > 40
+    for row in threats:
+        assert "/test_" in row or "`test_" in row, row
+
+
+def test_each_advisory_in_the_security_page_has_a_test_of_its_name() -> None:
+    names = re.findall(r"^\| (CVE-\S+)(?: \((.*)\))? \|", SECURITY, re.MULTILINE)
+    tests = (ROOT / "tests/test_advisories.py").read_text()
+    called = set(re.findall(r"^(?:async )?def test_(\w+)", tests, re.MULTILINE))
+    expected = [other or number for number, other in names]
+    assert called == {re.sub(r"\W", "_", name.lower()) for name in expected}
+
+
+def test_options_in_the_security_page_have_these_defaults() -> None:
+    options = Options()
+    shown = re.findall(r"`--([a-z-]+)(?: ([^`]+))?`", SECURITY)
+    assert len(shown) > 20
+    for name, default in shown:
+        assert name in {option.rstrip("=") for option in options.longOpt}, name
+        if default and not default.startswith("'"):
+            assert str(options[name]) == default, name
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors that a page's headings have on code hosts."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
