@@ -1,4 +1,4 @@
-"""A clock that tells reactor turns apart."""
+"""Reactor turns, told apart on a clock."""
 
 from twisted.internet.task import Clock
 
@@ -8,8 +8,13 @@ class TurnClock(Clock):
 
     def turn(self) -> None:
         """Run what is due now, and leave what that schedules to the next turn."""
-        for call in [c for c in self.calls if c.getTime() <= self.seconds()]:
-            if call.active():
-                self.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
+        turn(self)
+
+
+def turn(clock: Clock) -> None:
+    """Run what is due now, and leave what that schedules to the next turn."""
+    for call in [c for c in clock.calls if c.getTime() <= clock.seconds()]:
+        if call.active():
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)

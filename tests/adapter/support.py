@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from tests.turns import turn
 from txbayeux.adapter.resource import BayeuxResource
 from txbayeux.adapter.site import BayeuxSite, BoundedSite
 from txbayeux.errors import UnknownSession
@@ -164,16 +165,6 @@ def settle(clock: Clock) -> None:
     """Do all that waits for the next turns of the reactor."""
     while any(call.getTime() <= clock.seconds() for call in clock.getDelayedCalls()):
         turn(clock)
-
-
-def turn(clock: Clock) -> None:
-    """Do what is due as one turn of a reactor; what that asks for is for the next."""
-    now = clock.seconds()
-    for call in clock.getDelayedCalls()[:]:
-        if call.active() and call.getTime() <= now:
-            clock.calls.remove(call)
-            call.called = 1
-            call.func(*call.args, **call.kw)
 
 
 class Answer:

@@ -4,88 +4,23 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.turns import TurnClock
 from txbayeux.engine.hub import (
     CLOSED_AT_ONCE,
     SMALL_FAN_OUT,
     TURN_WORK,
     WRITE_WORK,
-    Hub,
 )
-from txbayeux.engine.session import Session
-from txbayeux.events import Reason
-from txbayeux.interfaces import Delivery
-from txbayeux.limits import Limits
-from txbayeux.message import Entry
 from txbayeux.testing import RecordingStream
+
+from .hub_fixture import HubFixture, positions
 
 WRITES = TURN_WORK // (WRITE_WORK + 1) + 1
 """Most connections to which one message is written in one turn."""
 
 
-class HubFixture:
-    """A hub with a clock, which ends sessions as an engine does."""
-
-    def __init__(self, **limits: int) -> None:
-        self.clock = TurnClock()
-        self.hub = Hub(
-            self.clock,
-            limits=Limits(**limits),
-            session_timeout=60,
-            expired=lambda session: self.end(session, Reason.TIMEOUT),
-            overflowed=lambda session, why: self.end(session, Reason.KICKED),
-        )
-        self.ended: list[str] = []
-
-    def end(self, session: Session, reason: Reason = Reason.CLIENT) -> None:
-        self.ended.append(session.id)
-        self.hub.close(session, reason)
-
-    def session(self, name: str, *channels: str) -> Session:
-        session = Session(name, acknowledges=False, position=0)
-        self.hub.open(session)
-        self.hub.subscribe(session, channels)
-        return session
-
-    def sessions(self, count: int, channel: str = "/a") -> list[Session]:
-        return [self.session(str(n), channel) for n in range(count)]
-
-    def streams(self, sessions: Sequence[Session]) -> list[RecordingStream]:
-        streams = [RecordingStream() for _ in sessions]
-        for session, stream in zip(sessions, streams, strict=True):
-            self.hub.attach(session, stream)
-        self.finish()
-        return streams
-
-    def dispatch(self, channel: str = "/a", json: bytes = b"{}") -> int:
-        self.hub.dispatch(Entry(self.hub.position + 1, channel, json))
-        return self.hub.position
-
-    def poll(self, session: Session, hold: float = 0) -> list[Delivery]:
-        answers: list[Delivery] = []
-        held = self.hub.connect(session, hold=hold, stream=None, acknowledged=None)
-        held.addCallback(answers.append)
-        return answers
-
-    def turn(self) -> None:
-        self.clock.turn()
-
-    def finish(self) -> int:
-        """Pass turns until nothing is left to do; return how many it took."""
-        turns = 0
-        while any(call.getTime() <= 0 for call in self.clock.getDelayedCalls()):
-            self.turn()
-            turns += 1
-        return turns
-
-
 @pytest.fixture
 def fixture() -> HubFixture:
     return HubFixture()
-
-
-def positions(entries: Sequence[Entry]) -> list[int]:
-    return [entry.position for entry in entries]
 
 
 def sent(streams: Sequence[RecordingStream]) -> int:
@@ -166,9 +101,9 @@ def test_a_session_may_connect_while_its_queue_waits_to_be_written(
     streams = fixture.streams(sessions[:-1])
     fixture.dispatch()
     fixture.turn()
-    [delivery] = fixture.poll(sessions[-1])
+    [delivery] = fixture.connect(sessions[-1], hold=0)
     assert positions(delivery.entries) == [1]
-    held = fixture.poll(sessions[-1], hold=30)
+    held = fixture.connect(sessions[-1])
     fixture.finish()
     assert held == []
     fixture.dispatch()
@@ -337,11 +272,11 @@ def test_a_bounded_number_of_sessions_over_their_limit_is_closed_at_once() -> No
     names = [session.id for session in fixture.sessions(CLOSED_AT_ONCE * 5 // 2)]
     for _ in range(3):
         fixture.dispatch()
-    assert fixture.ended == names[:CLOSED_AT_ONCE]
+    assert fixture.ended_ids() == names[:CLOSED_AT_ONCE]
     fixture.turn()
-    assert fixture.ended == names[: 2 * CLOSED_AT_ONCE]
+    assert fixture.ended_ids() == names[: 2 * CLOSED_AT_ONCE]
     fixture.finish()
-    assert fixture.ended == names
+    assert fixture.ended_ids() == names
     assert fixture.hub.statistics()["overflowed_total"] == len(names)
 
 
@@ -350,7 +285,7 @@ def test_a_session_that_reads_before_its_turn_to_be_closed_lives_on() -> None:
     sessions = fixture.sessions(2 * CLOSED_AT_ONCE)
     for _ in range(3):
         fixture.dispatch()
-    [delivery] = fixture.poll(sessions[-1])
+    [delivery] = fixture.connect(sessions[-1], hold=0)
     assert positions(delivery.entries) == [1, 2, 3]
     fixture.hub.move(sessions[-2])
     fixture.finish()

@@ -1,70 +1,20 @@
 """The hub writes once per reactor turn, and callbacks may change its sessions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
-from twisted.internet.task import Clock
 
-from txbayeux.engine.hub import Hub
-from txbayeux.engine.session import Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery
-from txbayeux.limits import Limits
 from txbayeux.message import Entry
 from txbayeux.testing import RecordingStream
 
-
-class HubFixture:
-    """A hub with a clock, which ends sessions as an engine does."""
-
-    def __init__(self, **limits: int) -> None:
-        self.clock = Clock()
-        self.hub = Hub(
-            self.clock,
-            limits=Limits(**limits),
-            session_timeout=60,
-            expired=lambda session: self.end(session, Reason.TIMEOUT),
-            overflowed=lambda session, why: self.end(session, Reason.KICKED),
-        )
-        self.ended: list[tuple[str, Reason]] = []
-        self.position = 0
-
-    def end(self, session: Session, reason: Reason) -> None:
-        self.ended.append((session.id, reason))
-        self.hub.close(session, reason)
-
-    def session(self, name: str, *channels: str, acknowledges: bool = False) -> Session:
-        session = Session(name, acknowledges=acknowledges, position=self.position)
-        self.hub.open(session)
-        self.hub.subscribe(session, channels)
-        return session
-
-    def dispatch(self, channel: str = "/a") -> int:
-        self.position += 1
-        self.hub.dispatch(Entry(self.position, channel, b"{}"))
-        return self.position
-
-    def connect(
-        self, session: Session, hold: float = 30, stream: Any = None
-    ) -> list[Delivery]:
-        answers: list[Delivery] = []
-        self.hub.connect(
-            session, hold=hold, stream=stream, acknowledged=None
-        ).addCallback(answers.append)
-        return answers
-
-    def turn(self) -> None:
-        self.clock.advance(0)
+from .hub_fixture import HubFixture, positions
 
 
 @pytest.fixture
 def fixture() -> HubFixture:
     return HubFixture()
-
-
-def positions(entries: Sequence[Entry]) -> list[int]:
-    return [entry.position for entry in entries]
 
 
 def test_entries_of_one_turn_are_written_at_once(fixture: HubFixture) -> None:

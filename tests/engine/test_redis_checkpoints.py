@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from tests.turns import TurnClock
-from txbayeux.engine.hub import TURN_WORK, WRITE_WORK, Hub
+from txbayeux.engine.hub import TURN_WORK, WRITE_WORK
 from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.handover import OwnedSession
 from txbayeux.events import Reason
-from txbayeux.limits import Limits
-from txbayeux.message import Entry
 from txbayeux.testing import RecordingStream
+
+from .hub_fixture import HubFixture
 
 SESSIONS = TURN_WORK // WRITE_WORK
 """More than one turn writes to."""
@@ -36,25 +35,18 @@ class FakeCommands:
         return succeed(None)
 
 
-class Fixture:
+class CheckpointsFixture(HubFixture):
     """Checkpoints of sessions with streams."""
 
     def __init__(self) -> None:
-        self.clock = TurnClock()
-        self.hub = Hub(
-            self.clock,
-            limits=Limits(),
-            session_timeout=60,
-            expired=lambda session: None,
-            overflowed=lambda session, why: None,
-        )
+        super().__init__()
         self.redis = FakeCommands()
         self.owned: dict[str, OwnedSession] = {}
         self.checkpoints = Checkpoints(
             self.clock, self.hub, self.redis, self.owned, lifetime=1000
         )
 
-    def session(self, name: str, position: int = 0) -> RecordingStream:
+    def own(self, name: str, position: int = 0) -> RecordingStream:
         session = OwnedSession(
             name,
             acknowledges=False,
@@ -70,9 +62,6 @@ class Fixture:
         self.hub.attach(session, stream)
         return stream
 
-    def dispatch(self) -> None:
-        self.hub.dispatch(Entry(self.hub.position + 1, "/a", b"{}"))
-
     def write(self) -> None:
         """Write what is so now: it comes with the second of two checkpoints."""
         self.checkpoints.write()
@@ -80,14 +69,14 @@ class Fixture:
 
 
 @pytest.fixture
-def fixture() -> Fixture:
-    return Fixture()
+def fixture() -> CheckpointsFixture:
+    return CheckpointsFixture()
 
 
 def test_a_checkpoint_does_not_claim_what_waits_for_a_later_turn(
-    fixture: Fixture,
+    fixture: CheckpointsFixture,
 ) -> None:
-    streams = [fixture.session(str(n)) for n in range(SESSIONS)]
+    streams = [fixture.own(str(n)) for n in range(SESSIONS)]
     fixture.clock.advance(0)
     fixture.dispatch()
     fixture.clock.advance(0)
@@ -106,9 +95,9 @@ def test_a_checkpoint_does_not_claim_what_waits_for_a_later_turn(
 
 
 def test_a_session_that_lags_is_listed_before_the_position_passes_it(
-    fixture: Fixture,
+    fixture: CheckpointsFixture,
 ) -> None:
-    stream = fixture.session("slow")
+    stream = fixture.own("slow")
     fixture.clock.advance(0)
     fixture.write()
     stream.writable = False
@@ -120,15 +109,15 @@ def test_a_session_that_lags_is_listed_before_the_position_passes_it(
 
 
 def test_a_session_is_not_set_back_to_a_position_before_its_own(
-    fixture: Fixture,
+    fixture: CheckpointsFixture,
 ) -> None:
     for n in range(SESSIONS):
-        fixture.session(str(n))
+        fixture.own(str(n))
     fixture.clock.advance(0)
     fixture.dispatch()
     fixture.clock.turn()
     # Its former owner has delivered the first message.
-    fixture.session("moved", position=1)
+    fixture.own("moved", position=1)
     fixture.write()
     assert fixture.redis.position == 0
     assert "moved" not in fixture.redis.cursors
@@ -137,8 +126,8 @@ def test_a_session_is_not_set_back_to_a_position_before_its_own(
     assert (fixture.redis.position, fixture.redis.cursors["moved"]) == (1, "")
 
 
-def test_a_session_that_has_ended_is_not_listed(fixture: Fixture) -> None:
-    fixture.session("ended")
+def test_a_session_that_has_ended_is_not_listed(fixture: CheckpointsFixture) -> None:
+    fixture.own("ended")
     fixture.clock.advance(0)
     fixture.hub.close(fixture.owned.pop("ended"), Reason.CLIENT)
     fixture.write()

@@ -5,13 +5,12 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from tests.turns import TurnClock
-from txbayeux.engine.hub import TURN_WORK, Hub
+from txbayeux.engine.hub import TURN_WORK
 from txbayeux.engine.redis.log import Logged
 from txbayeux.engine.redis.reader import Reader
-from txbayeux.engine.session import Session
-from txbayeux.limits import Limits
 from txbayeux.message import Entry
+
+from .hub_fixture import HubFixture
 
 SESSIONS = TURN_WORK // 2
 """Two entries for them are as many deliveries as a turn has."""
@@ -43,22 +42,12 @@ class FakeRedis:
         reading.callback(found)
 
 
-class Fixture:
+class ReaderFixture(HubFixture):
     """A reader, and a hub with many sessions."""
 
     def __init__(self) -> None:
-        self.clock = TurnClock()
-        self.hub = Hub(
-            self.clock,
-            limits=Limits(),
-            session_timeout=60,
-            expired=lambda session: None,
-            overflowed=lambda session, why: None,
-        )
-        for n in range(SESSIONS):
-            session = Session(str(n), acknowledges=False, position=0)
-            self.hub.open(session)
-            self.hub.subscribe(session, ["/a"])
+        super().__init__()
+        self.sessions(SESSIONS)
         self.log: list[int | str] = []
         self.reader = Reader(
             self.clock,
@@ -83,12 +72,12 @@ class Fixture:
 
 
 @pytest.fixture
-def fixture() -> Fixture:
-    return Fixture()
+def fixture() -> ReaderFixture:
+    return ReaderFixture()
 
 
 def test_a_turn_dispatches_a_bounded_number_of_entries_in_order(
-    fixture: Fixture,
+    fixture: ReaderFixture,
 ) -> None:
     fixture.redis.answer(range(1, 6), b"10-0")
     for seen in (range(1, 3), range(1, 5)):
@@ -98,7 +87,7 @@ def test_a_turn_dispatches_a_bounded_number_of_entries_in_order(
     assert fixture.log == [1, 2, 3, 4, 5, "10-0"]
 
 
-def test_the_next_reply_waits_and_one_more_is_not_read(fixture: Fixture) -> None:
+def test_the_next_reply_waits_and_one_more_is_not_read(fixture: ReaderFixture) -> None:
     fixture.redis.answer(range(1, 4))
     fixture.redis.answer(range(4, 6))
     assert fixture.redis.reading is None
@@ -111,7 +100,7 @@ def test_the_next_reply_waits_and_one_more_is_not_read(fixture: Fixture) -> None
 
 
 def test_what_waits_for_a_position_goes_on_when_it_is_dispatched(
-    fixture: Fixture,
+    fixture: ReaderFixture,
 ) -> None:
     reached: list[int] = []
     for n in (2, 3):
@@ -124,7 +113,7 @@ def test_what_waits_for_a_position_goes_on_when_it_is_dispatched(
 
 @pytest.mark.parametrize("turns", [0, 1])
 def test_what_was_not_dispatched_is_read_again_on_the_next_connection(
-    fixture: Fixture, turns: int
+    fixture: ReaderFixture, turns: int
 ) -> None:
     fixture.redis.answer(range(1, 6), b"10-0")
     for _ in range(turns):
@@ -143,7 +132,7 @@ def test_what_was_not_dispatched_is_read_again_on_the_next_connection(
     assert redis.reads[-1] == (b"5-1", b"10-0")
 
 
-def test_what_waits_is_dropped_when_another_log_begins(fixture: Fixture) -> None:
+def test_what_waits_is_dropped_when_another_log_begins(fixture: ReaderFixture) -> None:
     fixture.redis.answer(range(1, 6))
     fixture.reader.begin("log", "inbox", 100)
     fixture.clock.turn()
@@ -154,7 +143,7 @@ def test_what_waits_is_dropped_when_another_log_begins(fixture: Fixture) -> None
 
 
 def test_a_gap_is_noticed_where_the_entries_before_it_were_dispatched(
-    fixture: Fixture,
+    fixture: ReaderFixture,
 ) -> None:
     fixture.redis.answer(range(1, 4))
     fixture.redis.answer(range(8, 9))
