@@ -1,6 +1,7 @@
-"""Sessions of both engines receive what a simple model says.
+"""A model of which messages each session receives, whichever node its requests reach.
 
-The Redis engine runs with three nodes, and also with nodes that freeze.
+It is compared with the engine in memory, and with three nodes on Redis, which may
+freeze.  What a session holds meanwhile in one engine is in test_session_model.py.
 """
 
 import secrets
@@ -155,7 +156,7 @@ class Client:
         return bool(self.patterns & matching)
 
 
-class Machine(RuleBasedStateMachine):
+class DeliveryMachine(RuleBasedStateMachine):
     """Alice and Bob acknowledge, Carol and Dave do not."""
 
     service: Any
@@ -271,7 +272,7 @@ def data(delivery: Delivery) -> list[int]:
     return [entry.message()["data"] for entry in delivery.entries]
 
 
-class FreezingMachine(Machine):
+class FreezingMachine(DeliveryMachine):
     """At most two of the three nodes are frozen, and then count as dead.
 
     A node that resumes still believes that it owns its sessions, has not read the log,
@@ -378,7 +379,8 @@ class FreezingMachine(Machine):
 
 
 def run_machine(
-    machine: type[Machine], service: MemoryService | RedisService, examples: int = 60
+    machine: type[DeliveryMachine],
+    service: MemoryService | RedisService,
 ) -> None:
     class Test(machine):  # type: ignore[misc,valid-type]
         pass
@@ -387,7 +389,7 @@ def run_machine(
     run_state_machine_as_test(
         Test,
         settings=settings(
-            max_examples=examples,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
@@ -397,24 +399,22 @@ def run_machine(
     )
 
 
-def test_sessions_in_memory_behave_as_the_model() -> None:
+def test_messages_in_memory_are_those_of_the_model() -> None:
     service = MemoryService()
-    run_machine(Machine, service)
+    run_machine(DeliveryMachine, service)
     service.stop()
 
 
-@pytest.mark.parametrize(
-    ("machine", "examples"), [(Machine, 60), (FreezingMachine, 60)]
-)
-def test_sessions_on_redis_behave_as_the_model(
-    redis_server: RedisServer, machine: type[Machine], examples: int
+@pytest.mark.parametrize("machine", [DeliveryMachine, FreezingMachine])
+def test_messages_on_redis_are_those_of_the_model(
+    redis_server: RedisServer, machine: type[DeliveryMachine]
 ) -> Deferred[None]:
     service = RedisService(redis_server)
 
     def work() -> None:
         service.start()
         try:
-            run_machine(machine, service, examples)
+            run_machine(machine, service)
         finally:
             service.stop()
 
