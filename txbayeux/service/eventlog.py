@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from twisted.logger import Logger
@@ -19,6 +20,8 @@ from txbayeux.events import (
 __all__ = ["log_events"]
 
 _log: Final = Logger(namespace="txbayeux")
+
+_OfChannel = Subscribed | Unsubscribed | Published
 
 
 def log_events(events: Events) -> None:
@@ -39,26 +42,16 @@ def log_events(events: Events) -> None:
     def connected(event: Connected) -> None:
         _log.info("{session} connect", session=_short(event.session_id))
 
-    def subscribed(event: Subscribed) -> None:
-        _log.info(
-            "{session} subscribe {channel}",
-            session=_short(event.session_id),
-            channel=event.channel,
-        )
+    def log_channel(verb: str) -> Callable[[_OfChannel], None]:
+        def listener(event: _OfChannel) -> None:
+            _log.info(
+                "{session} {verb} {channel}",
+                session=_short(event.session_id),
+                verb=verb,
+                channel=event.channel,
+            )
 
-    def unsubscribed(event: Unsubscribed) -> None:
-        _log.info(
-            "{session} unsubscribe {channel}",
-            session=_short(event.session_id),
-            channel=event.channel,
-        )
-
-    def published(event: Published) -> None:
-        _log.info(
-            "{session} publish {channel}",
-            session=_short(event.session_id),
-            channel=event.channel,
-        )
+        return listener
 
     def disconnected(event: Disconnected) -> None:
         _log.info(
@@ -69,9 +62,9 @@ def log_events(events: Events) -> None:
 
     events.listen(Handshaken, handshaken)
     events.listen(Connected, connected)
-    events.listen(Subscribed, subscribed)
-    events.listen(Unsubscribed, unsubscribed)
-    events.listen(Published, published)
+    events.listen(Subscribed, log_channel("subscribe"))
+    events.listen(Unsubscribed, log_channel("unsubscribe"))
+    events.listen(Published, log_channel("publish"))
     events.listen(Disconnected, disconnected)
 
 
