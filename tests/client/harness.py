@@ -180,11 +180,17 @@ class Harness:
             reply["successful"] = False
         return reply
 
+    def answer(self, request: Request, *messages: Message, **fields: Any) -> None:
+        """Answer a request of one message; ``messages`` come after the reply.
+
+        :param fields: of the reply; see :meth:`reply`.
+        """
+        request.answer(self.reply(request.messages[0], **fields), *messages)
+
     def deliver(self, channel: str, data: object, **fields: Any) -> None:
         """Deliver a message together with the reply to the held connect."""
-        request = self.held_connect
         message = {"channel": channel, "data": data, **fields}
-        request.answer(self.reply(request.messages[0]), message)
+        self.answer(self.held_connect, message)
 
     # What the client sent.
 

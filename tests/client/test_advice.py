@@ -27,7 +27,7 @@ def test_an_interval_is_kept_exactly_by_one_timer(interval: int) -> None:
         harness.clock.advance(5)
         held = harness.held_connect
         before = connects(harness)
-        held.answer(harness.reply(held.messages[0]))
+        harness.answer(held)
         assert len(harness.clock.getDelayedCalls()) == 1
         harness.clock.advance(interval / 1000 - 0.0001)
         assert connects(harness) == before
@@ -40,7 +40,7 @@ def test_an_interval_that_comes_with_a_failure_is_kept_exactly() -> None:
     harness.connect()
     held = harness.held_connect
     advice = {"reconnect": "handshake", "interval": 7000}
-    held.answer(harness.reply(held.messages[0], error="402::Unknown", advice=advice))
+    harness.answer(held, error="402::Unknown", advice=advice)
     harness.clock.advance(6.999)
     assert harness.count("/meta/handshake") == 1
     harness.clock.advance(0.002)
@@ -79,7 +79,7 @@ def test_missing_fields_keep_their_value() -> None:
     harness.clock.advance(2)
     harness.advice = {"timeout": 40_000}
     harness.clock.advance(5)
-    harness.held_connect.answer(harness.reply(harness.held_connect.messages[0]))
+    harness.answer(harness.held_connect)
     harness.clock.advance(1.999)
     before = connects(harness)
     harness.clock.advance(0.002)
@@ -99,7 +99,7 @@ def test_advice_none_stops_the_client(advice: dict[str, Any], step: str) -> None
         opening = not harness.is_held(request.messages[0])
         wanted = {"handshake": "/meta/handshake", "connect": "/meta/connect"}
         if wanted.get(step) == channel and opening:
-            request.answer(harness.reply(request.messages[0], advice=advice))
+            harness.answer(request, advice=advice)
         else:
             harness.reply_to_all(request)
 
@@ -108,9 +108,7 @@ def test_advice_none_stops_the_client(advice: dict[str, Any], step: str) -> None
     harness.clock.advance(0)
     if step in {"held", "failed"}:
         fields = {"advice": advice} | ({"error": "500::No"} if step == "failed" else {})
-        harness.held_connect.answer(
-            harness.reply(harness.held_connect.messages[0], **fields)
-        )
+        harness.answer(harness.held_connect, **fields)
     assert harness.client.state is State.REFUSED
     assert len(result) == 1
     before = len(harness.requests)
@@ -123,9 +121,7 @@ def test_advice_handshake_is_followed_after_a_successful_connect() -> None:
     harness = Harness()
     harness.connect()
     advice = {"reconnect": "handshake"}
-    harness.held_connect.answer(
-        harness.reply(harness.held_connect.messages[0], advice=advice)
-    )
+    harness.answer(harness.held_connect, advice=advice)
     assert harness.client.state is State.WAITING
     harness.pass_time(1)
     assert harness.client.session_id == "session2"
@@ -135,11 +131,7 @@ def test_advice_retry_keeps_the_session_after_a_failed_connect() -> None:
     harness = Harness()
     harness.connect()
     advice = {"reconnect": "retry"}
-    harness.held_connect.answer(
-        harness.reply(
-            harness.held_connect.messages[0], error="500::Oops", advice=advice
-        )
-    )
+    harness.answer(harness.held_connect, error="500::Oops", advice=advice)
     assert harness.client.state is State.BROKEN
     harness.pass_time(1)
     assert harness.client.session_id == "session1"
@@ -149,11 +141,7 @@ def test_a_new_session_starts_with_default_advice() -> None:
     harness = Harness()
     harness.connect()
     advice = {"reconnect": "handshake", "interval": 3000}
-    harness.held_connect.answer(
-        harness.reply(
-            harness.held_connect.messages[0], error="402::Unknown", advice=advice
-        )
-    )
+    harness.answer(harness.held_connect, error="402::Unknown", advice=advice)
     harness.clock.advance(3)
     harness.clock.advance(0)
     assert harness.client.state is State.CONNECTED
@@ -209,7 +197,7 @@ def test_huge_intervals_are_bounded(interval: float) -> None:
 def lose_session_with_hosts(harness: Harness, hosts: list[str]) -> None:
     held = harness.held_connect
     advice = {"reconnect": "handshake", "hosts": hosts}
-    held.answer(harness.reply(held.messages[0], error="402::Moved", advice=advice))
+    harness.answer(held, error="402::Moved", advice=advice)
 
 
 def urls(harness: Harness) -> list[str]:

@@ -31,7 +31,7 @@ def refusing(harness: Harness, *tokens: str, **fields: Any) -> Any:
 
 def lose_session(harness: Harness) -> None:
     held = harness.held_connect
-    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.answer(held, error="402::Unknown client")
 
 
 def test_mappings_are_sent_unchanged() -> None:
@@ -181,7 +181,7 @@ def test_a_token_that_expires_during_the_session(fresh: bool) -> None:
     harness.connect()
     held = harness.held_connect
     advice = {"reconnect": "none", "interval": 0}
-    held.answer(harness.reply(held.messages[0], error="401::Expired", advice=advice))
+    harness.answer(held, error="401::Expired", advice=advice)
     harness.pass_time(5)
     expected = State.CONNECTED if fresh else State.REFUSED
     assert harness.client.state is expected

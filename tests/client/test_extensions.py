@@ -220,7 +220,7 @@ def test_batches_are_acknowledged_by_the_next_connect(batch: int | None) -> None
     assert acks == [batch or 0] * 2
     held = harness.held_connect
     message = {"channel": "/a", "data": 1}
-    held.answer(harness.reply(held.messages[0], ext={"ack": 12}), message)
+    harness.answer(held, message, ext={"ack": 12})
     harness.clock.advance(0)
     assert harness.held_connect.messages[0]["ext"]["ack"] == 12
     # A connect that failed is repeated with what was last seen.
@@ -243,10 +243,7 @@ def test_malformed_acknowledgements_are_ignored(wrong: object) -> None:
     harness.respond = acking(harness, 7)
     harness.connect()
     held = harness.held_connect
-    held.answer(
-        harness.reply(held.messages[0], ext={"ack": wrong}),
-        {"channel": "/a", "data": 1},
-    )
+    harness.answer(held, {"channel": "/a", "data": 1}, ext={"ack": wrong})
     harness.clock.advance(0)
     assert harness.held_connect.messages[0]["ext"]["ack"] == 7
 
@@ -256,7 +253,7 @@ def test_a_new_session_resets_the_acknowledgement() -> None:
     harness.respond = acking(harness, 7)
     harness.connect()
     held = harness.held_connect
-    held.answer(harness.reply(held.messages[0], error="402::Unknown", ext={"ack": 9}))
+    harness.answer(held, error="402::Unknown", ext={"ack": 9})
     harness.respond = acking(harness, 3)
     harness.pass_time(1)
     assert harness.held_connect.messages[0]["ext"]["ack"] == 3
@@ -290,7 +287,7 @@ def test_replay_stores_ids_and_requests_them() -> None:
     [held] = [
         r for transport in harness.transports for r in transport.requests if r.open
     ]
-    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.answer(held, error="402::Unknown client")
     harness.pass_time(1)
     requested = [
         message["ext"]["replay"] for message in harness.sent("/meta/subscribe")

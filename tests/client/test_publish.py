@@ -111,8 +111,8 @@ def test_an_invalid_channel_fails_at_once(channel: Any) -> None:
 def test_a_refusal_fails_the_publish() -> None:
     harness = Harness()
     harness.connect()
-    harness.respond = lambda request: request.answer(
-        harness.reply(request.messages[0], error="403:/a:Forbidden channel")
+    harness.respond = lambda request: harness.answer(
+        request, error="403:/a:Forbidden channel"
     )
     [error] = outcome(harness.client.publish("/a", 1))
     assert (error.code, error.arguments, error.text) == (
@@ -132,7 +132,7 @@ def test_over_http_one_request_at_a_time_keeps_the_order() -> None:
     assert data(harness) == [0]
     harness.respond = harness.reply_to_all
     first = harness.last("/a")
-    first.answer(harness.reply(first.messages[0]))
+    harness.answer(first)
     assert data(harness) == [0, 1, 2, 3, 4]
     assert len(harness.last("/a").messages) == 4
     assert all(result[0]["successful"] for result in results)
@@ -147,7 +147,7 @@ def test_over_a_socket_several_batches_are_in_flight_up_to_a_window() -> None:
     assert data(harness) == list(range(WINDOW))
     waiting = [r for r in harness.requests if r.open and "/a" in r.channels]
     harness.respond = harness.reply_to_all
-    waiting[0].answer(harness.reply(waiting[0].messages[0]))
+    harness.answer(waiting[0])
     for request in waiting[1:]:
         request.answer(*[harness.reply(message) for message in request.messages])
     assert data(harness) == list(range(WINDOW + 5))
@@ -200,7 +200,7 @@ def test_only_the_unanswered_of_a_batch_are_sent_again() -> None:
     results = [outcome(harness.client.publish("/a", number)) for number in range(4)]
     harness.respond = serve
     [handshake] = harness.requests
-    handshake.answer(harness.reply(handshake.messages[0]))
+    harness.answer(handshake)
     assert seen == [0, 1, 2, 3]
     harness.respond = harness.reply_to_all
     harness.requests.clear()
@@ -217,7 +217,7 @@ def test_publishes_outlive_a_session_and_come_after_the_subscriptions() -> None:
     result = outcome(harness.client.publish("/a", 1))
     lost = harness.last("/a")
     harness.respond = harness.reply_to_all
-    lost.answer(harness.reply(lost.messages[0], error="402::Unknown client"))
+    harness.answer(lost, error="402::Unknown client")
     assert harness.client.state is State.WAITING
     assert result == []
     harness.client.publish("/a", 2)
@@ -255,7 +255,7 @@ def test_attempts_are_counted() -> None:
 def test_lost_sessions_count_as_attempts() -> None:
     harness = Harness()
     harness.respond = lambda request: (
-        request.answer(harness.reply(request.messages[0], error="402::Unknown"))
+        harness.answer(request, error="402::Unknown")
         if "/a" in request.channels
         else harness.reply_to_all(request)
     )
@@ -288,7 +288,7 @@ def test_a_deadline_passes_while_the_reply_is_awaited() -> None:
     harness.pass_time(3.1)
     assert isinstance(result[0], PublishTimeout)
     late = harness.last("/a")
-    late.answer(harness.reply(late.messages[0]))
+    harness.answer(late)
     harness.pass_time(60)
     assert harness.count("/a") == 1
     assert len(result) == 1
@@ -333,7 +333,7 @@ def test_a_reply_while_disconnecting_counts() -> None:
     result = outcome(harness.client.publish("/a", 1))
     harness.client.disconnect()
     request = harness.last("/a")
-    request.answer(harness.reply(request.messages[0]))
+    harness.answer(request)
     assert result[0]["successful"] is True
 
 
@@ -344,9 +344,7 @@ def test_a_final_refusal_fails_everything_that_waits() -> None:
     ready = outcome(harness.client.subscribe("/a", print).ready)
     [handshake] = harness.requests
     advice = {"reconnect": "none"}
-    handshake.answer(
-        harness.reply(handshake.messages[0], error="500::No", advice=advice)
-    )
+    harness.answer(handshake, error="500::No", advice=advice)
     assert result[0].code == ready[0].code == 500
     assert harness.clock.getDelayedCalls() == []
 
@@ -376,7 +374,7 @@ def test_one_message_that_is_too_large_does_not_hold_up_the_others() -> None:
     harness.respond = serve
     results += [outcome(harness.client.publish("/a", v)) for v in (1, "huge", 2, 3)]
     first = harness.last("/a")
-    first.answer(harness.reply(first.messages[0]))
+    harness.answer(first)
     harness.pass_time(10)
     [error] = results[2]
     assert isinstance(error, BayeuxError)
@@ -411,5 +409,5 @@ def test_nothing_is_published_until_a_connect_shows_that_the_session_lives() -> 
     [opening] = [request for request in harness.requests if request.open]
     assert opening.channels == ["/meta/connect"]
     harness.respond = harness.reply_to_all
-    opening.answer(harness.reply(opening.messages[0]))
+    harness.answer(opening)
     assert data(harness) == [1]

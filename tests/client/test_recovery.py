@@ -60,7 +60,7 @@ def test_backoff_is_reset_after_a_stable_session() -> None:
         harness.pass_time(20)
         assert harness.client.state is State.CONNECTED
         lost = harness.held_connect
-        lost.answer(harness.reply(lost.messages[0], error=UNKNOWN))
+        harness.answer(lost, error=UNKNOWN)
         before = harness.count("/meta/handshake")
         harness.pass_time(0.5)
         assert harness.count("/meta/handshake") == before + 1
@@ -203,10 +203,10 @@ def test_a_reply_of_a_former_session_does_not_end_the_new_one() -> None:
     old = harness.last("/a")
     harness.respond = harness.reply_to_all
     held = harness.held_connect
-    held.answer(harness.reply(held.messages[0], error=UNKNOWN))
+    harness.answer(held, error=UNKNOWN)
     harness.pass_time(1)
     assert harness.client.session_id == "session2"
-    old.answer(harness.reply(old.messages[0], error=UNKNOWN))
+    harness.answer(old, error=UNKNOWN)
     harness.pass_time(1)
     assert harness.client.session_id == "session2"
     assert published[0]["successful"] is True
@@ -257,9 +257,7 @@ def test_a_server_that_restarts_between_two_connects_gets_the_subscriptions_firs
     harness = Harness(types=["long-polling"])
     harness.client.subscribe("/a", print)
     harness.pass_time(1)
-    harness.held_connect.answer(
-        harness.reply(harness.held_connect.messages[0])
-    )  # it stops
+    harness.answer(harness.held_connect)  # it stops
     harness.respond = lambda request: request.fail(Unreachable("refused"))
     published = outcome(harness.client.publish("/a", 1))
     assert harness.client.state is State.BROKEN
@@ -270,7 +268,7 @@ def test_a_server_that_restarts_between_two_connects_gets_the_subscriptions_firs
         if known or request.channels == ["/a"]:
             harness.reply_to_all(request)
         else:
-            request.answer(harness.reply(request.messages[0], error="402::Unknown"))
+            harness.answer(request, error="402::Unknown")
 
     harness.respond = serve
     harness.pass_time(5)

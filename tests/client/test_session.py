@@ -40,7 +40,7 @@ def test_one_connect_is_in_flight_and_its_reply_brings_the_next() -> None:
     harness.connect()
     for expected in range(3, 10):
         harness.clock.advance(30)
-        harness.held_connect.answer(harness.reply(harness.held_connect.messages[0]))
+        harness.answer(harness.held_connect)
         harness.clock.advance(0)
         assert harness.count("/meta/connect") == expected
         assert harness.held_connect
@@ -148,8 +148,8 @@ def test_disconnect_in_every_state(reached: State) -> None:
             else None
         )
     elif reached is State.REFUSED:
-        harness.respond = lambda request: request.answer(
-            harness.reply(request.messages[0], error="403::No", clientId=None)
+        harness.respond = lambda request: harness.answer(
+            request, error="403::No", clientId=None
         )
     publications = []
     if reached is not State.IDLE:
@@ -228,12 +228,8 @@ def test_a_state_listener_may_disconnect(channel: str) -> None:
 
 def test_connect_fails_when_refused_and_may_be_tried_again() -> None:
     harness = Harness()
-    harness.respond = lambda request: request.answer(
-        harness.reply(
-            request.messages[0],
-            error="403:/meta/handshake:Go away",
-            advice={"reconnect": "none"},
-        )
+    harness.respond = lambda request: harness.answer(
+        request, error="403:/meta/handshake:Go away", advice={"reconnect": "none"}
     )
     [error] = outcome(harness.client.connect())
     assert isinstance(error, BayeuxError)
@@ -255,5 +251,5 @@ def test_a_cancelled_connect_is_forgotten() -> None:
     ended = outcome(connecting)
     connecting.cancel()
     assert len(ended) == 1
-    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
+    harness.answer(harness.requests[0])
     assert harness.client.state is State.CONNECTING

@@ -37,7 +37,7 @@ def test_ready_is_a_new_deferred_each_time() -> None:
     outcome(cancelled)
     cancelled.cancel()
     harness.respond = harness.reply_to_all
-    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
+    harness.answer(harness.requests[0])
     assert early == [[None], [None]]
     assert outcome(subscription.ready) == [None]
 
@@ -115,7 +115,7 @@ def test_a_refusal_fails_ready_for_all_listeners() -> None:
             for m in request.messages
         ]
     )
-    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
+    harness.answer(harness.requests[0])
     harness.clock.advance(0)
     assert [[e.code for e in ready] for ready in readies] == [[403], [403]]
     assert harness.failures == []  # `ready` has reported it
@@ -149,14 +149,12 @@ def test_a_refusal_in_a_later_session_is_reported() -> None:
     def serve(request: Request) -> None:
         if request.channels == ["/meta/subscribe"]:
             error = "403:/a:No more"
-            request.answer(harness.reply(request.messages[0], error=error))
+            harness.answer(request, error=error)
         else:
             harness.reply_to_all(request)
 
     harness.respond = serve
-    harness.held_connect.answer(
-        harness.reply(harness.held_connect.messages[0], error="402::Unknown")
-    )
+    harness.answer(harness.held_connect, error="402::Unknown")
     harness.pass_time(1)
     assert ready == [None]
     assert [str(error) for error in harness.failures] == [
@@ -183,7 +181,7 @@ def test_subscriptions_are_made_again_in_a_new_session_in_order() -> None:
     harness.client.subscribe("/d", got.append).cancel()
     held = harness.held_connect
     harness.requests.clear()
-    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.answer(held, error="402::Unknown client")
     harness.pass_time(1)
     assert names(harness) == ["/a", "/b", "/c"]
     assert {m["clientId"] for m in harness.sent("/meta/subscribe")} == {"session2"}
@@ -200,7 +198,7 @@ def test_a_subscription_cancelled_before_it_was_sent_is_not_sent() -> None:
     assert isinstance(ready[0], Closed)
     assert not subscription.active
     harness.respond = harness.reply_to_all
-    harness.requests[0].answer(harness.reply(harness.requests[0].messages[0]))
+    harness.answer(harness.requests[0])
     harness.clock.advance(0)
     assert names(harness) == names(harness, "/meta/unsubscribe") == []
 
@@ -214,7 +212,7 @@ def test_subscribing_again_while_a_cancelled_subscription_is_in_flight() -> None
     first.cancel()
     second = harness.client.subscribe("/a", print)
     ready = outcome(second.ready)
-    in_flight.answer(harness.reply(in_flight.messages[0]))
+    harness.answer(in_flight)
     assert ready == []  # that was the answer to the first
     last = harness.last("/meta/subscribe")
     assert last.channels == ["/meta/unsubscribe", "/meta/subscribe"]
@@ -230,7 +228,7 @@ def test_a_waiting_unsubscribe_is_dropped_with_its_session() -> None:
     harness.respond = lambda request: request.fail()
     subscription.cancel()
     held = harness.held_connect
-    held.answer(harness.reply(held.messages[0], error="402::Unknown client"))
+    harness.answer(held, error="402::Unknown client")
     harness.respond = harness.reply_to_all
     harness.requests.clear()
     harness.pass_time(2)
@@ -315,9 +313,7 @@ def test_how_an_iteration_ends(how: str) -> None:
             if not harness.is_held(request.messages[0])
             else None
         )
-        harness.held_connect.answer(
-            harness.reply(harness.held_connect.messages[0], error="402::Unknown")
-        )
+        harness.answer(harness.held_connect, error="402::Unknown")
         harness.pass_time(1)
     elif how == "disconnect":
         harness.client.disconnect()

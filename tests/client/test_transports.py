@@ -53,7 +53,7 @@ def test_a_refused_websocket_is_demoted_and_retried_later() -> None:
     harness.respond = harness.reply_to_all
     harness.pass_time(FIRST_DEMOTION, step=1)
     held = harness.held_connect
-    held.answer(harness.reply(held.messages[0]))
+    harness.answer(held)
     harness.pass_time(0.1)
     assert harness.client.transport == "websocket"
     assert harness.client.session_id == "session1"
@@ -88,7 +88,7 @@ def test_a_failed_retry_of_a_demoted_transport_keeps_the_session() -> None:
     for _ in range(4):
         harness.pass_time(20, step=1)
         held = harness.held_connect
-        held.answer(harness.reply(held.messages[0]))
+        harness.answer(held)
         harness.pass_time(1)
     assert harness.client.session_id == "session1"
     assert harness.client.state is State.CONNECTED
@@ -111,7 +111,7 @@ def test_a_batch_in_flight_completes_before_the_transport_changes() -> None:
     batch = harness.last("/a")
     harness.clock.advance(5)
     held = harness.held_connect
-    held.answer(harness.reply(held.messages[0]))
+    harness.answer(held)
     harness.clock.advance(0)
     harness.clock.advance(0)
     assert harness.client.transport == "websocket"
@@ -119,7 +119,7 @@ def test_a_batch_in_flight_completes_before_the_transport_changes() -> None:
     assert harness.last("/a") is batch  # the second must not overtake the first
     assert not polling.closed
     harness.respond = harness.reply_to_all
-    batch.answer(harness.reply(batch.messages[0]))
+    harness.answer(batch)
     assert result[0]["successful"] is True
     assert polling.closed
     assert later[0]["successful"] is True
