@@ -1,14 +1,15 @@
-"""docs/reference/service.md lists the options, limits and metrics of the code."""
+"""The reference lists the options, arguments, limits and metrics of the code."""
 
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from txbayeux import channel, message, rates
+from txbayeux import Bayeux, ServerOptions, channel, message, rates
 from txbayeux.adapter import (
     callback_polling,
     http,
@@ -21,19 +22,21 @@ from txbayeux.adapter import (
 )
 from txbayeux.engine import expiry, hub, session
 from txbayeux.engine.memory import MemoryEngine
-from txbayeux.engine.redis import RedisEngine
+from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
+from txbayeux.engine.redis.options import SHARED
 from txbayeux.peers import PeerLimits, PeerRegistry
-from txbayeux.server import fields
+from txbayeux.server import fields as message_fields
 from txbayeux.service import admin, ports
 from txbayeux.tap import Options
 
-PAGE = Path(__file__).parent.parent / "docs/reference/service.md"
+REFERENCE = Path(__file__).parent.parent / "docs/reference"
 
 
-def rows(heading: str) -> list[list[str]]:
+def rows(heading: str, page: str = "service.md") -> list[list[str]]:
     """Return the cells of the tables below a heading."""
-    section = re.split(rf"^## {heading}$", PAGE.read_text(), flags=re.MULTILINE)[1]
+    text = (REFERENCE / page).read_text()
+    section = re.split(rf"^##? {heading}$", text, flags=re.MULTILINE)[1]
     section = section.partition("\n## ")[0]
     tables = re.findall(r"^\|---.*\n((?:\|.*\n)+)", section, flags=re.MULTILINE)
     return [
@@ -72,7 +75,7 @@ BOUNDS = {
     "channel name or pattern": channel.MAX_LENGTH,
     "segments of a channel": channel.MAX_SEGMENTS,
     "nesting": message.MAX_DEPTH,
-    "message id": fields.MAX_ID_LENGTH,
+    "message id": message_fields.MAX_ID_LENGTH,
     "name of a JSON-P callback": callback_polling.MAX_CALLBACK,
     "URL and headers": site.BoundedChannel.totalHeadersSize,
     "seconds in which the head": response.HEAD_TIMEOUT,
@@ -131,3 +134,50 @@ def test_every_metric_is_documented_as_in_its_help(kind: str) -> None:
     assert names <= set(admin.MEANINGS)
     if kind == "redis":
         assert names == set(admin.MEANINGS)
+
+
+def test_every_option_of_the_redis_engine_is_documented_with_its_default() -> None:
+    documented = {}
+    for names, defaults, _ in rows("Options", "redis.md"):
+        values = defaults.strip("`").split(", ")
+        found = re.findall(r"`(\w+)`", names)
+        documented.update(zip(found, values, strict=True))
+    expected = {}
+    for field in fields(RedisOptions):
+        value: Any = field.default
+        if field.name in ("tail_bytes", "pending_bytes"):
+            expected[field.name] = f"{value // 2**20} MiB"
+        else:
+            expected[field.name] = (
+                f"{value:,}" if isinstance(value, int) else written(value)
+            )
+    assert documented == expected
+
+
+def test_nodes_compare_the_options_that_are_documented_as_shared() -> None:
+    text = (REFERENCE / "redis.md").read_text()
+    (sentence,) = re.findall(r"another session timeout,\s([^.]*) logs both", text)
+    assert tuple(re.findall(r"`(\w+)`", sentence)) == SHARED
+
+
+def test_every_argument_and_method_of_bayeux_is_documented() -> None:
+    parameters = dict(inspect.signature(Bayeux).parameters)
+    del parameters["reactor"]
+    table = rows("Bayeux, the server in your program", "bayeux.md")
+    arguments = [row for row in table if len(row) == 3]
+    assert [name.strip("`") for name, _, _ in arguments] == list(parameters)
+    for name, default, _ in arguments:
+        value = parameters[name.strip("`")].default
+        assert default == ("" if value == () else written(value)), name
+    members = {
+        name
+        for cell in (row[0] for row in table if len(row) == 2)
+        for name in re.findall(r"`(\w+)", cell)
+    }
+    bayeux = Bayeux(MemoryReactorClock())
+    assert members == {name for name in dir(bayeux) if not name.startswith("_")}
+
+
+def test_options_of_the_server_are_documented_with_their_defaults() -> None:
+    text = (REFERENCE / "bayeux.md").read_text()
+    assert f"`{ServerOptions()!r}`" in text
