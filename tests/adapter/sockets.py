@@ -8,6 +8,7 @@ from typing import Any
 from .support import Service, Transport, request, settle
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
+Frames = list[tuple[int, bytes]]
 TEXT, BINARY, CLOSE, PING, PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 
 
@@ -51,7 +52,7 @@ class Client:
     def send(self, message: Any) -> None:
         self.raw(frame(TEXT, json.dumps(message).encode()))
 
-    def frames(self) -> list[tuple[int, bytes]]:
+    def frames(self) -> Frames:
         """Take the frames that have come: the first byte and the payload of each."""
         data, frames = self.transport.take(), []
         while data:
@@ -65,6 +66,22 @@ class Client:
             frames.append((first, data[start : start + size]))
             data = data[start + size :]
         return frames
+
+    def received(self) -> Frames:
+        """Take the messages and control frames, reassembled and decompressed."""
+        found, pieces, first = [], b"", 0
+        for head, payload in self.frames():
+            if head & 0x08:
+                found.append((head, payload))
+                continue
+            first, pieces = first or head, pieces + payload
+            if head & 0x80:
+                if first & 0x40:
+                    inflate = zlib.decompressobj(-15)
+                    pieces = inflate.decompress(pieces + b"\0\0\xff\xff")
+                found.append((first & 0x0F | 0x80, pieces))
+                pieces, first = b"", 0
+        return found
 
     def messages(self) -> list[Any]:
         """Take the JSON messages that have come; there must be no other frames."""

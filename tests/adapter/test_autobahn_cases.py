@@ -16,11 +16,9 @@ import pytest
 from txbayeux.adapter import websocket_input
 from txbayeux.adapter.websocket import WebSocketConnection
 
-from .sockets import BINARY, CLOSE, PING, PONG, TEXT, Client, frame
+from .sockets import BINARY, CLOSE, PING, PONG, TEXT, Client, Frames, frame
 from .support import HTTP_WAY, Service
 from .test_frames import take_nothing
-
-Frames = list[tuple[int, bytes]]
 
 HELLO = b"Hello, world!"
 ECHO = [(TEXT, HELLO)]
@@ -345,22 +343,6 @@ def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return Service(websocket_deflate=True)
 
 
-def received(client: Client) -> Frames:
-    """Take the messages and control frames, reassembled and decompressed."""
-    found, pieces, first = [], b"", 0
-    for head, payload in client.frames():
-        if head & 0x08:
-            found.append((head, payload))
-            continue
-        first, pieces = first or head, pieces + payload
-        if head & 0x80:
-            if first & 0x40:
-                pieces = zlib.decompressobj(-15).decompress(pieces + b"\0\0\xff\xff")
-            found.append((first & 0x0F | 0x80, pieces))
-            pieces, first = b"", 0
-    return found
-
-
 @pytest.mark.parametrize("extension", ["", "permessage-deflate"])
 @pytest.mark.parametrize("number", CASES)
 def test_case(service: Service, number: str, extension: str) -> None:
@@ -369,10 +351,10 @@ def test_case(service: Service, number: str, extension: str) -> None:
     assert (b"permessage-deflate" in client.head) is bool(extension)
     for data in case.writes:
         client.raw(data)
-    answers = received(client)
+    answers = client.received()
     if case.code == 1000 and not (answers and answers[-1][0] == CLOSE):
         client.raw(close(1000))
-        answers += received(client)
+        answers += client.received()
     *answers, (last, payload) = answers
     assert answers == case.expected
     assert last == CLOSE
@@ -426,6 +408,6 @@ def test_compression(service: Service, section: str, case: int) -> None:
         packed = deflate.compress(text) + deflate.flush(zlib.Z_SYNC_FLUSH)
         for part in message(first | 0x40, parts(packed[:-4], fragment)):
             client.raw(part)
-        assert received(client) == [(first, text)]
+        assert client.received() == [(first, text)]
     client.raw(close(1000))
-    assert received(client) == [(CLOSE, b"\x03\xe8")]
+    assert client.received() == [(CLOSE, b"\x03\xe8")]

@@ -19,9 +19,10 @@ from txbayeux.adapter.io import TIME_SLICE
 from txbayeux.adapter.site import BYTES_PER_TURN
 from txbayeux.protocol import Response
 
+from .http_ways import outcome
 from .sockets import TEXT, frame, upgrade
 from .support import HTTP_WAY, Answer, FullTransport, Service, request, settle, turn
-from .test_fast_http import a_request, outcome
+from .test_fast_http import a_request
 
 READ = 65536
 """Bytes that the reactor reads at once."""
