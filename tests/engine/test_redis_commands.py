@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.engine.redis.commands import Commands
 from txbayeux.engine.redis.errors import Lost, RedisError
@@ -74,3 +75,33 @@ def test_what_a_node_refused_is_sent_in_order_to_the_next_one() -> None:
     second.replies[0].callback(b"0")
     second.replies[1].callback([b"1"])
     assert (made.result, published.result) == (b"0", 1)
+
+
+def test_a_publish_with_an_invalid_reply_is_refused_and_logged() -> None:
+    for reply in ([], [b"x"], [[]], [None], b"25", None, False, 5):
+        clock = Clock()
+        commands = Commands(
+            clock, RedisOptions(), node="f", keys=("k",), stale=lambda: None
+        )
+        redis = up(commands)
+        refused: list[Any] = []
+        commands.publish("/a", b"1", "").addErrback(refused.append)
+        clock.advance(0)
+        with capturedLogs() as log:
+            redis.replies[0].callback(reply)
+        assert [failure.value.code for failure in refused] == [503]
+        assert commands.outstanding == 0
+        assert ["invalid reply" in str(formatEvent(event)) for event in log] == [True]
+
+
+def test_an_error_that_the_script_does_not_reply_is_one_of_redis() -> None:
+    for code in ("UNKNOWN", "LIMIT", "SIZE"):
+        commands = Commands(
+            Clock(), RedisOptions(), node="f", keys=("k",), stale=lambda: None
+        )
+        redis = up(commands)
+        refused: list[Any] = []
+        commands.run("clean").addErrback(refused.append)
+        redis.replies[0].errback(RedisError(f"{code} x"))
+        assert [failure.value.code for failure in refused] == [503]
+        assert commands.outstanding == 0

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import capturedLogs
 
 from txbayeux.engine.hub import TURN_WORK
 from txbayeux.engine.redis.log import Logged
@@ -22,12 +23,16 @@ class FakeRedis:
     def __init__(self) -> None:
         self.reads: list[tuple[bytes, bytes]] = []
         self.reading: Deferred[Any] | None = None
+        self.rejected: list[str] = []
 
     def execute_command(self, *command: Any) -> Deferred[Any]:
         assert self.reading is None, "one XREAD at a time"
         self.reads.append(command[-2:])
         self.reading = Deferred()
         return self.reading
+
+    def reject(self, error: object) -> None:
+        self.rejected.append(str(error))
 
     def answer(self, positions: range, *notices: bytes) -> None:
         """Answer with messages at these positions of the log, and notices."""
@@ -150,3 +155,31 @@ def test_a_gap_is_noticed_where_the_entries_before_it_were_dispatched(
     fixture.clock.turn()
     fixture.clock.turn()
     assert fixture.log == [1, 2, 3, "gap", 8]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        5,
+        [1],
+        [[b"log", [[b"1-1", None]]]],
+        [[b"log", [[b"1-1", []]]]],
+        [[b"log", [[b"x-1", [b"c", b"/a", b"j", b"{}"]]]]],
+        [[b"log", [[b"1-1"]]]],
+        [[b"inbox", [[None, [b"k", b"v"]]]]],
+        [[b"inbox", [[b"1-1"]]]],
+    ],
+)
+def test_an_invalid_reply_closes_the_connection(
+    fixture: ReaderFixture, reply: Any
+) -> None:
+    assert fixture.redis.reading is not None
+    with capturedLogs() as log:
+        fixture.redis.reading.callback(reply)
+    [rejected] = fixture.redis.rejected
+    assert "invalid reply" in rejected
+    assert log == []
+    redis = fixture.follow()
+    redis.answer(range(1, 3), b"10-0")
+    fixture.finish()
+    assert fixture.log == [1, 2, "10-0"]

@@ -318,9 +318,14 @@ class Commands:
         if name != "publish":
             self._done(calls[0]).callback(reply)
             return
+        try:
+            position, *numbers = map(int, reply if isinstance(reply, list) else ())
+        except (TypeError, ValueError):
+            error = RedisError(f"ERR invalid reply: {reply!r:.100}")
+            self._refused(name, calls, False, Failure(error))
+            return
         self._failed_at = -math.inf
-        position = int(reply[0])
-        refused = set(reply[1:])
+        refused = set(numbers)
         if position < 0:
             position = -position
         elif len(refused) < len(calls) and self._redis is not None:
@@ -407,10 +412,12 @@ class Commands:
 
 def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:
     """Return the error with which a script refused the call; None for one of Redis."""
-    if error.code == "UNKNOWN":
+    if error.code == "UNKNOWN" and call.arguments:
         session = str(call.arguments[0])
         known = (error.text,) if error.text else ()
         return UnknownSession(session, *known)
+    if call.script != "change":
+        return None
     if error.code == "LIMIT":
         return TooManySubscriptions(int(call.arguments[2]))
     if error.code == "SIZE":

@@ -7,7 +7,7 @@ imported when an engine is made, which has been given a reactor.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import hiredis
 from twisted.internet.defer import Deferred, succeed
@@ -21,6 +21,9 @@ from txbayeux.interfaces import Clock
 
 __all__ = ["Connection", "ConnectionFactory", "request"]
 
+_INCOMPLETE: Final = object()
+"""Says that no reply is complete.  By default ``False`` does, a value of RESP3."""
+
 
 class Connection(RedisProtocol):  # type: ignore[misc]
     """txredisapi's protocol, at a third of its cost for each command.
@@ -33,7 +36,9 @@ class Connection(RedisProtocol):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._reader = hiredis.Reader(protocolError=Lost, replyError=RedisError)
+        self._reader = hiredis.Reader(
+            protocolError=Lost, replyError=RedisError, notEnoughData=_INCOMPLETE
+        )
         self._waiting: deque[Deferred[Any]] = deque()
         self._since = 0.0
 
@@ -77,21 +82,24 @@ class Connection(RedisProtocol):  # type: ignore[misc]
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Pass each reply to its command."""
         self._since = self.factory.clock.seconds()
-        try:
-            self._reader.feed(data)
-            # RESP2 has no booleans: False says that no reply is complete.
-            while (reply := self._reader.gets()) is not False:
-                if not self._waiting:
-                    # txredisapi would treat it as the reply to the next command.
-                    self.reject(f"a reply to no command: {reply!r}")
-                    return
-                waiting = self._waiting.popleft()
-                if isinstance(reply, RedisError):
-                    waiting.errback(reply)
-                else:
-                    waiting.callback(reply)
-        except Lost as error:
-            self.reject(f"invalid data: {error}")
+        self._reader.feed(data)
+        while True:
+            try:
+                reply = self._reader.gets()
+            except Exception as error:  # TypeError, too, for some maps of RESP3
+                self.reject(f"invalid data: {error}")
+                return
+            if reply is _INCOMPLETE:
+                return
+            if not self._waiting:
+                # txredisapi would treat it as the reply to the next command.
+                self.reject(f"a reply to no command: {reply!r}")
+                return
+            waiting = self._waiting.popleft()
+            if isinstance(reply, RedisError):
+                waiting.errback(reply)
+            else:
+                waiting.callback(reply)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the commands that wait for a reply."""

@@ -61,10 +61,10 @@ def position_of(identity: bytes) -> int:
 def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
     """Parse an entry of the log; None if the scripts do not write such entries."""
     number, _, token = identity.partition(b"-")
+    position, kind, count = int(number), fields[0], len(fields)
     if token == b"0":
         # As in ids that Redis makes from the time; no node has it.
         return None
-    position, kind, count = int(number), fields[0], len(fields)
     try:
         if kind == b"c" and fields[2:3] == [b"j"]:
             channel, json = fields[1].decode(), fields[3]

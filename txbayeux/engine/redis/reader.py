@@ -33,8 +33,11 @@ _LAST: Final = 2**64 - 1
 _LOG_INTERVAL: Final = 60.0
 """Seconds between log lines about entries of others."""
 
-Entries: TypeAlias = Sequence[tuple[bytes, Sequence[bytes]]]
-"""Ids and fields of entries of a stream."""
+Notices: TypeAlias = Sequence[tuple[bytes, Sequence[bytes]]]
+"""Ids and fields of entries of the inbox."""
+
+Parsed: TypeAlias = tuple[bytes, Logged | None]
+"""The id of an entry of the log, and the entry; None for one of others."""
 
 Received: TypeAlias = tuple[bytes, Logged]
 """The id of an entry of the log, and the entry."""
@@ -174,12 +177,20 @@ class Reader:
     def _replied(self, reply: Any, redis: Connection) -> None:
         if redis is not self._redis:
             return
-        streams = dict(reply or ())
-        entries = streams.get(self._log_key, ())
-        notices = streams.get(self._inbox_key, ())
+        try:
+            streams = dict(reply or ())
+            notices = streams.get(self._inbox_key, ())
+            for identity, _ in notices:
+                position_of(identity)
+            entries = [
+                (identity, parse(identity, fields))
+                for identity, fields in streams.get(self._log_key, ())
+            ]
+        except (AttributeError, IndexError, TypeError, ValueError):
+            redis.reject(f"an invalid reply to XREAD: {reply!r:.100}")
+            return
         received: list[Received] = []
-        for position, (identity, fields) in enumerate(entries, self._expected):
-            item = parse(identity, fields)
+        for position, (identity, item) in enumerate(entries, self._expected):
             if item is None or item.position != position:
                 # Entries were dropped, or others appended some.
                 arguments = redis, self._log_key, entries, notices
@@ -198,8 +209,8 @@ class Reader:
         last: int,
         redis: Connection,
         key: bytes,
-        entries: Entries,
-        notices: Entries,
+        entries: Sequence[Parsed],
+        notices: Notices,
     ) -> None:
         """Skip entries of others: broken, out of order, or after ``last``.
 
@@ -209,14 +220,13 @@ class Reader:
         if redis is not self._redis:
             return
         if key != self._log_key:
-            entries = notices = ()
+            entries, notices = (), ()
         received: list[Received] = []
         expected, skipped = self._expected, b""
-        for identity, fields in entries:
+        for identity, item in entries:
             position = position_of(identity)
             if position > last:
                 continue
-            item = parse(identity, fields)
             if item is not None and position >= expected:
                 expected = position + 1
                 self._log_received = identity
@@ -233,7 +243,7 @@ class Reader:
         self._receive(redis, received, notices)
 
     def _receive(
-        self, redis: Connection, entries: Sequence[Received], notices: Entries
+        self, redis: Connection, entries: Sequence[Received], notices: Notices
     ) -> None:
         self._reading = False
         paused = bool(self._received)
