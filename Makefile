@@ -5,13 +5,14 @@ HOST   := 127.0.0.1
 # Which tests, and how: make test ARGS='-k subscribe -x'
 MARKS  ?= not chaos
 ARGS   ?=
+MINUTES ?= 30
 
 # Another one for another Python: make test PYTHON=python3.12 VENV=build/py3.12
 VENV   := .venv
 LOWEST := build/lowest
 PIP    := -m pip --disable-pip-version-check --require-virtualenv install --quiet
 
-.PHONY: help run test test-lowest bench lint format clean
+.PHONY: help run test test-lowest fuzz bench lint format clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -26,6 +27,9 @@ test: $(VENV)/.test ## Run the tests (MARKS='not chaos', ARGS='-k word')
 
 test-lowest: $(LOWEST)/.test ## Run them with the oldest dependencies that pyproject.toml allows
 	$(LOWEST)/bin/python -m pytest -m 'not interop and not chaos and not packaging' $(ARGS)
+
+fuzz: $(VENV)/.fuzz ## Try random input, guided by coverage (MINUTES=30, ARGS='http websocket')
+	$(VENV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 bench: $(VENV)/.test ## Compare with other servers, into build/bench (QUICK=1: minutes)
 	$(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
@@ -60,6 +64,10 @@ $(VENV)/.run: $(VENV)/pyvenv.cfg
 
 $(VENV)/.test: $(VENV)/pyvenv.cfg
 	$(VENV)/bin/python $(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/pyvenv.cfg
+	$(VENV)/bin/python $(PIP) --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/pyvenv.cfg
