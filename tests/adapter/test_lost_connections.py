@@ -194,12 +194,14 @@ SUBSCRIBERS = [long_polling, callback_polling, *STREAMS, compressed_web_socket]
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    gc.collect()
+    # What is there already, such as all of pytest's tests, is not looked through.
+    gc.freeze()
     gc.disable()
     tracemalloc.start()
     yield
     tracemalloc.stop()
     gc.enable()
+    gc.unfreeze()
 
 
 def name_of(one: object) -> str:
