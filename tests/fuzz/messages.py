@@ -25,7 +25,10 @@ from txbayeux.testing import FakeRequest
 
 __all__ = ["LEXEMES", "TOKENS", "fuzz_one"]
 
-LEXEMES: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.0-9a-zE]+|.', re.DOTALL)
+# Names are whole, other channels consist of segments.
+LEXEMES: Final = re.compile(
+    rb'"(?:/meta/)?[A-Za-z@_-]*"|/[a-z0-9*]*|\\.|[-+.0-9a-zE]+|.', re.DOTALL
+)
 
 TOKENS: Final = (
     *(
@@ -38,7 +41,9 @@ TOKENS: Final = (
             *(b"/meta/handshake", b"/meta/connect", b"/meta/disconnect"),
             *(b"/meta/subscribe", b"/meta/unsubscribe", b"/meta/x", b"/META/connect"),
             *(b"/chat/a", b"/chat/*", b"/**", b"/service/a", b"/service", b"/"),
-            *(b"/a/" + b"b/" * 70, b"/" + b"a" * 1100, b"x" * 300, b"", b"/a\\u0000"),
+            *(b"/a/b/c/d/e", b"/a" * 64, b"/a" * 65, b"/a/" + b"b/" * 70),
+            *(b"/x/y/z/*", b"/x/y/z/**", b"/x/y/z/t", b"/a" * 63 + b"/**"),
+            *(b"/" + b"a" * 1100, b"x" * 300, b"", b"/a\\u0000"),
             *(b"@one", b"@two", b"@new", b"__proto__", b"\\ud83d\\ude00", b"\\u2028"),
             *(b"long-polling", b"websocket", b"eventsource", b"in-process", b"1.0"),
         )
