@@ -15,6 +15,7 @@ from txbayeux.message import (
     decode,
     encode,
     encode_list,
+    has_more_objects,
     join,
 )
 
@@ -185,6 +186,45 @@ def test_depth_counts_levels_not_brackets() -> None:
     late = b"[" + b"[]," * 1000 + nested(MAX_DEPTH) + b"]"
     with pytest.raises(Malformed, match="too deep"):
         decode(late)
+
+
+IN_STRINGS = [
+    "",
+    "[[{",
+    "]}]",
+    '"[',
+    '"[\\',
+    '\\"["',
+    "\\",
+    '\\\\"',
+    'a,"b"\n[',
+    "\u00e9\\u005b[",
+]
+
+
+@pytest.mark.parametrize("string", IN_STRINGS)
+def test_brackets_in_strings_do_not_count(string: str) -> None:
+    text = json.dumps([{string: string * 100}, [string], {}]).encode()
+    assert has_more_objects(text, 3)
+    assert not has_more_objects(text, 4)
+    inner = nested(MAX_DEPTH - 2).decode()
+    for ascii_only in (True, False):
+        quoted = json.dumps(string * 100, ensure_ascii=ascii_only)
+        assert decode(f"[[{inner}, {{{quoted}: {quoted}}}]]")
+        with pytest.raises(Malformed, match="too deep"):
+            decode(f"[[[{inner}]], {quoted}]")
+
+
+@given(st.lists(OBJECT, max_size=4))
+def test_arrays_and_objects_are_counted_exactly(messages: list[Any]) -> None:
+    def count(value: Any) -> int:
+        if isinstance(value, dict):
+            return 1 + sum(map(count, value.values()))
+        return 1 + sum(map(count, value)) if isinstance(value, list) else 0
+
+    text = json.dumps(messages).encode()
+    assert not has_more_objects(text, count(messages))
+    assert has_more_objects(text, count(messages) - 1)
 
 
 def test_the_reason_is_one_line() -> None:

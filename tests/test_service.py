@@ -204,11 +204,13 @@ def test_limits_and_times_are_set_by_options() -> None:
     service = Running(
         *("--port", "8000", "--timeout", "7", "--interval", "0.5"),
         *("--max-request-bytes", "300", "--max-batch-messages", "2"),
+        *("--max-request-objects", "9"),
     )
     (reply,) = service.post(HANDSHAKE)
     assert reply["advice"] == {"reconnect": "retry", "interval": 500, "timeout": 7000}
     assert b" 413 " in service.request(post({"channel": "/a", "data": "x" * 300}))
     assert b" 413 " in service.request(post([1, 2, 3]))
+    assert b" 413 " in service.request(post([{"channel": "/a", "data": [[]] * 9}]))
 
 
 def test_limits_of_an_address_are_set_by_options() -> None:

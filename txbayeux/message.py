@@ -21,6 +21,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_list",
+    "has_more_objects",
     "join",
 ]
 
@@ -29,6 +30,9 @@ Message: TypeAlias = dict[str, Any]
 
 MAX_DEPTH: Final = 100
 """Deepest nesting of arrays and objects, counting the list of messages."""
+
+_TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def _float(text: str) -> float:
@@ -95,31 +99,39 @@ def decode(text: bytes | str) -> list[Any]:
         items = value
     else:
         raise Malformed("a request is a JSON object or a list of them")
-    if len(text) > MAX_DEPTH and _might_be_deep(text) and _depth_exceeds(items):
-        raise Malformed("JSON is nested too deeply")
+    if len(text) > MAX_DEPTH and _opening(text) >= MAX_DEPTH:
+        levels = MAX_DEPTH - 1 if isinstance(value, dict) else MAX_DEPTH
+        if _depth_exceeds(levels, text.encode() if isinstance(text, str) else text):
+            raise Malformed("JSON is nested too deeply")
     return items
 
 
-def _might_be_deep(text: bytes | str) -> bool:
-    # Too few brackets cannot nest that deep: two loops in C save a walk.
+def has_more_objects(text: bytes, limit: int) -> bool:
+    """Return whether there are more arrays and objects in JSON than ``limit``."""
+    return _opening(text) > limit and _opening(_without_strings(text)) > limit
+
+
+def _opening(text: bytes | str) -> int:
+    """Count the brackets that open, also those in strings: two loops in C."""
     if isinstance(text, bytes):
-        return text.count(b"[") + text.count(b"{") >= MAX_DEPTH
-    return text.count("[") + text.count("{") >= MAX_DEPTH
+        return text.count(b"[") + text.count(b"{")
+    return text.count("[") + text.count("{")
 
 
-def _depth_exceeds(value: object) -> bool:
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        inner: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if not inner:
+def _without_strings(text: bytes) -> bytes:
+    # Without what is escaped, every other quote ends a string.
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(unescaped.split(b'"')[::2])
+
+
+def _depth_exceeds(levels: int, text: bytes) -> bool:
+    # All in C: to walk what was decoded takes up to 0.4 s for 1 MiB.
+    brackets = _without_strings(text).translate(_TO_SQUARE, _NO_BRACKETS)
+    for _ in range(levels):
+        if not brackets:
             return False
-        level = [item for item in inner if isinstance(item, (dict, list))]
-    return bool(level)
+        brackets = brackets.replace(b"[]", b"")  # the innermost ones
+    return bool(brackets)
 
 
 def encode(message: Message) -> bytes:

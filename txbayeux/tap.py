@@ -91,6 +91,7 @@ def _configuration(options: Options) -> Configuration:
         limits=Limits(
             request_bytes=options["max-request-bytes"],
             batch_messages=options["max-batch-messages"],
+            request_objects=options["max-request-objects"],
             sessions=options["max-sessions"],
             session_subscriptions=options["max-session-subscriptions"],
             session_subscription_bytes=options["max-session-subscription-bytes"],

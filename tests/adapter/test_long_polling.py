@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent
 
 from txbayeux.limits import Limits
+from txbayeux.message import join
 from txbayeux.protocol import Response
 
 from .support import Answer, FakeDelivery, Service, entry, request
@@ -166,6 +167,42 @@ def test_the_limits_of_a_request(bounded: bool, kind: str) -> None:
     ]
     assert code == [200, 413, 200, 413]
     assert len(service.processor.requests) == 2
+
+
+OBJECTS = Limits().request_objects
+
+
+def with_arrays(count: int, text: bytes = b"") -> bytes:
+    """Return a request of a list, an object and this many arrays."""
+    return b'[{"a":%b,"b":"%b"}]' % (join([b"[]"] * (count - 1)), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (with_arrays(OBJECTS - 2), 200),
+        (with_arrays(OBJECTS - 1), 413),
+        (with_arrays(OBJECTS - 2, b"[{" * OBJECTS), 200),
+        (b"[" * (2 * OBJECTS + 1), 413),
+    ],
+    ids=["at the limit", "above it", "brackets in a string", "malformed"],
+)
+def test_the_limit_of_arrays_and_objects(text: bytes, code: int) -> None:
+    service = Service()
+    answer = service.post(text)
+    assert answer.code == code
+    assert len(service.processor.requests) == (code == 200)
+    assert service.post(MESSAGE).code == 200
+    assert (b"arrays and objects" in answer.body) is (code == 413)
+
+
+def test_the_limit_of_arrays_and_objects_is_for_all_fields_of_a_form() -> None:
+    service = Service(limits=Limits(request_objects=4))
+    codes = [
+        service.post(text, content_type="text/plain").code
+        for text in (b"message=[[]]&message=[[]]", b"message=[[]]&message=[[],[]]")
+    ]
+    assert codes == [200, 413]
 
 
 @pytest.mark.parametrize(

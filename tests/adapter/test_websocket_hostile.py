@@ -65,6 +65,16 @@ def test_a_message_at_the_limit() -> None:
     assert client.messages() == [[{"echo": 1}]]
 
 
+def test_the_limit_of_arrays_and_objects() -> None:
+    service = Service(limits=Limits(request_objects=100))
+    client = Client(service)
+    client.raw(frame(TEXT, b"[[" + b"[]," * 97 + b"{}]]"))
+    assert len(client.messages()[0][0]["echo"]) == 98
+    client = Client(service := Service(limits=Limits(request_objects=100)))
+    client.raw(frame(TEXT, b"[[" + b"[]," * 98 + b"{}]]"))
+    assert_refused(service, client, 1009)
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from txbayeux.channel import DISCONNECT
 from txbayeux.limits import Limits
-from txbayeux.message import Malformed, decode
+from txbayeux.message import Malformed, decode, has_more_objects
 
 __all__ = [
     "Reader",
@@ -26,7 +26,7 @@ _OTHER_FIELDS: Final = 8  # beside the messages: jsonp, what proxies and scripts
 
 
 class TooLarge(ValueError):
-    """More bytes or messages than one request may have."""
+    """More bytes, messages, arrays or objects than one request may have."""
 
 
 Reader: TypeAlias = Callable[[bytes, Limits], list[Any]]
@@ -46,6 +46,12 @@ def _check_size(text: bytes, limits: Limits) -> None:
         raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
 
 
+def _check_objects(text: bytes, limits: Limits) -> None:
+    limit = limits.request_objects
+    if has_more_objects(text, limit):
+        raise TooLarge(f"A request has at most {limit} arrays and objects")
+
+
 def read(text: bytes, limits: Limits) -> list[Any]:
     """Read one request's JSON: a message or a list of them.
 
@@ -53,6 +59,9 @@ def read(text: bytes, limits: Limits) -> list[Any]:
     :raises TooLarge: past a limit.
     """
     _check_size(text, limits)
+    # Most are too short to have so many, which take two bytes each.
+    if len(text) > 2 * limits.request_objects:
+        _check_objects(text, limits)
     messages = decode(text)
     if len(messages) > limits.batch_messages:
         raise TooLarge(f"A request has at most {limits.batch_messages} messages")
@@ -69,6 +78,7 @@ def read_all(texts: list[bytes], limits: Limits) -> list[Any]:
         return read(texts[0], limits)
     if not texts:
         raise Malformed("The request has no message")
+    _check_objects(b"".join(texts), limits)
     messages: list[Any] = []
     for text in texts:
         messages += read(text, limits)

@@ -263,6 +263,13 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             count,
         ),
         Option(
+            "max-request-objects",
+            "N",
+            "maximum number of JSON arrays and objects in a request",
+            _LIMITS.request_objects,
+            count,
+        ),
+        Option(
             "max-request-deliveries",
             "N",
             "maximum number of subscriptions that the messages of a request reach, "
