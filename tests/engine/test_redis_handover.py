@@ -1,8 +1,10 @@
 """A session changes its owner while notices are late, lost or out of order."""
 
+import gc
 import time
 from collections.abc import Mapping
 from typing import Any
+from weakref import ref
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -45,6 +47,27 @@ class TestHandover(NodesHarness):
         await self.publish(a, "/a", 1)
         assert self.data((await self.answered(elsewhere)).entries) == [1]
         assert stream.data == []
+
+    @contract
+    async def test_a_connection_that_is_lost_after_a_handover_is_freed(self) -> None:
+        a, b = await self.nodes(2)
+        alice = await self.join(a, "/a")
+        held = b.connect(alice, hold=self.hold)
+        await self.until(lambda: b.statistics()["held"] == 1)
+
+        def lose(connection: RecordingStream) -> None:
+            held.addErrback(lambda failure: failure.trap(CancelledError) and None)
+            held.cancel()
+
+        connection = RecordingStream()
+        freed = ref(connection)
+        gc.disable()
+        try:
+            lose(connection)
+            del connection
+            assert freed() is None
+        finally:
+            gc.enable()
 
     @contract
     async def test_a_superseded_node_answers_its_connect_at_once(self) -> None:

@@ -55,9 +55,7 @@ class Connections:
             or (hold <= 0 and self._behind())
             or _ahead(session, acknowledged or 0)
         ):
-            return Deferred.fromCoroutine(
-                self._connect_later(session_id, hold, stream, acknowledged)
-            )
+            return self._connect_later(session_id, hold, stream, acknowledged)
         return self._connect(session, hold, stream, acknowledged)
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
@@ -103,15 +101,48 @@ class Connections:
         self._node.checkpoints.connected(session)
         return connected
 
-    async def _connect_later(
+    def _connect_later(
         self,
         session_id: str,
         hold: float,
         stream: Stream | None,
         acknowledged: int | None,
-    ) -> Delivery:
+    ) -> Deferred[Delivery]:
         until = self._reactor.seconds() + hold
         claimed = acknowledged or 0
+
+        def again() -> Deferred[Delivery]:
+            return self.connect(
+                session_id, hold=hold, stream=stream, acknowledged=acknowledged
+            )
+
+        def found(owned: OwnedSession | Delivery) -> Delivery | Deferred[Delivery]:
+            if not isinstance(owned, OwnedSession):
+                return owned
+            if _ahead(owned, claimed) and claimed <= self._hub.position:
+                # It was sent by another node that was unresponsive or cut off.
+                owned.mark_sent(claimed)
+            if hold <= 0 and self._behind():
+                caught_up = Deferred.fromCoroutine(self._caught_up())
+                return caught_up.addCallback(lambda _: again())
+            left = max(0.0, until - self._reactor.seconds())
+            connected = self._connect(owned, left, stream, acknowledged)
+            # Limits were not enforced while no node had the session in memory.
+            self._hub.enforce_limits(owned)
+            return connected
+
+        # No coroutine waits while the connect is held: one that is cancelled leaves a
+        # cycle, in which the connection and the session are, too.
+        finding = self._find(session_id, until, stream, claimed)
+        waiting = Deferred.fromCoroutine(finding).addCallback(found)
+        answer: Deferred[Delivery] = Deferred(lambda _: waiting.cancel())
+        waiting.addCallbacks(answer.callback, answer.errback)
+        return answer
+
+    async def _find(
+        self, session_id: str, until: float, stream: Stream | None, claimed: int
+    ) -> OwnedSession | Delivery:
+        """Return the session, or the answer to a connect without it."""
         try:
             await self._verify(session_id, until, claimed)
             session = await self._acquire(session_id, until, stream)
@@ -120,21 +151,7 @@ class Connections:
         except SessionEnded as error:
             # As for a held connect: a client that disconnected need not handshake.
             return _empty(ended=error.reason, why=error.why)
-        if session is None:
-            return _empty()
-        if _ahead(session, claimed) and claimed <= self._hub.position:
-            # It was sent by another node that was unresponsive or cut off.
-            session.mark_sent(claimed)
-        if hold <= 0 and self._behind():
-            await self._caught_up()
-            return await self.connect(
-                session_id, hold=hold, stream=stream, acknowledged=acknowledged
-            )
-        left = max(0.0, until - self._reactor.seconds())
-        connected = self._connect(session, left, stream, acknowledged)
-        # Limits were not enforced while no node had the session in memory.
-        self._hub.enforce_limits(session)
-        return await connected
+        return _empty() if session is None else session
 
     async def _verify(self, session_id: str, until: float, claimed: int) -> None:
         """Check in Redis whether this node still owns a session, if that is in doubt.
