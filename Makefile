@@ -12,7 +12,7 @@ VENV   := .venv
 LOWEST := build/lowest
 PIP    := -m pip --disable-pip-version-check --require-virtualenv install --quiet
 
-.PHONY: help run test test-lowest fuzz bench lint format clean
+.PHONY: help run test test-lowest fuzz leaks bench lint format clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -30,6 +30,9 @@ test-lowest: $(LOWEST)/.test ## Run them with the oldest dependencies that pypro
 
 fuzz: $(VENV)/.fuzz ## Try random input, guided by coverage (MINUTES=30, ARGS='http websocket')
 	$(VENV)/bin/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
+leaks: $(VENV)/.test ## Look for leaks: 400,000 sessions that end abruptly, 20 minutes (ARGS='--engine memory')
+	$(VENV)/bin/python -m tests.leaks $(ARGS)
 
 bench: $(VENV)/.test ## Compare with other servers, into build/bench (QUICK=1: minutes)
 	$(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)

@@ -21,11 +21,14 @@ def free_port() -> int:
 
 
 class Node:
-    """One ``twistd bayeux --redis``."""
+    """One ``twistd bayeux``.
+
+    :param url: of Redis; None for the engine in memory.
+    """
 
     options: tuple[str, ...] = ()
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str | None) -> None:
         self.port = free_port()
         self._folder = folder
         self._url = url
@@ -35,11 +38,17 @@ class Node:
     def log(self) -> Path:
         return self._folder / f"node-{self.port}.log"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         command = [
             *(Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "bayeux"),
             *("--listen", f"tcp:{self.port}:interface=127.0.0.1"),
-            *("--redis", self._url, "--timeout", "4", "--session-timeout", "30"),
+            *(() if self._url is None else ("--redis", self._url)),
+            *("--timeout", "4", "--session-timeout", "30"),
             *self.options,
         ]
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -25,11 +25,6 @@ class WorkersProcess(Node):
         admin = f"tcp:{self.admin}:interface=127.0.0.1"
         self.options = ("--workers", "2", "--admin", admin)
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
     def join(self) -> None:
         assert self._process is not None
         self._process.wait(30)
