@@ -42,7 +42,19 @@ TOKENS: Final = (
         b"\tu\ts\t+\t/a /b",
         b"\tu\ts\t-\t/a",
     ),
-    *(b"\tu\ts\t*\t/a", b"c", b"u", b"j", b"t", b"+", b"-", b"/a", b"{}", b"{\xff}"),
+    *(
+        b"\tu\ts\t*\t/a",
+        b"\tc\ta\tj\t{}",
+        b"c",
+        b"u",
+        b"j",
+        b"t",
+        b"+",
+        b"-",
+        b"/a",
+        b"{}",
+        b"{\xff}",
+    ),
     *(b"\xff", b"\xc3", b"\t", b"\n", b" ", b"0", b"18446744073709551616", b"9" * 19),
 )
 
@@ -51,6 +63,14 @@ _TOKEN: Final = 7
 
 _MOST: Final = 2**64 - 1
 _ID: Final = re.compile(rb"(\+?)([0-9]{1,20})-([0-9]{1,20})")
+
+_MESSAGE: Final = (b"c", rb"(/[A-Za-z0-9_!~()$@-]+)+", b"j", rb"\{.*\}")
+_WELL_FORMED: Final = (
+    _MESSAGE,
+    (*_MESSAGE, b"t", b".*"),
+    (b"u", b".*", b"[+-]", b".*"),
+)
+"""What the service's entries look like."""
 
 Id = tuple[int, int]
 
@@ -256,14 +276,23 @@ def _identity(text: bytes, position: int) -> Id | None:
 def _is_forged(identity: Id, fields: list[bytes], redis: _Redis) -> bool:
     """Return whether nobody could know that an entry is not the service's.
 
-    It is where the service's next entry will be, and has the same fields.
+    It is where the service's next entry will be, and looks like one.
     """
     position, token = identity
     return token == _TOKEN or (
-        token != 0
-        and position == redis.position + 1
-        and fields[0] in (b"c", b"u")
-        and fields[2:3] in ([b"j"], [b"+"], [b"-"])
+        token != 0 and position == redis.position + 1 and _is_well_formed(fields)
+    )
+
+
+def _is_well_formed(fields: list[bytes]) -> bool:
+    try:
+        [field.decode() for field in fields]
+    except UnicodeDecodeError:
+        return False
+    return any(
+        len(pattern) == len(fields)
+        and all(map(re.fullmatch, pattern, fields, [re.DOTALL] * len(fields)))
+        for pattern in _WELL_FORMED
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
 
-from txbayeux.channel import expand
+from txbayeux.channel import expand, is_name
 from txbayeux.message import Entry
 
 __all__ = [
@@ -68,7 +68,7 @@ def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
     try:
         if kind == b"c" and fields[2:3] == [b"j"]:
             channel, json = fields[1].decode(), fields[3]
-            if json[:1] != b"{" or json[-1:] != b"}":
+            if json[:1] != b"{" or json[-1:] != b"}" or not is_name(channel):
                 return None
             if not json.isascii():
                 json.decode()
