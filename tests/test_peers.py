@@ -86,6 +86,7 @@ def test_limits_can_be_switched_off() -> None:
         requests=None,
         received=None,
         publishes=None,
+        deliveries=None,
         session_messages=None,
         session_publishes=None,
         session_published=None,
@@ -97,7 +98,7 @@ def test_limits_can_be_switched_off() -> None:
         peers.admit_session("a")
         peers.session_created("a", str(number))
         peers.admit_message("a", "s")
-        peers.admit_publish("a", "s", 10**9)
+        peers.admit_publish("a", "s", 10**9, 10**9)
     assert set(peers.statistics().values()) == {0}
 
 

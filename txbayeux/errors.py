@@ -73,7 +73,7 @@ class UnknownSession(BayeuxError):
 
 
 class TooManyDeliveries(BayeuxError):
-    """The messages of a request would reach more sessions than one request may."""
+    """The messages would reach more sessions than one request, or one peer, may."""
 
     def __init__(self) -> None:
         super().__init__(429, (), "Too many deliveries")

@@ -20,7 +20,7 @@ from weakref import ref
 
 from twisted.logger import Logger
 
-from txbayeux.errors import too_many
+from txbayeux.errors import TooManyDeliveries, too_many
 from txbayeux.rates import Rate, TokenBuckets
 
 __all__ = [
@@ -81,6 +81,12 @@ class PeerLimits:
 
     publishes: Rate | None = Rate(1_000, 5_000)
     """Messages that a peer publishes."""
+
+    deliveries: Rate | None = Rate(500_000, 2_000_000)
+    """Subscriptions in this process that they match (ten a second to 50,000).
+
+    About half of what a process delivers in a second.
+    """
 
     session_publishes: Rate | None = Rate(200, 2_000)
     """Messages that one session publishes (a cursor that moves: 60 a second)."""
@@ -147,7 +153,7 @@ class PeerRegistry:
         self._unlimited = [ip_network(network) for network in limits.unlimited]
         self._requests = TokenBuckets(limits.requests, limits.received, seconds)
         self._handshakes = TokenBuckets(limits.handshakes, None, seconds)
-        self._publishes = TokenBuckets(limits.publishes, None, seconds)
+        self._publishes = TokenBuckets(limits.publishes, limits.deliveries, seconds)
         self._session_messages = TokenBuckets(limits.session_messages, None, seconds)
         self._session_publishes = TokenBuckets(
             limits.session_publishes, limits.session_published, seconds
@@ -237,10 +243,13 @@ class PeerRegistry:
             self._refuse("session_messages", peer)
             raise too_many("messages")
 
-    def admit_publish(self, peer: str | None, session_id: object, size: int) -> None:
+    def admit_publish(
+        self, peer: str | None, session_id: object, size: int, deliveries: int = 0
+    ) -> None:
         """Count a message that is published.
 
         :param size: its bytes, as JSON.
+        :param deliveries: how many subscriptions it matches.
         :raises BayeuxError: 429 above a rate of the session, or of the peer.
         """
         if peer is None:
@@ -251,9 +260,10 @@ class PeerRegistry:
                 name = "session_published" if short.of_size else "session_publishes"
                 self._refuse(name, peer)
                 raise too_many("bytes" if short.of_size else "publishes")
-        if self._publishes.take(peer):
-            self._refuse("publishes", peer)
-            raise too_many("publishes")
+        short = self._publishes.take(peer, 1, deliveries)
+        if short is not None:
+            self._refuse("deliveries" if short.of_size else "publishes", peer)
+            raise TooManyDeliveries if short.of_size else too_many("publishes")
 
     def admit_session(self, peer: str | None) -> None:
         """Count a handshake, and the session that it is to create.

@@ -122,6 +122,7 @@ def _peer_limits(options: Options) -> PeerLimits:
         requests=options["peer-requests"],
         received=options["peer-bytes"],
         publishes=options["peer-publishes"],
+        deliveries=options["peer-deliveries"],
         session_messages=options["session-messages"],
         session_publishes=options["session-publishes"],
         session_published=options["session-bytes"],

@@ -98,6 +98,52 @@ def test_publishes_of_an_address_above_the_rate_are_refused() -> None:
     assert refusals(server) == {"publishes": 2}
 
 
+def test_deliveries_of_an_address_above_the_rate_are_refused() -> None:
+    server = limited(deliveries=Rate(5, 30))
+    readers = [server.client("/a") for _ in range(10)]
+    replies = server.send(*[{"channel": "/a", "data": n} for n in range(4)])
+    assert [reply["successful"] for reply in replies] == [True, True, True, False]
+    assert replies[3]["error"] == "429::Too many deliveries"
+    assert replies[3]["advice"] == {"reconnect": "retry", "interval": 5000}
+    assert server.send({"channel": "/nobody", "data": 4})[0]["successful"]
+    assert server.send({"channel": "/a", "data": 5}, request=OTHER)[0]["successful"]
+    assert not server.send({"channel": "/a", "data": 6})[0]["successful"]
+    server.advance(2)
+    assert server.send({"channel": "/a", "data": 7})[0]["successful"]
+    assert not server.send({"channel": "/a", "data": 8})[0]["successful"]
+    assert readers[0].poll() == [0, 1, 2, 5, 7]
+    assert refusals(server) == {"deliveries": 3}
+
+
+def test_a_message_to_more_than_the_burst_is_served_after_none() -> None:
+    server = limited(deliveries=Rate(5, 9))
+    for _ in range(10):
+        server.client("/a")
+    assert server.send({"channel": "/a", "data": 0})[0]["successful"]
+    assert not server.send({"channel": "/a", "data": 1})[0]["successful"]
+
+
+def test_deliveries_are_counted_for_limited_addresses_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = limited(deliveries=Rate(1, 1))
+    server.client("/a")
+    counted: list[str] = []
+    fan_out = server.engine.hub.fan_out
+
+    def count(channel: str) -> int:
+        counted.append(channel)
+        return fan_out(channel)
+
+    monkeypatch.setattr(server.engine.hub, "fan_out", count)
+    local = FakeRequest(peer="127.0.0.1")
+    for n in range(3):
+        assert server.send({"channel": "/a", "data": n}, request=local)[0]["successful"]
+    assert counted == []
+    assert server.send({"channel": "/a", "data": 3})[0]["successful"]
+    assert counted == ["/a"]
+
+
 def test_messages_for_the_service_are_publishes_too() -> None:
     server = limited(publishes=Rate(0.5, 2))
     replies = server.send(*[{"channel": "/service/a", "data": 1}] * 3)

@@ -68,10 +68,11 @@ def publish(
         existing = _existing_session(server, message, must_exist=session is not None)
         done = existing.addCallback(call_listeners)
     else:
-        if context.request is not None and not context.alone:
-            _count_deliveries(server, channel, context)
+        peer, reached = context.peer, 0
+        if peer is not None or (context.request is not None and not context.alone):
+            reached = _count_deliveries(server, channel, context)
         json = encode(_broadcast(message, added))
-        server.peers.admit_publish(context.peer, message.get("clientId"), len(json))
+        server.peers.admit_publish(peer, message.get("clientId"), len(json), reached)
         published: Deferred[Any] = server.engine.publish(channel, json, session)
         if server.events.has_listeners(Published):
             done = published.addCallback(
@@ -104,12 +105,17 @@ def must_wait(server: ServerContext, message: Any, context: RequestContext) -> b
 
 def _count_deliveries(
     server: ServerContext, channel: str, context: RequestContext
-) -> None:
-    """Refuse a message, and all after it, if its request reaches too many sessions."""
+) -> int:
+    """Return how many subscriptions a message matches.
+
+    Refuse it, and all after it, if its request reaches too many.
+    """
+    reached = server.engine.hub.fan_out(channel)
     before = context.deliveries
-    context.deliveries = before + server.engine.hub.fan_out(channel)
+    context.deliveries = before + reached
     if before and not server.engine.hub.may_deliver(context.deliveries):
         raise TooManyDeliveries
+    return reached
 
 
 def _accept(server: ServerContext, message: Message, publisher: str | None) -> Message:

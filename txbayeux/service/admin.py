@@ -47,6 +47,7 @@ MEANINGS: Final = {
     "limited_requests_total": "Requests refused above the rate of an address",
     "limited_received_total": "Requests refused above an address's bytes a second",
     "limited_publishes_total": "Publishes refused above the rate of an address",
+    "limited_deliveries_total": "Publishes refused above an address's deliveries",
     "limited_session_publishes_total": "Publishes refused above the rate of a session",
     "limited_session_published_total": "Publishes refused above a session's bytes",
     "limited_session_messages_total": "Messages refused above the rate of a session",

@@ -323,6 +323,13 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             Rate.parse,
         ),
         Option(
+            "peer-deliveries",
+            "RATE:BURST",
+            "subscriptions that the messages published by an address reach",
+            _PEERS.deliveries,
+            Rate.parse,
+        ),
+        Option(
             "session-messages",
             "RATE:BURST",
             "connects, subscriptions and unsubscriptions of a session",
