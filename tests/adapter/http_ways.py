@@ -11,6 +11,7 @@ from txbayeux.protocol import Response
 from .support import HTTP_WAY, Answer, Service, settle
 
 LIMITS = Limits(request_bytes=500, batch_messages=5)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def pieces(data: bytes, chance: random.Random) -> list[bytes]:
@@ -42,6 +43,7 @@ def outcome(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, 
         settle(service.clock)
     written = transport.take()
     return {
+        "continued": written.count(CONTINUE),
         "written": [
             (one.code, one.body, without(one.headers)) for one in parsed(written)
         ],
@@ -56,7 +58,7 @@ def outcome(stream: list[bytes], waits: list[bool], *, fast: bool) -> dict[str, 
 
 def parsed(data: bytes) -> list[Answer]:
     found = []
-    data = data.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
+    data = data.replace(CONTINUE, b"")
     while data:
         answer = Answer(data)
         if "content-length" not in answer.headers:
