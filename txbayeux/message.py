@@ -99,7 +99,8 @@ def decode(text: bytes | str) -> list[Any]:
         items = value
     else:
         raise Malformed("a request is a JSON object or a list of them")
-    if len(text) > MAX_DEPTH and _opening(text) >= MAX_DEPTH:
+    # Each level takes two brackets.
+    if len(text) > 2 * MAX_DEPTH and _opening(text) >= MAX_DEPTH:
         levels = MAX_DEPTH - 1 if isinstance(value, dict) else MAX_DEPTH
         if _depth_exceeds(levels, text.encode() if isinstance(text, str) else text):
             raise Malformed("JSON is nested too deeply")
@@ -144,6 +145,7 @@ def encode(message: Message) -> bytes:
 
 def encode_list(items: Sequence[Message | Entry]) -> bytes:
     """Encode a list of messages; entries are encoded already."""
+    encode = _encoder.encode
     return join(
         [item.json if isinstance(item, Entry) else encode(item) for item in items]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -63,20 +64,23 @@ def connect(
     if isinstance(acknowledged, bool) or not isinstance(acknowledged, int):
         acknowledged = None
 
-    def wait(_: object = None) -> Deferred[Delivery]:
-        return server.engine.connect(
-            session, hold=hold, stream=context.stream, acknowledged=acknowledged
-        )
-
+    wait = partial(
+        server.engine.connect,
+        session,
+        hold=hold,
+        stream=context.stream,
+        acknowledged=acknowledged,
+    )
     if not server.events.has_listeners(Connected):
         return PendingConnect(message, wait())
 
-    def exists(_: object) -> None:
+    def exists(_: object) -> Deferred[Delivery]:
         server.events.emit(Connected(session, context.request))
+        return wait()
 
     # The engine refuses an unknown session only with its answer, which may take long.
-    checked = server.engine.check_session(session).addCallback(exists)
-    return PendingConnect(message, checked.addCallback(wait))
+    checked = server.engine.check_session(session)
+    return PendingConnect(message, checked.addCallback(exists))
 
 
 def _connection_type(message: Message) -> str:

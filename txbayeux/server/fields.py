@@ -80,7 +80,7 @@ def connect_timeout(message: Message, longest: float) -> float:
     """
     advice = message.get("advice")
     timeout: Any = advice.get("timeout") if isinstance(advice, dict) else None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
+    if timeout is None or type(timeout) not in (int, float) or timeout < 0:
         return longest
     # Compared before it is divided: an integer may be larger than any float.
     return timeout / 1000 if timeout < longest * 1000 else longest

@@ -51,39 +51,56 @@ def publish(
     if "data" not in message:
         raise missing_parameter("data")
     session = _required_session(server, message, context)
+    if channels.is_service(channel):
+        return _serve(server, message, context, must_exist=session is not None)
+    peer, reached = context.peer, 0
+    if peer is not None or (context.request is not None and not context.alone):
+        reached = _count_deliveries(server, channel, context)
+    json = encode(_broadcast(message, added))
+    if peer is not None:
+        session_id = message.get("clientId")
+        server.peers.admit_publish(peer, session_id, len(json), reached)
+    published = server.engine.publish(channel, json, session)
+    if not server.events.has_listeners(Published):
+        if published.called and published.result is None:
+            # The memory engine is done: not to use callbacks saves 3 of 20 µs.
+            return _reply(message)
+        return published.addCallback(lambda _: _reply(message))
 
-    def call_listeners(publisher: str | None) -> str | None:
+    def accepted(publisher: str | None) -> Message:
+        server.events.emit(Published(publisher, channel, message["data"]))
+        return _reply(message)
+
+    existing = published.addCallback(
+        lambda _: _existing_session(server, message, must_exist=False)
+    )
+    return existing.addCallback(accepted)
+
+
+def _serve(
+    server: ServerContext,
+    message: Message,
+    context: RequestContext,
+    *,
+    must_exist: bool,
+) -> Deferred[Message]:
+    """Pass a message on a service channel to the server's listeners."""
+    if context.peer is not None:
+        server.peers.admit_publish(context.peer, message.get("clientId"), 0)
+
+    def call_listeners(publisher: str | None) -> Message:
         shown = {name: message[name] for name in message if name != "clientId"}
         if publisher is not None:
             shown["clientId"] = publisher
         server.services.handle(shown)
-        return publisher
-
-    def accepted(publisher: str | None) -> Message:
-        return _accept(server, message, publisher)
-
-    done: Deferred[str | None]
-    if channels.is_service(channel):
-        server.peers.admit_publish(context.peer, message.get("clientId"), 0)
-        existing = _existing_session(server, message, must_exist=session is not None)
-        done = existing.addCallback(call_listeners)
-    else:
-        peer, reached = context.peer, 0
-        if peer is not None or (context.request is not None and not context.alone):
-            reached = _count_deliveries(server, channel, context)
-        json = encode(_broadcast(message, added))
-        server.peers.admit_publish(peer, message.get("clientId"), len(json), reached)
-        published: Deferred[Any] = server.engine.publish(channel, json, session)
         if server.events.has_listeners(Published):
-            done = published.addCallback(
-                lambda _: _existing_session(server, message, must_exist=False)
+            server.events.emit(
+                Published(publisher, message["channel"], message["data"])
             )
-        elif published.called and published.result is None:
-            # The memory engine is done already: not to use callbacks saves 3 of 20 µs.
-            return accepted(None)
-        else:
-            done = published
-    return done.addCallback(accepted)
+        return _reply(message)
+
+    existing = _existing_session(server, message, must_exist=must_exist)
+    return existing.addCallback(call_listeners)
 
 
 def must_wait(server: ServerContext, message: Any, context: RequestContext) -> bool:
@@ -118,12 +135,9 @@ def _count_deliveries(
     return reached
 
 
-def _accept(server: ServerContext, message: Message, publisher: str | None) -> Message:
-    channel = message["channel"]
-    if server.events.has_listeners(Published):
-        server.events.emit(Published(publisher, channel, message["data"]))
+def _reply(message: Message) -> Message:
     # Not reply(): the session that published it need not be known to the client.
-    answer: Message = {"channel": channel, "successful": True}
+    answer: Message = {"channel": message["channel"], "successful": True}
     identity = message_id(message)
     if identity is not None:
         answer["id"] = identity

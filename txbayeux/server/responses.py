@@ -43,24 +43,45 @@ class Responder:
     def response(
         self, answers: Sequence[Answer], request: Request | None
     ) -> Response | Deferred[Response]:
-        """Return the response to a request: messages before their connect's reply.
-
-        A client whose connection breaks half-way has then got less than the reply's
-        ``ext.ack`` says, never more.
-        """
+        """Return the response to a request of several messages."""
         items: list[Message | Entry] = []
         deliveries: list[Delivery] = []
         for answer in answers:
-            if isinstance(answer, ConnectAnswer):
+            if isinstance(answer, dict):
+                items.append(answer)
+            elif answer is not None:
                 items += answer.delivery.entries
                 items.append(answer.reply)
                 if answer.delivery.entries:
                     deliveries.append(answer.delivery)
-            elif answer is not None:
-                items.append(answer)
         delivery: Returnable | None = None
         if deliveries:
             delivery = deliveries[0] if len(deliveries) == 1 else _Several(deliveries)
+        return self._send(items, request, delivery)
+
+    def response_to_one(
+        self, answer: Answer, request: Request | None
+    ) -> Response | Deferred[Response]:
+        """Return the response to a request of one message.
+
+        Messages come before their connect's reply: a client whose connection breaks
+        half-way has then got less than the reply's ``ext.ack`` says, never more.
+        """
+        if isinstance(answer, dict):
+            return self._send([answer], request, None)
+        if answer is None:
+            return self._send([], request, None)
+        delivery = answer.delivery
+        if delivery.entries:
+            return self._send([*delivery.entries, answer.reply], request, delivery)
+        return self._send([answer.reply], request, None)
+
+    def _send(
+        self,
+        items: list[Message | Entry],
+        request: Request | None,
+        delivery: Returnable | None,
+    ) -> Response | Deferred[Response]:
         if self._extensions.empty or not any(self._applies_to(item) for item in items):
             return Response(items, None, delivery)
         return Deferred.fromCoroutine(self._transformed(items, request, delivery))

@@ -34,10 +34,10 @@ from txbayeux.peers import EVERYBODY, PeerLimits, PeerRegistry
 from txbayeux.protocol import Processor, Response
 from txbayeux.server.connect import answer_connect, connect
 from txbayeux.server.context import (
-    ConnectAnswer,
     Operation,
     PendingConnect,
     RequestContext,
+    Result,
     ServerContext,
 )
 from txbayeux.server.disconnect import disconnect
@@ -154,13 +154,18 @@ class Server:
         if len(messages) > 1:
             messages = _handshake_alone(messages)
         peer = None if request is None else self._peers.key(request.peer)
-        context = RequestContext(request, stream, len(messages) == 1, peer)
+        alone = len(messages) == 1
+        context = RequestContext(request, stream, alone, peer)
+        hub = self._context.engine.hub
+        if alone and self._incoming.empty and not hub.busy:
+            # The usual case.
+            answer = self._answer(messages[0], messages[0], context)
+            return self._respond_to_one(answer, request)
         answers: list[Answer | _Pending] = []
         remaining = iter(messages)
-        hub = self._context.engine.hub
         for message in remaining:
             passed = self._run_incoming(message, request)
-            if isinstance(passed, Deferred) or hub.busy:
+            if hub.busy or (passed is not message and isinstance(passed, Deferred)):
                 rest = self._process_later(passed, message, remaining, context, answers)
                 return ensureDeferred(rest).addCallback(self._respond, context)
             answers.append(self._answer(passed, message, context))
@@ -248,18 +253,22 @@ class Server:
             result = self._operate(message, original, context)
         except Exception:
             return _refused(Failure(), message)
+        if isinstance(result, dict):
+            return result
         if isinstance(result, PendingConnect):
             if context.alone and not result.delivery.called:
                 return result
-            result = result.delivery.addCallback(self._connect_answer, message)
-        if not isinstance(result, Deferred):
-            return cast(Answer, result)
-        result.addErrback(_refused, message)
-        if result.called and not isinstance(result.result, Deferred):
-            return cast(Answer, result.result)
-        return result
+            answered = result.delivery.addCallback(
+                lambda delivery: answer_connect(self._context, message, delivery)
+            )
+        else:
+            answered = cast(Deferred[Any], result)
+        answered.addErrback(_refused, message)
+        if answered.called and not isinstance(answered.result, Deferred):
+            return cast(Answer, answered.result)
+        return answered
 
-    def _operate(self, message: Any, original: Any, context: RequestContext) -> Any:
+    def _operate(self, message: Any, original: Any, context: RequestContext) -> Result:
         if not isinstance(message, dict):
             raise bad_request("A message is a JSON object")
         channel = message.get("channel")
@@ -283,9 +292,6 @@ class Server:
             raise channel_forbidden(channel)
         raise channel_invalid(channel)
 
-    def _connect_answer(self, delivery: Delivery, message: Message) -> ConnectAnswer:
-        return answer_connect(self._context, message, delivery)
-
     # From answers to the response
 
     def _respond(
@@ -295,7 +301,8 @@ class Server:
             return self._respond_to_one(answers[0], context.request)
         # The operations have begun in order: the connection may go on reading.
         if not any(isinstance(answer, Deferred) for answer in answers):
-            return self._respond_now(cast(Sequence[Answer], answers), context.request)
+            ready = cast(Sequence[Answer], answers)
+            return _fired(self._responder.response(ready, context.request))
         gathered = gatherResults(
             [
                 answer if isinstance(answer, Deferred) else succeed(answer)
@@ -307,15 +314,11 @@ class Server:
         )
         return succeed(Response((), held))
 
-    def _respond_now(
-        self, answers: Sequence[Answer], request: Request | None
-    ) -> Deferred[Response]:
-        response = self._responder.response(answers, request)
-        return response if isinstance(response, Deferred) else succeed(response)
-
     def _respond_to_one(
         self, answer: Answer | _Pending, request: Request | None
     ) -> Deferred[Response]:
+        if isinstance(answer, dict) or answer is None:
+            return _fired(self._responder.response_to_one(answer, request))
         held: Deferred[Response]
         if isinstance(answer, PendingConnect):
             arguments = (answer.message, request)
@@ -326,29 +329,28 @@ class Server:
                 errbackArgs=arguments,
             )
         elif isinstance(answer, Deferred):
-            held = answer.addCallback(self._respond_with, request)
+            held = answer.addCallback(self._responder.response_to_one, request)
         else:
-            return self._respond_now((answer,), request)
+            return _fired(self._responder.response_to_one(answer, request))
         return succeed(Response((), held))
-
-    def _respond_with(
-        self, answer: Answer, request: Request | None
-    ) -> Response | Deferred[Response]:
-        return self._responder.response((answer,), request)
 
     def _respond_to_connect(
         self, delivery: Delivery, message: Message, request: Request | None
     ) -> Response | Deferred[Response]:
         try:
-            answer = self._connect_answer(delivery, message)
+            answer = answer_connect(self._context, message, delivery)
         except Exception:
             return self._refuse_connect(Failure(), message, request)
-        return self._respond_with(answer, request)
+        return self._responder.response_to_one(answer, request)
 
     def _refuse_connect(
         self, failure: Failure, message: Message, request: Request | None
     ) -> Response | Deferred[Response]:
-        return self._respond_with(_refused(failure, message), request)
+        return self._responder.response_to_one(_refused(failure, message), request)
+
+
+def _fired(response: Response | Deferred[Response]) -> Deferred[Response]:
+    return succeed(response) if isinstance(response, Response) else response
 
 
 def _handshake_alone(messages: Sequence[Any]) -> Sequence[Any]:
