@@ -312,9 +312,11 @@ class Hub:
                 dirty.append(session)
             if len(session.queue) > messages or session.queued_bytes > octets:
                 full.append(session)
-        self._listeners.queue(entry)
+        if not self._listeners.empty:
+            self._listeners.queue(entry)
         self.totals["published"] += 1
-        self._schedule()
+        if self._flush_call is None:
+            self._schedule()
         if full:
             self._full.update(dict.fromkeys(full))
             self._enforce()
@@ -463,7 +465,7 @@ class Hub:
         stream = session.stream
         written = 0
         if stream is None or session.acknowledges:
-            if session.waiting:
+            if session.held is not None and session.waiting:
                 written = self._answer(session)
         elif stream.writable and session.queue:
             entries = session.take()

@@ -26,6 +26,10 @@ _CHANNEL: Final = 50
 """Bytes that a channel of a change takes in memory besides its characters."""
 
 
+_KINDS: Final = (b"c", b"u")
+"""First fields of messages on a channel, and of changes of subscriptions."""
+
+
 class Addressed(Entry):
     """A message for one session, whatever it is subscribed to."""
 
@@ -61,30 +65,35 @@ def position_of(identity: bytes) -> int:
 def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
     """Parse an entry of the log; None if the scripts do not write such entries."""
     number, _, token = identity.partition(b"-")
-    position, kind, count = int(number), fields[0], len(fields)
-    if token == b"0":
-        # As in ids that Redis makes from the time; no node has it.
+    position = int(number)
+    if token == b"0" or fields[0] not in _KINDS:
+        # Ids that Redis makes from the time have this token; no node has it.
         return None
     try:
-        if kind == b"c" and fields[2:3] == [b"j"]:
-            channel, json = fields[1].decode(), fields[3]
-            if json[:1] != b"{" or json[-1:] != b"}" or not is_name(channel):
-                return None
-            if not json.isascii():
-                json.decode()
-            if count == 4:
+        match fields:
+            case [b"c", name, b"j", json] if _is_message(
+                channel := name.decode(), json
+            ):
                 return Entry(position, channel, json)
-            if count == 6 and fields[4] == b"t":
-                return Addressed(position, channel, json, fields[5].decode())
-        elif kind == b"u" and count == 4 and fields[2] in (b"+", b"-"):
-            names = fields[3].decode()
-            channels = tuple(names.split(" "))
-            size = len(names) + _CHANNEL * len(channels)
-            session_id, added = fields[1].decode(), fields[2] == b"+"
-            return Change(position, session_id, added, channels, size)
+            case [b"c", name, b"j", json, b"t", session] if _is_message(
+                channel := name.decode(), json
+            ):
+                return Addressed(position, channel, json, session.decode())
+            case [b"u", session, b"+" | b"-" as sign, channels]:
+                names = channels.decode()
+                added = tuple(names.split(" "))
+                size = len(names) + _CHANNEL * len(added)
+                return Change(position, session.decode(), sign == b"+", added, size)
     except UnicodeDecodeError:
         pass
     return None
+
+
+def _is_message(channel: str, json: bytes) -> bool:
+    """Return whether this may be a message; raise if it is not UTF-8."""
+    if not json.isascii():
+        json.decode()
+    return is_name(channel) and json.startswith(b"{") and json.endswith(b"}")
 
 
 def notice(fields: Sequence[bytes]) -> Mapping[str, str]:

@@ -32,6 +32,7 @@ from txbayeux.engine.redis.termination import GAP, Termination
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
+from txbayeux.message import Entry
 
 if TYPE_CHECKING:
     from txbayeux.engine.redis.connection import Connection
@@ -352,16 +353,16 @@ class Node:
 
     def _logged(self, item: Logged) -> None:
         self._tail.append(item)
+        if type(item) is Entry:
+            self._hub.dispatch(item)
+            return
+        self._hub.position = item.position
         if isinstance(item, Change):
-            self._hub.position = item.position
             self.owner.change(item)
         elif isinstance(item, Addressed):
-            self._hub.position = item.position
             session = self.owner.session(item.session_id)
             if session is not None:
                 self._hub.deliver(session, item)
-        else:
-            self._hub.dispatch(item)
 
     def _noticed(self, notice: Mapping[str, str]) -> None:
         self.owner.receive_notice(notice)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -79,7 +78,9 @@ class Reader:
         # Of what was dispatched last, and of what was received last.
         self._log_id = self._inbox_id = b"0-0"
         self._log_received = self._inbox_received = b"0-0"
-        self._received: deque[Callable[[], None]] = deque()  # not dispatched yet
+        # Not dispatched yet:
+        self._received: deque[Received] = deque()
+        self._notices: deque[tuple[bytes, Sequence[bytes]]] = deque()
         self._reading = False
         self._expected = 1
         """Position of the next entry to be received."""
@@ -107,6 +108,7 @@ class Reader:
         self._expected = position + 1
         self._log_id = self._log_received = b"%d-%d" % (position, _LAST)
         self._received.clear()
+        self._notices.clear()
 
     def begin_inbox(self) -> None:
         """Read the inbox from its start: it was made anew."""
@@ -125,6 +127,7 @@ class Reader:
         """
         self._redis = None
         self._received.clear()
+        self._notices.clear()
         self._log_received, self._inbox_received = self._log_id, self._inbox_id
         self._expected = self.position + 1
 
@@ -246,13 +249,13 @@ class Reader:
         self, redis: Connection, entries: Sequence[Received], notices: Notices
     ) -> None:
         self._reading = False
-        paused = bool(self._received)
+        paused = bool(self._received or self._notices)
         if entries:
             self._expected = entries[-1][1].position + 1
         if notices:
             self._inbox_received = notices[-1][0]
-        self._received += [partial(self._dispatch, *entry) for entry in entries]
-        self._received += [partial(self._notice, *entry) for entry in notices]
+        self._received += entries
+        self._notices += notices
         if not paused:
             # Redis reads the next entries while these are dispatched.
             self._read()
@@ -260,14 +263,16 @@ class Reader:
 
     def _dispatch_received(self, redis: Connection) -> None:
         """Dispatch what was received; the rest of it in a later turn of the reactor."""
-        while self._received:
-            if self._hub.busy:
-                waiting = self._hub.next_turn()
-                waiting.addCallback(lambda _: self._resume(redis))
-                waiting.addErrback(self._broken, redis)
-                break
-            self._received.popleft()()
+        received, hub = self._received, self._hub
+        while received and not hub.busy:
+            self._dispatch(*received.popleft())
+        if received:
+            waiting = hub.next_turn()
+            waiting.addCallback(lambda _: self._resume(redis))
+            waiting.addErrback(self._broken, redis)
         else:
+            while self._notices:
+                self._notice(*self._notices.popleft())
             self._read()
         if self._waiting:
             self._fire()
