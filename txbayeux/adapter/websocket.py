@@ -68,6 +68,12 @@ With those of 25 s, it is closed after 25 to 50 s (Centrifugo: 10 s).  There is 
 limit once a message was accepted: a client whose session has ended may take its time.
 """
 
+_CONNECT_AND_ONE: Final = 2
+"""Pending responses up to which one is written at once: others cannot follow it.
+
+On Redis, where each reply comes later, that saves 10 % of a publish to one subscriber.
+"""
+
 _MAX_SILENT: Final = 1
 """Keep-alive intervals in which a peer may send nothing, not even a pong."""
 
@@ -155,7 +161,7 @@ class WebSocketConnection(WebSocketInput):
 
     def open(self, response: bytes, deflate: PerMessageDeflate | None) -> None:
         """Send the response to the upgrade and begin to exchange messages."""
-        self.transport.write(response)
+        write_now(self.transport, response)
         if deflate is not None:
             # Private, as the upgrade is not Autobahn's: its own takes 90 µs more, of
             # the 190 of a session's set-up.
@@ -304,7 +310,7 @@ class WebSocketConnection(WebSocketInput):
             self.beginMessage()
             self.sendMessageFrame(payload)
             self.endMessage()
-        elif self._is_last_message:
+        elif self._is_last_message or len(self._held) <= _CONNECT_AND_ONE:
             write_now(self.transport, text_frame(payload))
         else:
             self.transport.write(text_frame(payload))
