@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -35,6 +36,7 @@ _SENTENCES: Final = (
     ("unknown command", "it lacks a command that the engine needs"),
     ("Invalid stream ID", "it is older than Redis 6.2"),
     ("READONLY", "it is a replica"),
+    ("MOVED ", "the slot of its keys is at another node"),
     ("ASK ", "the slot of its keys is migrating to another node"),
     ("TRYAGAIN ", "the slot of its keys is migrating to another node"),
     (
@@ -61,7 +63,7 @@ class RedisEndpoint:
         self._reactor = reactor
         self.location = location
         self._timeout = timeout
-        self._logged = ("", 0.0)
+        self._logged: dict[str, float] = {}
         self._moved: tuple[str, int] | None = None
         self._nodes = set(location.hosts)
         tag = absent.partition("{")[2].partition("}")[0]
@@ -83,23 +85,23 @@ class RedisEndpoint:
 
     def succeeded(self) -> None:
         """Called when a connection is in use."""
-        self._logged = ("", 0.0)
+        self._logged.clear()
 
     def failed(self, error: object) -> None:
         """Log why Redis cannot be used, unless that was logged just now.
 
-        If the keys have moved to another cluster node, connect to that one next.
+        If the keys are at another cluster node, or move to it, connect to that one
+        next.  While they move it answers MOVED or TRYAGAIN: no script runs, also not
+        after ASKING, as each needs all keys on one node.
         """
-        if isinstance(error, RedisError) and error.code == "MOVED":
+        if isinstance(error, RedisError) and error.code in ("ASK", "MOVED"):
             host, _, port = error.text.rpartition(" ")[2].rpartition(":")
             if host:
                 self._moved = (host, int(port))
-            _log.info("The keys are at another node of the cluster: {why}", why=error)
-            return
         why = _explain(error)
         now = self._reactor.seconds()
-        if why != self._logged[0] or now - self._logged[1] > _AGAIN:
-            self._logged = (why, now)
+        if now - self._logged.get(why, -inf) > _AGAIN:
+            self._logged[why] = now
             _log.error(
                 "Cannot use Redis ({where}), trying again: {why}",
                 where=self.location,
