@@ -101,7 +101,7 @@ BOUNDS = {
     "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
     "small messages of one WebSocket": websocket_input.GATHERED,
     "milliseconds for which the input of one WebSocket": websocket_input.TURN * 1000,
-    "milliseconds of a reactor turn for expired": expiry._TURN * 1000,
+    "milliseconds of a reactor turn for expired": expiry.TIME_SLICE * 1000,
 }
 
 

@@ -12,12 +12,12 @@ from twisted.logger import Logger
 
 from txbayeux.interfaces import Clock, DelayedCall
 
-__all__ = ["NEVER", "Expiring", "ExpiryTimer"]
+__all__ = ["NEVER", "TIME_SLICE", "Expiring", "ExpiryTimer"]
 
 NEVER: Final = math.inf
 """``wakes_at`` of an object without a timer."""
 
-_TURN: Final = 0.005
+TIME_SLICE: Final = 0.005
 """Seconds of one reactor turn spent on timers: a mass expiry must not stall others."""
 
 _log: Final = Logger()
@@ -94,7 +94,7 @@ class ExpiryTimer(Generic[E]):
     def _run(self) -> None:
         seconds = self._clock.seconds
         now = seconds()
-        while self._heap and self._heap[0][0] <= now and seconds() < now + _TURN:
+        while self._heap and self._heap[0][0] <= now and seconds() < now + TIME_SLICE:
             when, _order, item = heapq.heappop(self._heap)
             if item.wakes_at != when:
                 self._stale = max(0, self._stale - 1)
