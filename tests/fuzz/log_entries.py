@@ -58,6 +58,9 @@ TOKENS: Final = (
     *(b"\xff", b"\xc3", b"\t", b"\n", b" ", b"0", b"18446744073709551616", b"9" * 19),
 )
 
+_REPLIES: Final = 10_000
+"""More than there are entries in an input."""
+
 _TOKEN: Final = 7
 """Of the only connection that the service appends entries on."""
 
@@ -214,8 +217,11 @@ class _Run:
     def run(self, lines: list[bytes]) -> None:
         for line in lines:
             self._step(*line.split(b"\t"))
-        while self._redis.reply():
-            pass
+        for _ in range(_REPLIES):
+            if not self._redis.reply():
+                break
+        else:
+            raise AssertionError("the reader reads the same again")
         assert not self._redis.aborted
         assert len(self._got) == self._redis.position, "an entry is missing"
         assert self._reader.foreign == self._redis.foreign
