@@ -97,6 +97,7 @@ BOUNDS = {
     "seconds that a WebSocket whose session has ended": websocket.REPLY_TIMEOUT,
     "deliveries queued in a reactor turn": hub.TURN_WORK,
     "deliveries written in a reactor turn": hub.TURN_WORK,
+    "bytes of messages that a connection is given at once": session.WRITE_BYTES,
     "sessions whose queue is over a limit": hub.CLOSED_AT_ONCE,
     "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
     "small messages of one WebSocket": websocket_input.GATHERED,

@@ -316,6 +316,7 @@ class Engine(Protocol):
     ) -> Deferred[Delivery]:
         """Accept a connect; fires with what to answer it.
 
+        If much waits for the session, that is a part of it; the next gets the rest.
         A held connect of the same session is answered first.  Cancel the Deferred
         when the connection is gone: the connect is withdrawn, and nothing is lost.
 

@@ -27,7 +27,7 @@ GARBAGE: Final = 500
 REDIS_BYTES: Final = 2 * MiB
 """Bytes in Redis: the log is trimmed by blocks of entries."""
 
-STALLED_RSS: Final = 800 * MiB
+STALLED_RSS: Final = 16 * MiB
 """What the service may hold more, at least, in the second half of the parts."""
 
 HEADINGS: Final = (

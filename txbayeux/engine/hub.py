@@ -30,7 +30,7 @@ from txbayeux.channel import SubscriptionIndex
 from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.expiry import ExpiryTimer
 from txbayeux.engine.listeners import Listeners
-from txbayeux.engine.session import ConnectDelivery, Session
+from txbayeux.engine.session import WRITE_BYTES, ConnectDelivery, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, ConnectionHub, DelayedCall, Delivery, Stream
 from txbayeux.limits import Limits
@@ -172,7 +172,7 @@ class Hub:
         """
         self._forget(session)
         session.moved = True
-        self._answer(session)
+        self._answer(session, inf)
         self._close_stream(session, Reason.SHUTDOWN)
 
     def _close_stream(self, session: Session, reason: Reason) -> None:
@@ -428,8 +428,8 @@ class Hub:
     def flush(self) -> None:
         """Deliver now what would be delivered in the following reactor turns."""
         if self._flushing is not None:
-            self._flush_some(inf)
-        self._flush_some(inf)
+            self._flush_some(inf, inf)
+        self._flush_some(inf, inf)
         self._listeners.call()
 
     @property
@@ -443,14 +443,14 @@ class Hub:
         """Continue at ``position`` of another log."""
         self.position = self._flush_position = self._flushed = position
 
-    def _flush_some(self, work: float) -> None:
+    def _flush_some(self, work: float, octets: float = WRITE_BYTES) -> None:
         """Write the queues that have filled before the flush began, or some of them."""
         if self._flushing is None:
             self._flushing, self._dirty = iter(self._dirty), []
             self._flush_position = self.position
         self._turn = self._flushes = self._flushes + 1
         for session in self._flushing:
-            written = self._flush(session)
+            written = self._flush(session, octets)
             work -= WRITE_WORK + written if written else 1
             if work <= 0:
                 break
@@ -459,16 +459,15 @@ class Hub:
             self._flushed = self._flush_position
         self._turn = None
 
-    def _flush(self, session: Session) -> int:
+    def _flush(self, session: Session, octets: float = WRITE_BYTES) -> int:
         """Deliver what is queued, if there is a connection; return how much it was."""
         session.dirty = False
-        stream = session.stream
-        written = 0
+        stream, written = session.stream, 0
         if stream is None or session.acknowledges:
             if session.held is not None and session.waiting:
-                written = self._answer(session)
+                written = self._answer(session, octets)
         elif stream.writable and session.queue:
-            entries = session.take()
+            entries = session.take(octets)
             written = len(entries)
             self.totals["delivered"] += written
             try:
@@ -476,6 +475,8 @@ class Hub:
             except Exception:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
+            if session.queue and session.stream is stream and stream.writable:
+                self._touch(session)
         queue = session.queue
         if queue and not session.moved:
             if len(queue) - session.counted == 1:  # the usual case
@@ -487,7 +488,7 @@ class Hub:
                 self.lagging.add(session)
         return written
 
-    def _answer(self, session: Session) -> int:
+    def _answer(self, session: Session, octets: float = WRITE_BYTES) -> int:
         """Answer a held connect; return with how many messages."""
         held = session.held
         if held is None:
@@ -495,10 +496,10 @@ class Hub:
         session.held = None
         entries: Sequence[Entry] = ()
         if session.answers_carry_messages:
-            entries = session.take()
+            entries = session.take(octets)
             self.totals["delivered"] += len(entries)
-            # Everything in the log for it up to here has been sent, or is sent now.
-            session.seen = max(session.seen, self.position)
+            if not session.waiting:  # Everything in the log for it has been sent.
+                session.seen = max(session.seen, self.position)
         held.callback(
             ConnectDelivery(
                 entries=entries,
@@ -525,10 +526,10 @@ class Hub:
 
     def enforce_limits(self, session: Session) -> None:
         """Deliver now if the queue is over its limit; close the session otherwise."""
-        if session.ended is None and session.exceeds(self._limits):
-            self._flush(session)
-            if session.exceeds(self._limits):
+        while session.ended is None and session.exceeds(self._limits):
+            if not self._flush(session):
                 self._overflow(session, _TOO_MANY)
+                return
 
     def _enforce(self) -> None:
         for session in tuple(islice(self._full, CLOSED_AT_ONCE)):

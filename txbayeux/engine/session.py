@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -15,13 +16,27 @@ from txbayeux.interfaces import Delivery, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
-__all__ = ["DEFAULT_SESSION_TIMEOUT", "MAX_REPEATS", "ConnectDelivery", "Session"]
+__all__ = [
+    "DEFAULT_SESSION_TIMEOUT",
+    "MAX_REPEATS",
+    "WRITE_BYTES",
+    "ConnectDelivery",
+    "Session",
+]
 
 DEFAULT_SESSION_TIMEOUT: Final = 60.0
 """Seconds.  Longer than a browser throttles the timers of a hidden tab."""
 
 MAX_REPEATS: Final = 100
 """How often the same messages are sent to a session that acknowledges none of them."""
+
+
+WRITE_BYTES: Final = 256 * 1024
+"""Bytes of messages that a connection is given at once, unless the first is larger.
+
+What it cannot send is copied for it, and not counted in any limit.  The rest stays in
+the queue, which shares messages with those of other sessions.
+"""
 
 
 class ConnectDelivery(msgspec.Struct):
@@ -104,11 +119,15 @@ class Session:
         """Whether messages are sent with connect replies, not on a stream."""
         return self.acknowledges or self.stream is None
 
-    def take(self) -> Sequence[Entry]:
+    def take(self, octets: float = WRITE_BYTES) -> Sequence[Entry]:
         """Return what is to be sent now, in order.
 
         It leaves the queue, unless the session acknowledges.
+
+        :param octets: most bytes to take, unless the first message is larger.
         """
+        if self.queued_bytes > octets:
+            return self._take_some(octets)
         entries = self.queue
         if self.acknowledges:
             fresh = entries[self.sent :]
@@ -120,6 +139,26 @@ class Session:
             self.discount()
         self.queue = []
         self.queued_bytes = 0
+        return entries
+
+    def _take_some(self, octets: float) -> Sequence[Entry]:
+        start = self.sent
+        end, size = start, 0
+        for entry in islice(self.queue, start, None):
+            size += len(entry.json)
+            if size > octets and end > start:
+                size -= len(entry.json)
+                break
+            end += 1
+        entries = self.queue[start:end]
+        if self.acknowledges:
+            self.sent = end
+            if entries:
+                self.seen = entries[-1].position
+        else:
+            self.discount(end)
+            del self.queue[:end]
+            self.queued_bytes -= size
         return entries
 
     def put_back(self, entries: Sequence[Entry]) -> None:
