@@ -36,7 +36,7 @@ EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 """The networks that all addresses belong to."""
 
 LOG_INTERVAL: Final = 60.0
-"""Seconds between the log lines about refusals, of which there is one for all."""
+"""Minimum seconds between log lines about refusals; one covers all limits."""
 
 _MAX_SESSION_ID: Final = 128
 """Longest id that a session may have, in characters; no longer one is looked up."""
@@ -141,8 +141,8 @@ class Connection(Protocol):
 class PeerRegistry:
     """The peers of one process, and what they have used lately.
 
-    The adapter and the server of a process share one.  Nothing is kept of a peer that
-    has no session and whose buckets are full.
+    The adapter and the server of a process share one.  What is kept of a
+    peer without sessions and connections is dropped some time after its last request.
 
     :param seconds: returns the time in seconds.
     """
@@ -293,7 +293,7 @@ class PeerRegistry:
             self._release(peer)
 
     def session_gone(self, session_id: str) -> None:
-        """Called when this process has the session no more."""
+        """Called when this process no longer has the session."""
         peer = self._peers.pop(session_id, None)
         if peer is not None:
             self._release(peer)

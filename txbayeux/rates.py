@@ -71,13 +71,13 @@ class Shortage:
     """Why tokens were not taken, and when they can be."""
 
     of_size: bool
-    """Whether there were too few for bytes; otherwise too few for the number."""
+    """Whether the size was too large; otherwise the number was."""
     seconds: float
     """The time until there are enough."""
 
 
 class TokenBuckets:
-    """Two token buckets for each key, for a number and for bytes.
+    """Two token buckets for each key, for a number and for a size.
 
     They are kept for at most :data:`MAX_KEYS` keys, in two generations.  A key that is
     used moves to the young one.  Once that is as old as the buckets take to fill, it
@@ -85,7 +85,7 @@ class TokenBuckets:
     dropped.  So no timer and no sweep is needed.
 
     :param number: the rate of what is counted; None if it is not limited.
-    :param size: the rate of its bytes.
+    :param size: the rate of their size: bytes, or deliveries.
     :param seconds: returns the time in seconds.
     """
 
@@ -113,10 +113,10 @@ class TokenBuckets:
         return len(self._young) + len(self._old)
 
     def take(self, key: str, number: int = 1, size: int = 0) -> Shortage | None:
-        """Take tokens of both buckets; return None, or which has too few.
+        """Take tokens from both buckets and return None.
 
-        Nothing is taken then.  A full bucket is always enough: what is larger than it
-        would otherwise be refused for ever.
+        If one has too few, take none and return which.  A full bucket is always enough:
+        what is larger than it would otherwise be refused for ever.
         """
         now = self._seconds()
         bucket = self._young.get(key)

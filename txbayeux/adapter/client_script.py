@@ -1,4 +1,4 @@
-"""``<mount>/client.js``: the browser's client, from where Faye's server has it."""
+"""``<mount>/client.js``: the browser client, at the same path as on Faye's server."""
 
 from __future__ import annotations
 

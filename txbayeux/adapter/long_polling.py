@@ -79,7 +79,7 @@ class LongPolling:
         return self._peers.admit_request(self._peer, len(body))
 
     def respond_through(self, writer: ResponseWriter) -> PendingResponse:
-        """Make what writes the responses, one after the other."""
+        """Return what writes the responses, used for one after the other."""
         return PendingResponse(writer, self._head)
 
     def process(self, messages: list[Any], response: PendingResponse) -> None:

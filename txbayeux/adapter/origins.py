@@ -2,7 +2,7 @@
 
 A browser names the origin of the page that sends a request in ``Origin``, or, for a
 script load (JSON-P), describes it in ``Sec-Fetch-Site`` and ``Referer``.  Requests of
-the service's own pages, and of programs other than browsers, are always allowed.
+the service's own pages are allowed, and those that no page can have caused.
 Others are refused *before* they have any effect: to withhold CORS headers would only
 hide the answer of a publish that has been made.
 

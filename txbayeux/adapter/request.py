@@ -76,7 +76,7 @@ class HTTPRequest(msgspec.Struct, frozen=True, kw_only=True):
     headers: RequestHeaders
     body: bytes
     address: IAddress
-    """The client's address; behind a trusted proxy, too, once the resource has it."""
+    """The peer's address; the resource replaces a trusted proxy's by its client's."""
     secure: bool
     """Whether the connection is TLS."""
 

@@ -132,8 +132,8 @@ class BoundedChannel(HTTPChannel):
     the site's work queue.  While the client does not read its answers, no further
     request is read.
 
-    It is closed, after an answer, where a line is too long (16 KiB), a request slow or
-    a number too large.
+    A request with a line of more than 16 KiB, one that comes too slowly, and one whose
+    Content-Length has too many digits are refused, and the connection is closed.
     """
 
     factory: BoundedSite
@@ -278,7 +278,7 @@ class BoundedChannel(HTTPChannel):
     # The end
 
     def loseConnection(self) -> None:
-        """Close the connection; a client that reads no answer has the idle time."""
+        """Close the connection once the client has read the answer, or is idle."""
         if not self._closing:
             self._closing = True
             self.setTimeout(self.factory.timeOut)
@@ -330,10 +330,9 @@ class BoundedSite(Site):
 class BayeuxSite(FastHTTPFactory):
     """A web site that serves Bayeux at one path and a resource tree at all others.
 
-    It is a factory to listen with, as :class:`~twisted.web.server.Site` is. Polls and
-    WebSocket upgrades, nearly all that a busy service gets, are served without
-    ``twisted.web``, and do not appear in its log; every other request goes through
-    ``twisted.web``.
+    It is a factory to listen with, as :class:`~twisted.web.server.Site` is.  Plain
+    requests to Bayeux, nearly all that a busy service gets, are served without
+    ``twisted.web``, and do not appear in its log; all others go through it.
 
     No request's body, wherever it goes, may be larger than the ``request_bytes`` of
     the Bayeux resource's limits; connections that are idle or slow are closed. There

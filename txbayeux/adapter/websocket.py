@@ -69,7 +69,9 @@ limit once a message was accepted: a client whose session has ended may take its
 """
 
 _CONNECT_AND_ONE: Final = 2
-"""Pending responses up to which one is written at once: others cannot follow it.
+"""Most pending responses with which one is written at once.
+
+With no more than the held connect and this one, no other can join the same write.
 
 On Redis, where each reply comes later, that saves 10 % of a publish to one subscriber.
 """
@@ -173,8 +175,8 @@ class WebSocketConnection(WebSocketInput):
     def readConnectionLost(self) -> None:
         """Called by Twisted when the peer has closed its side; close ours later.
 
-        When thousands do so at the same instant, this takes 10 µs for each at once, and
-        the other 40 when there is time.
+        When thousands do so at the same instant, only 10 of the 50 µs for each are
+        spent at once; the rest is left to the work queue.
         """
         self._closed, self.writable = True, False
         if not self._queued:
@@ -318,7 +320,7 @@ class WebSocketConnection(WebSocketInput):
     # The stream
 
     def send(self, entries: Sequence[Entry]) -> None:
-        """Write messages: a frame for each; if compressed, one frame for all."""
+        """Write messages: a frame for each, or one for all if the client compresses."""
         if self._heard:
             # The peer may have closed right after what it sent; so far only the kernel
             # knows.

@@ -77,8 +77,8 @@ def negotiate_deflate(
     offers that: a context takes 300 KiB of memory for each connection.
 
     :param offers: the value of a client's Sec-WebSocket-Extensions.
-    :returns: the codec and the value of the header in the response; None if there is no
-        valid offer.
+    :returns: the codec and the value of the header in the response; (None, None)
+        if there is no valid offer.
     """
     for text in offers.split(","):
         offer = _parse_offer(text)

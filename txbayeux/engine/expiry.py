@@ -1,4 +1,7 @@
-"""Timers of many sessions on one delayed call of the reactor."""
+"""Timers of many sessions on one delayed call of the reactor.
+
+What expires, and when, is decided by the hub.
+"""
 
 from __future__ import annotations
 

@@ -42,15 +42,15 @@ __all__ = ["CLOSED_AT_ONCE", "SMALL_FAN_OUT", "TURN_WORK", "WRITE_WORK", "Hub"]
 TURN_WORK: Final = 20_000
 """Deliveries queued in one reactor turn, and work done in it to write queues.
 
-The first take 5 ms, the latter 20 ms: so long others wait.  Work is counted in
-deliveries written.
+Queuing that many takes 5 ms, writing them 20 ms; other work waits that long.  Work is
+counted in deliveries written.
 """
 
 WRITE_WORK: Final = 10
-"""Work of one write to one connection, beside that of its deliveries."""
+"""Work of one write to one connection, besides that of its deliveries."""
 
 SMALL_FAN_OUT: Final = 100
-"""Deliveries of an entry that cost less than its own processing: it need not wait."""
+"""Most deliveries of an entry that need not wait: the rest of it costs more."""
 
 CLOSED_AT_ONCE: Final = 100
 """Sessions over a limit that are closed at once; the log line of each takes 40 µs."""

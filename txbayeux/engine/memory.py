@@ -1,4 +1,4 @@
-"""The memory engine: everything in this process; Deferreds have fired already."""
+"""The memory engine: everything is in this process."""
 
 from __future__ import annotations
 

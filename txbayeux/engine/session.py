@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 DEFAULT_SESSION_TIMEOUT: Final = 60.0
-"""Seconds.  Longer than a browser throttles the timers of a hidden tab."""
+"""Seconds.  Longer than the interval of throttled timers in a browser's hidden tabs."""
 
 MAX_REPEATS: Final = 100
 """How often the same messages are sent to a session that acknowledges none of them."""

@@ -1,4 +1,7 @@
-"""Acknowledgement: the server keeps messages until the client acknowledges them.
+"""The client's half of acknowledgement: the server keeps messages until then.
+
+The server's half is in :mod:`txbayeux.server.handshake`,
+:mod:`txbayeux.server.connect` and :mod:`txbayeux.engine.session`.
 
 Source: CometD documentation, "Message Acknowledgment Extension".
 """

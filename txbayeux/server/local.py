@@ -46,7 +46,7 @@ class LocalClient:
         """Call ``listener`` with each message on a channel name or pattern.
 
         A message has ``channel``, ``data`` and, if its publisher gave one, ``id``; the
-        listener is called after the reactor turn in which it was published.  On
+        listener is called in a later reactor turn than that of the publish.  On
         ``/service`` channels a message also has its publisher's ``clientId`` and
         ``ext``, and the listener is called before the publisher is answered.
 

@@ -38,10 +38,10 @@ def publish(
     reply MAY contain                     id, error, ext
     ====================================  ========================================
 
-    Subscribers get ``channel``, ``data`` and ``id``, but neither ``ext``, ``advice``
-    nor ``clientId``.  ``data`` may be null, 0, "" or false; only its absence is
-    refused.  A ``clientId`` that is not known counts as none.  A message on a service
-    channel goes to the server's own listeners instead ("Service Channels").
+    Of the client's fields, subscribers get ``channel``, ``data`` and ``id`` only.
+    ``data`` may be null, 0, "" or false; only its absence is refused.  A ``clientId``
+    that is not known counts as none, unless a session is required.  A message on a
+    service channel goes to the server's own listeners instead ("Service Channels").
 
     :param added: fields that incoming extensions added; subscribers get them, too.
     """

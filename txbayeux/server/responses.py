@@ -64,8 +64,8 @@ class Responder:
     ) -> Response | Deferred[Response]:
         """Return the response to a request of one message.
 
-        Messages come before their connect's reply: a client whose connection breaks
-        half-way has then got less than the reply's ``ext.ack`` says, never more.
+        Messages come before their connect's reply: a client that has received the
+        reply's ``ext.ack`` has received every message that it covers.
         """
         if isinstance(answer, dict):
             return self._send([answer], request, None)

@@ -3,7 +3,7 @@
 One position stands for all sessions to which everything up to it was delivered, so a
 checkpoint costs the same for ten sessions and for ten thousand.  Only those that lag
 are written individually.  While the queues are being written, which may take several
-reactor turns, the position is that of the last time that all of them had been.  Each
+reactor turns, the position is that of the last flush that was completed.  Each
 checkpoint writes the state at the time of the previous one: by now the data has been
 written to the sockets.
 """
@@ -66,7 +66,7 @@ class Checkpoints:
         self._connected[session.id] = session
 
     def forget(self) -> None:
-        """Forget what was written: it belongs to another epoch."""
+        """Forget what was written: Redis may not have it, or has another epoch."""
         self._due = None
         self._position = -1
         self._connected.clear()

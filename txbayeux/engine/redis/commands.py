@@ -225,7 +225,8 @@ class Commands:
     def publish(self, channel: str, json: bytes, session: str) -> Deferred[int]:
         """Append a message, together with the others of this reactor turn.
 
-        Fires with its position, or that of the last message in the same call.
+        Fires with its position or a later one: that of the last message in the same
+        call, or the end of the log if the call was repeated.
         """
         size = 3 * _ARGUMENT + len(session) + len(channel) + len(json)
         return self._accept(

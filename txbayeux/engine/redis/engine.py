@@ -234,7 +234,7 @@ class RedisEngine:
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`.
 
-        One with ``hold=0`` receives all messages that this process knows are accepted.
+        One with ``hold=0`` gets all messages that this process knows to be accepted.
         """
         unknown = self._unknown(session_id)
         if unknown is not None:

@@ -1,4 +1,6 @@
-"""The types of a handover, and the wait for the previous owner's release.
+"""The types of a handover, and the wait for the former owner's release.
+
+The acquisition itself is in :mod:`ownership`.
 
 While a node lives, its memory is authoritative for the progress of its sessions: a
 node that acquires a session waits for the former owner to release it.  If that one has
@@ -151,7 +153,7 @@ class Acquisition:
             self.released.callback(notice)
 
     def check(self) -> None:
-        """Return if this node may still own the session.
+        """Raise unless this node may still own the session.
 
         :raises SessionEnded: if the session is gone.
         :raises Superseded: if another node has acquired it since.

@@ -29,8 +29,8 @@ class Link(ConnectionFactory):
 
     :param name: what the connection is for, in the log.
     :param timeout: seconds without a reply after which the connection is closed.
-    :param up: called with each connection; :meth:`confirm` must be called when it
-        has proved usable, or its :meth:`Connection.reject`.
+    :param up: called with each connection; then calls :meth:`confirm` if it is usable,
+        and its :meth:`Connection.reject` if not.
     :param down: called when a connection that was passed to ``up`` is lost.
     """
 

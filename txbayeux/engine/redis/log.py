@@ -51,7 +51,7 @@ class Change:
     added: bool
     channels: tuple[str, ...]
     size: int
-    """Bytes of the names of the channels."""
+    """Bytes that the channels take in memory: their names, and 50 for each."""
 
 
 Logged: TypeAlias = Entry | Change

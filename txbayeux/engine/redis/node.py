@@ -52,10 +52,10 @@ It blocks Redis for at most about 10 ms.  The next call follows at once.
 """
 
 _AWAY: Final = 5.0
-"""If no node sends a heartbeat for so many seconds, expiry is suspended as long."""
+"""Seconds without any node's heartbeat after which expiry is suspended as long."""
 
 _LIFETIME: Final = 60.0
-"""Minimum seconds that keys remain after the last heartbeat."""
+"""Seconds that keys remain after the retention, or a session's timeout if longer."""
 
 _VERIFY: Final = 1000
 """Maximum sessions in one call of ``verify.lua``."""
@@ -353,7 +353,7 @@ class Node:
 
     def _logged(self, item: Logged) -> None:
         self._tail.append(item)
-        if type(item) is Entry:
+        if type(item) is Entry:  # not Addressed, which is a kind of Entry
             self._hub.dispatch(item)
             return
         self._hub.position = item.position

@@ -17,7 +17,7 @@ SHARED: Final = (
     "dead_after",
     "handover",
 )
-"""Options in which nodes that differ get in each other's way; they log it."""
+"""Options that must be equal on all nodes; a node logs an error if one is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

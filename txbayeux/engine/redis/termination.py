@@ -1,4 +1,4 @@
-"""Ends sessions once: in Redis, in this process, and for their clients."""
+"""Ends each session exactly once: in Redis, in this process, and for their clients."""
 
 from __future__ import annotations
 
