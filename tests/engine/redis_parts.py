@@ -20,12 +20,12 @@ from txbayeux.engine.redis.termination import Termination
 
 def commands_connection(engine: RedisEngine) -> Any:
     """Return the connection for script calls; None while there is none."""
-    return engine._node._main
+    return engine._node._command_connection
 
 
 def log_connection(engine: RedisEngine) -> Any:
     """Return the connection that reads the log; None while there is none."""
-    return engine._node._second
+    return engine._node._log_connection
 
 
 def commands_of(engine: RedisEngine) -> Commands:

@@ -162,7 +162,7 @@ class Hub:
         session.moved = True
         held, session.held = session.held, None
         if held is not None:
-            held.callback(self._released(session))
+            held.callback(self._superseded(session))
         self._replace_stream(session, None)
 
     def leave(self, session: Session) -> None:
@@ -229,7 +229,7 @@ class Hub:
         former, session.held = session.held, held
         # From here on callbacks run, which may do anything, even end the session.
         if former is not None:
-            former.callback(self._released(session))
+            former.callback(self._superseded(session))
         if stalled and session.ended is None:
             self._overflow(session, "Session closed - no message was acknowledged")
             return held
@@ -513,7 +513,7 @@ class Hub:
         )
         return len(entries)
 
-    def _released(self, session: Session) -> ConnectDelivery:
+    def _superseded(self, session: Session) -> ConnectDelivery:
         # By another connect.  It carries no messages: its connection may be dead.
         return ConnectDelivery(
             entries=(),

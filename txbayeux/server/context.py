@@ -14,7 +14,7 @@ from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Message
 from txbayeux.peers import PeerRegistry
 from txbayeux.server.options import ServerOptions
-from txbayeux.server.services import ServiceChannels
+from txbayeux.server.service_channels import ServiceChannels
 
 __all__ = [
     "ConnectAnswer",

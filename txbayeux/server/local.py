@@ -13,7 +13,7 @@ from txbayeux.interfaces import Engine
 from txbayeux.message import Message, encode
 from txbayeux.protocol import Processor, Response
 from txbayeux.registration import Registration
-from txbayeux.server.services import ServiceChannels
+from txbayeux.server.service_channels import ServiceChannels
 
 __all__ = ["LocalClient"]
 

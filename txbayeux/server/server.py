@@ -47,7 +47,7 @@ from txbayeux.server.options import ServerOptions
 from txbayeux.server.publish import must_wait, publish
 from txbayeux.server.replies import default_advice, refusal
 from txbayeux.server.responses import Answer, Responder
-from txbayeux.server.services import ServiceChannels
+from txbayeux.server.service_channels import ServiceChannels
 from txbayeux.server.subscribe import subscribe, unsubscribe
 
 __all__ = ["Server"]

@@ -173,10 +173,10 @@ class Commands:
         self._held.clear()
         for _, calls, unsure in sorted(again, key=lambda item: item[0]):
             if unsure:
-                self._flush()
-                self._publish(calls, again="1")
+                self._send_gathered()
+                self._send_batch(calls, again="1")
             else:
-                self._issue(calls[0])
+                self._send_or_gather(calls[0])
 
     def down(self) -> None:
         """Hold calls from now on."""
@@ -252,23 +252,23 @@ class Commands:
         if self._redis is None:
             self._held.append(call)
         else:
-            self._issue(call)
+            self._send_or_gather(call)
         return call.result
 
-    def _issue(self, call: _Call) -> None:
+    def _send_or_gather(self, call: _Call) -> None:
         if call.script != "publish":
-            self._flush()
+            self._send_gathered()
             self._send(call.script, call.arguments, [call])
             return
         self._gathered.append(call)
         if self._flush_call is None:
-            self._flush_call = self._clock.callLater(0, self._flush_later)
+            self._flush_call = self._clock.callLater(0, self._send_gathered_later)
 
-    def _flush_later(self) -> None:
+    def _send_gathered_later(self) -> None:
         self._flush_call = None
-        self._flush()
+        self._send_gathered()
 
-    def _flush(self) -> None:
+    def _send_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
         start = 0
         while start < len(gathered):
@@ -278,10 +278,10 @@ class Commands:
                 if octets > _BATCH_BYTES and end > start:
                     break
                 end += 1
-            self._publish(gathered[start:end])
+            self._send_batch(gathered[start:end])
             start = end
 
-    def _publish(self, calls: list[_Call], again: str = "") -> None:
+    def _send_batch(self, calls: list[_Call], again: str = "") -> None:
         # A batch that may have been executed is sent again with the same number.
         arguments: list[Argument] = [*self._options.retained]
         arguments += (calls[0].number, again)

@@ -139,26 +139,25 @@ class Node:
 
         timeout = options.reply_timeout
         endpoint = RedisEndpoint(reactor, location, timeout, absent)
-        self._links = (
-            Link(
-                reactor,
-                endpoint,
-                "commands",
-                timeout=timeout,
-                up=self._main_up,
-                down=self._main_down,
-            ),
-            Link(
-                reactor,
-                endpoint,
-                "the log",
-                timeout=timeout,
-                up=self._second_up,
-                down=self._second_down,
-            ),
+        self._command_link = Link(
+            reactor,
+            endpoint,
+            "commands",
+            timeout=timeout,
+            up=self._commands_up,
+            down=self._commands_down,
         )
-        self._main: Connection | None = None
-        self._second: Connection | None = None
+        self._log_link = Link(
+            reactor,
+            endpoint,
+            "the log",
+            timeout=timeout,
+            up=self._log_up,
+            down=self._log_down,
+        )
+        self._links = (self._command_link, self._log_link)
+        self._command_connection: Connection | None = None
+        self._log_connection: Connection | None = None
         self._following = False
         self._registering = False
         self._epoch = ""
@@ -227,41 +226,41 @@ class Node:
 
     # Connections
 
-    def _main_up(self, redis: Connection) -> None:
-        self._main = redis
+    def _commands_up(self, redis: Connection) -> None:
+        self._command_connection = redis
         # Distinguishes entries made on this connection from all others.
         self._token = 1 + secrets.randbelow(2**31 - 1)
         self._register()
 
-    def _main_down(self) -> None:
-        self._main = None
+    def _commands_down(self) -> None:
+        self._command_connection = None
         self._verified = -math.inf
         self.commands.down()
 
-    def _second_up(self, redis: Connection) -> None:
-        self._second = redis
+    def _log_up(self, redis: Connection) -> None:
+        self._log_connection = redis
         self._register()
 
-    def _second_down(self) -> None:
-        self._second = None
+    def _log_down(self) -> None:
+        self._log_connection = None
         self._following = False
         self.reader.down()
 
     def _register(self) -> None:
         """Register this node, unless that is under way; see ``register.lua``."""
-        if self._main is not None and not self._registering:
+        if self._command_connection is not None and not self._registering:
             self._registering = True
-            Deferred.fromCoroutine(self._register_on(self._main)).addErrback(
-                self._not_registered, self._main
-            )
+            Deferred.fromCoroutine(
+                self._register_on(self._command_connection)
+            ).addErrback(self._not_registered, self._command_connection)
 
-    async def _register_on(self, main: Connection) -> None:
-        second, fresh = self._second, secrets.token_hex(4)
+    async def _register_on(self, connection: Connection) -> None:
+        log_connection, fresh = self._log_connection, secrets.token_hex(4)
         seen: list[Argument] = []
         for pair in (self.reader.seen, self.commands.published):
             if pair is not None:
                 seen += pair
-        reply = await main.execute_command(
+        reply = await connection.execute_command(
             "EVAL",
             load("register").source,
             len(self._keys),
@@ -276,7 +275,7 @@ class Node:
             *seen,
         )
         self._registering = False
-        if main is not self._main:
+        if connection is not self._command_connection:
             self._register()
             return
         epoch, position, verdict = reply[0].decode(), int(reply[1]), reply[2]
@@ -285,16 +284,16 @@ class Node:
             self._enter(epoch, position)
         if not self.commands.live:
             prefix = f"{self._all}{epoch}:"
-            self.commands.up(main, epoch, prefix, self._token)
-            self._links[0].confirm()
+            self.commands.up(connection, epoch, prefix, self._token)
+            self._command_link.confirm()
             self._refresh()
-        if self._second is not None and not self._following:
-            if self._second is not second:
+        if self._log_connection is not None and not self._following:
+            if self._log_connection is not log_connection:
                 self._register()
                 return
             self._following = True
-            self._links[1].confirm()
-            self.reader.follow(self._second)
+            self._log_link.confirm()
+            self.reader.follow(self._log_connection)
             _log.info("Connected to Redis: epoch {epoch}", epoch=epoch)
         # Notices may have been lost, or other nodes may have counted this one as dead.
         self._verify()
@@ -400,13 +399,13 @@ class Node:
         Its Redis may be a former master that does not know of its successor.
         """
         position, since = self._progress
-        reader, second = self.reader, self._second
-        if second is None or not reader.behind or reader.position != position:
+        reader, connection = self.reader, self._log_connection
+        if connection is None or not reader.behind or reader.position != position:
             self._progress = reader.position, now
         elif now - since > self._options.reply_timeout:
             self._progress = reader.position, now
             _log.error("The reader of the log has stalled; reconnecting")
-            second.abort()
+            connection.abort()
 
     def _heartbeat(self, now: float) -> None:
         forget = ""

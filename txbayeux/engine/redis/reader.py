@@ -76,10 +76,10 @@ class Reader:
         self._redis: Connection | None = None
         self._log_key = self._inbox_key = b""
         # Of what was dispatched last, and of what was received last.
-        self._log_id = self._inbox_id = b"0-0"
+        self._log_dispatched = self._inbox_dispatched = b"0-0"
         self._log_received = self._inbox_received = b"0-0"
         # Not dispatched yet:
-        self._received: deque[Received] = deque()
+        self._undispatched: deque[Received] = deque()
         self._notices: deque[tuple[bytes, Sequence[bytes]]] = deque()
         self._reading = False
         self._expected = 1
@@ -94,7 +94,7 @@ class Reader:
     @property
     def seen(self) -> tuple[int, int] | None:
         """Position and token of the last entry that was read; None before the first."""
-        position, _, token = self._log_id.partition(b"-")
+        position, _, token = self._log_dispatched.partition(b"-")
         if int(position) == 0 or int(token) == _LAST:
             return None
         return int(position), int(token)
@@ -103,16 +103,16 @@ class Reader:
         """Follow another log; fail the Deferreds for positions of the old one."""
         self.abandon()
         self._log_key, self._inbox_key = log.encode(), inbox.encode()
-        self._inbox_id = self._inbox_received = b"0-0"
+        self._inbox_dispatched = self._inbox_received = b"0-0"
         self.position = self._known = position
         self._expected = position + 1
-        self._log_id = self._log_received = b"%d-%d" % (position, _LAST)
-        self._received.clear()
+        self._log_dispatched = self._log_received = b"%d-%d" % (position, _LAST)
+        self._undispatched.clear()
         self._notices.clear()
 
     def begin_inbox(self) -> None:
         """Read the inbox from its start: it was made anew."""
-        self._inbox_id = self._inbox_received = b"0-0"
+        self._inbox_dispatched = self._inbox_received = b"0-0"
 
     def follow(self, redis: Connection) -> None:
         """Start reading on this connection."""
@@ -126,9 +126,12 @@ class Reader:
         What was not dispatched is read again on the next one.
         """
         self._redis = None
-        self._received.clear()
+        self._undispatched.clear()
         self._notices.clear()
-        self._log_received, self._inbox_received = self._log_id, self._inbox_id
+        self._log_received, self._inbox_received = (
+            self._log_dispatched,
+            self._inbox_dispatched,
+        )
         self._expected = self.position + 1
 
     def note(self, position: int) -> None:
@@ -249,12 +252,12 @@ class Reader:
         self, redis: Connection, entries: Sequence[Received], notices: Notices
     ) -> None:
         self._reading = False
-        paused = bool(self._received or self._notices)
+        paused = bool(self._undispatched or self._notices)
         if entries:
             self._expected = entries[-1][1].position + 1
         if notices:
             self._inbox_received = notices[-1][0]
-        self._received += entries
+        self._undispatched += entries
         self._notices += notices
         if not paused:
             # Redis reads the next entries while these are dispatched.
@@ -263,7 +266,7 @@ class Reader:
 
     def _dispatch_received(self, redis: Connection) -> None:
         """Dispatch what was received; the rest of it in a later turn of the reactor."""
-        received, hub = self._received, self._hub
+        received, hub = self._undispatched, self._hub
         while received and not hub.busy:
             self._dispatch(*received.popleft())
         if received:
@@ -282,7 +285,7 @@ class Reader:
             self._dispatch_received(redis)
 
     def _notice(self, identity: bytes, fields: Sequence[bytes]) -> None:
-        self._inbox_id = identity
+        self._inbox_dispatched = identity
         try:
             self._noticed(notice(fields))
         except Exception as error:
@@ -293,7 +296,7 @@ class Reader:
         if item.position != self.position + 1:
             self.position = item.position - 1
             self._gap()
-        self._log_id = identity
+        self._log_dispatched = identity
         self.position = item.position
         try:
             self._logged(item)

@@ -1,7 +1,8 @@
--- Append messages to the log.  ARGV: maximum bytes and entries of the log; the number of
--- this call, which is greater than that of the call before; '1' if it is repeated because
--- it may or may not have been executed; then for each message the session that must exist
--- or '', channel, JSON.
+-- Append messages to the log.  head.lua and log.lua come before this; they describe ARGV 1
+-- to 4 and define open_log, append and close_log.  ARGV 5 and 6: maximum bytes and entries
+-- of the log; 7: the number of this call, which is greater than that of the call before;
+-- 8: '1' if it is repeated because it may or may not have been executed; from 9 on for each
+-- message: the session that must exist or '', channel, JSON.
 -- Returns the last position, and the numbers of the refused messages.  If the call was
 -- executed before: minus the end of the log, which may be another entry's position.
 if not open_log() then return redis.error_reply('EPOCH the state is gone') end
