@@ -5,9 +5,9 @@ dispatches entries in log order; the hub queues each entry for the sessions that
 subscribed to its channel, and writes the queues to the sessions' connections, once
 per reactor turn.
 
-No reactor turn is long, however many sessions there are.  An entry is queued for all
-its subscribers at once, so whoever subscribed before it gets it and whoever did after
-does not.  Those who dispatch many entries wait for the next turn once :attr:`Hub.busy`.
+No reactor turn is longer than one entry takes.  It is queued for all its subscribers at
+once, 1 µs for each, so whoever subscribed before it gets it and whoever did after does
+not.  Those who dispatch many entries wait for the next turn once :attr:`Hub.busy`.
 The queues are written in the order in which they filled, as many in each turn as
 :data:`TURN_WORK` allows.
 """
