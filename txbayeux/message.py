@@ -145,7 +145,6 @@ def encode(message: Message) -> bytes:
 
 def encode_list(items: Sequence[Message | Entry]) -> bytes:
     """Encode a list of messages; entries are encoded already."""
-    encode = _encoder.encode
     return join(
         [item.json if isinstance(item, Entry) else encode(item) for item in items]
     )

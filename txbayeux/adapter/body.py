@@ -41,6 +41,11 @@ def reader_of(content_type: str | None) -> Reader | None:
     return _read_form if kind in _FORMS else None
 
 
+def _check_size(text: bytes, limits: Limits) -> None:
+    if len(text) > limits.request_bytes:
+        raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
+
+
 def _check_objects(text: bytes, limits: Limits) -> None:
     limit = limits.request_objects
     if has_more_objects(text, limit):
@@ -53,8 +58,7 @@ def read(text: bytes, limits: Limits) -> list[Any]:
     :raises Malformed: if it is not.
     :raises TooLarge: past a limit.
     """
-    if len(text) > limits.request_bytes:
-        raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
+    _check_size(text, limits)
     # Most are too short to have so many, which take two bytes each.
     if len(text) > 2 * limits.request_objects:
         _check_objects(text, limits)
@@ -114,6 +118,5 @@ def _read_form(text: bytes, limits: Limits) -> list[Any]:
     # In a form, brackets would be escaped.
     if text.lstrip(b" \t\r\n").startswith(_BRACKETS):
         return read(text, limits)
-    if len(text) > limits.request_bytes:
-        raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
+    _check_size(text, limits)
     return read_all(form_fields(text, b"message", limits), limits)

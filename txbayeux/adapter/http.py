@@ -270,11 +270,7 @@ class FastHTTPProtocol(Protocol):
             self._hand_over(data)
             return None
         self._last_head = head
-        self._polling = (
-            self.factory.handler.long_polling(self._request(head, b""))
-            if head.method == b"POST"
-            else None
-        )
+        self._polling = self.factory.handler.long_polling(self._request(head, b""))
         if self._polling is None:
             self._poll_response = None
         else:

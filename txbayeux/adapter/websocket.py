@@ -72,7 +72,6 @@ _CONNECT_AND_ONE: Final = 2
 """Most pending responses with which one is written at once.
 
 With no more than the held connect and this one, no other can join the same write.
-
 On Redis, where each reply comes later, that saves 10 % of a publish to one subscriber.
 """
 
@@ -241,7 +240,8 @@ class WebSocketConnection(WebSocketInput):
             self._fail(1008, "Too many requests")
         else:
             error = too_many("requests")
-            self._write(encode_list([refusal(message, error) for message in messages]))
+            refusals = [refusal(message, error) for message in messages]
+            self._write(encode_list(refusals), at_once=self._is_last_message)
         return True
 
     def _begin(self, messages: list[Any]) -> None:
@@ -263,7 +263,7 @@ class WebSocketConnection(WebSocketInput):
 
     def _processed(self, response: Response) -> None:
         self._processing = False
-        self._reply(response)
+        self._reply(response, at_once=self._is_last_message)
         held = response.held
         if held is not None:
             self._held = (*_pending(self._held), held)
@@ -276,7 +276,10 @@ class WebSocketConnection(WebSocketInput):
             self._close_after_replies()
 
     def _released(self, response: Response) -> None:
-        self._reply(response)
+        self._reply(
+            response,
+            at_once=self._is_last_message or len(self._held) <= _CONNECT_AND_ONE,
+        )
         if self._close_code is not None:
             self.factory.work_queue.add(self._close_after_replies)
         if self._too_many_held and not self._closed:
@@ -298,21 +301,21 @@ class WebSocketConnection(WebSocketInput):
             _log.failure("Answering a request failed", failure)
             self._fail(1011, "Internal server error")
 
-    def _reply(self, response: Response) -> None:
+    def _reply(self, response: Response, *, at_once: bool) -> None:
         if self._closed:
             response.give_back()
         elif response.items:
             if not self._accepted:
                 self._accepted = not all(map(_is_refusal, response.items))
-            self._write(encode_list(response.items))
+            self._write(encode_list(response.items), at_once=at_once)
 
-    def _write(self, payload: bytes) -> None:
+    def _write(self, payload: bytes, *, at_once: bool) -> None:
         if self._deflates and len(payload) >= _DEFLATE_FROM:
             # Not sendMessage(), which applies the limit of requests to responses.
             self.beginMessage()
             self.sendMessageFrame(payload)
             self.endMessage()
-        elif self._is_last_message or len(self._held) <= _CONNECT_AND_ONE:
+        elif at_once:
             write_now(self.transport, text_frame(payload))
         else:
             self.transport.write(text_frame(payload))
@@ -331,7 +334,7 @@ class WebSocketConnection(WebSocketInput):
                 self._detach(entries if self._stream is self else ())
                 return
         if self._deflates:
-            self._write(encode_list(entries))
+            self._write(encode_list(entries), at_once=self._is_last_message)
         else:
             write_now(self.transport, self.factory.frames.joined(entries))
 

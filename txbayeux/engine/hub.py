@@ -312,11 +312,9 @@ class Hub:
                 dirty.append(session)
             if len(session.queue) > messages or session.queued_bytes > octets:
                 full.append(session)
-        if not self._listeners.empty:
-            self._listeners.queue(entry)
+        self._listeners.queue(entry)
         self.totals["published"] += 1
-        if self._flush_call is None:
-            self._schedule()
+        self._schedule()
         if full:
             self._full.update(dict.fromkeys(full))
             self._enforce()

@@ -21,22 +21,16 @@ class Listeners:
     def __init__(self) -> None:
         self._index: SubscriptionIndex[Callable[[Entry], object]] = SubscriptionIndex()
         self._pending: list[Entry] = []
-        self.empty = True
-        """Whether there are none."""
 
     def add(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """Call ``listener`` with each entry whose channel ``pattern`` matches."""
         self._index.add(pattern, listener)
-        self.empty = False
-        return Registration(lambda: self._remove(pattern, listener))
-
-    def _remove(self, pattern: str, listener: Callable[[Entry], object]) -> None:
-        self._index.remove(pattern, listener)
-        self.empty = not len(self._index)
+        return Registration(lambda: self._index.remove(pattern, listener))
 
     def queue(self, entry: Entry) -> None:
-        """Keep an entry for the listeners."""
-        self._pending.append(entry)
+        """Keep an entry for the listeners, if there are any."""
+        if len(self._index):
+            self._pending.append(entry)
 
     @property
     def pending(self) -> bool:

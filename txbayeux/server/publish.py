@@ -93,10 +93,7 @@ def _serve(
         if publisher is not None:
             shown["clientId"] = publisher
         server.services.handle(shown)
-        if server.events.has_listeners(Published):
-            server.events.emit(
-                Published(publisher, message["channel"], message["data"])
-            )
+        server.events.emit(Published(publisher, message["channel"], message["data"]))
         return _reply(message)
 
     existing = _existing_session(server, message, must_exist=must_exist)

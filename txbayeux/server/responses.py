@@ -72,9 +72,8 @@ class Responder:
         if answer is None:
             return self._send([], request, None)
         delivery = answer.delivery
-        if delivery.entries:
-            return self._send([*delivery.entries, answer.reply], request, delivery)
-        return self._send([answer.reply], request, None)
+        items: list[Message | Entry] = [*delivery.entries, answer.reply]
+        return self._send(items, request, delivery if delivery.entries else None)
 
     def _send(
         self,

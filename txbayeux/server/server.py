@@ -154,17 +154,13 @@ class Server:
         if len(messages) > 1:
             messages = _handshake_alone(messages)
         peer = None if request is None else self._peers.key(request.peer)
-        alone = len(messages) == 1
-        context = RequestContext(request, stream, alone, peer)
-        hub = self._context.engine.hub
-        if alone and self._incoming.empty and not hub.busy:
-            # The usual case.
-            answer = self._answer(messages[0], messages[0], context)
-            return self._respond_to_one(answer, request)
+        context = RequestContext(request, stream, len(messages) == 1, peer)
         answers: list[Answer | _Pending] = []
         remaining = iter(messages)
+        hub = self._context.engine.hub
         for message in remaining:
             passed = self._run_incoming(message, request)
+            # isinstance() is slow where it is not one: Deferred is an abstract class.
             if hub.busy or (passed is not message and isinstance(passed, Deferred)):
                 rest = self._process_later(passed, message, remaining, context, answers)
                 return ensureDeferred(rest).addCallback(self._respond, context)
@@ -317,7 +313,9 @@ class Server:
     def _respond_to_one(
         self, answer: Answer | _Pending, request: Request | None
     ) -> Deferred[Response]:
-        if isinstance(answer, dict) or answer is None:
+        if isinstance(answer, dict) or not isinstance(
+            answer, (PendingConnect, Deferred)
+        ):
             return _fired(self._responder.response_to_one(answer, request))
         held: Deferred[Response]
         if isinstance(answer, PendingConnect):
@@ -328,10 +326,8 @@ class Server:
                 callbackArgs=arguments,
                 errbackArgs=arguments,
             )
-        elif isinstance(answer, Deferred):
-            held = answer.addCallback(self._responder.response_to_one, request)
         else:
-            return _fired(self._responder.response_to_one(answer, request))
+            held = answer.addCallback(self._responder.response_to_one, request)
         return succeed(Response((), held))
 
     def _respond_to_connect(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -100,8 +99,10 @@ class RedisEndpoint:
                 self._moved = (host, int(port))
         why = _explain(error)
         now = self._reactor.seconds()
-        if now - self._logged.get(why, -inf) > _AGAIN:
-            self._logged[why] = now
+        recent = {w: at for w, at in self._logged.items() if now - at <= _AGAIN}
+        self._logged = recent
+        if why not in recent:
+            recent[why] = now
             _log.error(
                 "Cannot use Redis ({where}), trying again: {why}",
                 where=self.location,

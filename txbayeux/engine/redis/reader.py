@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -195,8 +195,7 @@ class Reader:
         except (AttributeError, IndexError, TypeError, ValueError):
             redis.reject(f"an invalid reply to XREAD: {reply!r:.100}")
             return
-        received: list[Received] = []
-        for position, (identity, item) in enumerate(entries, self._expected):
+        for position, (_, item) in enumerate(entries, self._expected):
             if item is None or item.position != position:
                 # Entries were dropped, or others appended some.
                 arguments = redis, self._log_key, entries, notices
@@ -205,10 +204,9 @@ class Reader:
                 )
                 cleaning.addErrback(self._broken, redis)
                 return
-            received.append((identity, item))
         if entries:
             self._log_received = entries[-1][0]
-        self._receive(redis, received, notices)
+        self._receive(redis, cast(list[Received], entries), notices)
 
     def _sort_out(
         self,
