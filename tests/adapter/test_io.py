@@ -5,7 +5,6 @@ import os
 import random
 import select
 import socket
-import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
+from tests.resets import reset_on_close
 from txbayeux.adapter.io import (
     TIME_SLICE,
     ClosingWatch,
@@ -177,8 +177,7 @@ class SocketPair:
         self.peer.close()
 
     def reset_peer(self) -> None:
-        no_linger = struct.pack("ii", 1, 0)
-        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+        reset_on_close(self.peer)
         self.peer.close()
 
 

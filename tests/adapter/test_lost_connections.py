@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import socket
-import struct
 import tracemalloc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,6 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import Data
 
+from tests.resets import reset_on_close
 from tests.server.extensions import outgoing
 from tests.web import HANDSHAKE, UPGRADE, connect, post
 from txbayeux.adapter.site import BayeuxSite, BoundedSite
@@ -69,9 +69,7 @@ class Peer:
         return json.loads((await self.receive()).partition(b"\r\n\r\n")[2])[0]
 
     def reset(self) -> None:
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        reset_on_close(self._socket)
         self._socket.close()
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import socket
-import struct
 import threading
 from contextlib import suppress
 
-RESET = struct.pack("ii", 1, 0)
+from tests.resets import reset_on_close
 
 
 class DroppingProxy:
@@ -93,7 +92,7 @@ class _Pair:
         for one in self._sockets:
             with suppress(OSError):
                 if reset:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    reset_on_close(one)
                 one.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._left -= 1

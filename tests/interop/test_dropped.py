@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.resets import reset_on_close
+
 from .client_program import DEADLINE
 from .servers import Server
 
@@ -54,8 +56,7 @@ class Wire:
 
     def close(self, *, reset: bool = False) -> None:
         if reset:
-            linger = struct.pack("ii", 1, 0)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            reset_on_close(self._socket)
         self._socket.close()
 
 

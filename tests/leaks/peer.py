@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import socket
-import struct
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from tests.adapter.sockets import TEXT, frame
+from tests.resets import reset_on_close
 from tests.web import HANDSHAKE, UPGRADE, post
 
 _OUTCOME: Final = re.compile(rb'"successful":(true|false)')
@@ -168,6 +168,5 @@ class Peer:
 
     def reset(self) -> None:
         """Close with a TCP reset."""
-        linger = struct.pack("ii", 1, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        reset_on_close(self._socket)
         self._socket.close()
