@@ -5,6 +5,6 @@ import struct
 
 
 def reset_on_close(connection: socket.socket) -> None:
-    """Have the peer get a reset when ``connection`` is closed."""
+    """Send the peer a reset when ``connection`` is closed."""
     linger = struct.pack("ii", 1, 0)  # on, for 0 seconds
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -240,8 +240,7 @@ class WebSocketConnection(WebSocketInput):
             self._fail(1008, "Too many requests")
         else:
             error = too_many("requests")
-            refusals = [refusal(message, error) for message in messages]
-            self._write(encode_list(refusals), at_once=self._is_last_message)
+            self._write(encode_list([refusal(message, error) for message in messages]))
         return True
 
     def _begin(self, messages: list[Any]) -> None:
@@ -263,7 +262,7 @@ class WebSocketConnection(WebSocketInput):
 
     def _processed(self, response: Response) -> None:
         self._processing = False
-        self._reply(response, at_once=self._is_last_message)
+        self._reply(response)
         held = response.held
         if held is not None:
             self._held = (*_pending(self._held), held)
@@ -276,10 +275,7 @@ class WebSocketConnection(WebSocketInput):
             self._close_after_replies()
 
     def _released(self, response: Response) -> None:
-        self._reply(
-            response,
-            at_once=self._is_last_message or len(self._held) <= _CONNECT_AND_ONE,
-        )
+        self._reply(response, at_once=len(self._held) <= _CONNECT_AND_ONE)
         if self._close_code is not None:
             self.factory.work_queue.add(self._close_after_replies)
         if self._too_many_held and not self._closed:
@@ -301,7 +297,7 @@ class WebSocketConnection(WebSocketInput):
             _log.failure("Answering a request failed", failure)
             self._fail(1011, "Internal server error")
 
-    def _reply(self, response: Response, *, at_once: bool) -> None:
+    def _reply(self, response: Response, *, at_once: bool = False) -> None:
         if self._closed:
             response.give_back()
         elif response.items:
@@ -309,13 +305,13 @@ class WebSocketConnection(WebSocketInput):
                 self._accepted = not all(map(_is_refusal, response.items))
             self._write(encode_list(response.items), at_once=at_once)
 
-    def _write(self, payload: bytes, *, at_once: bool) -> None:
+    def _write(self, payload: bytes, *, at_once: bool = False) -> None:
         if self._deflates and len(payload) >= _DEFLATE_FROM:
             # Not sendMessage(), which applies the limit of requests to responses.
             self.beginMessage()
             self.sendMessageFrame(payload)
             self.endMessage()
-        elif at_once:
+        elif at_once or self._is_last_message:
             write_now(self.transport, text_frame(payload))
         else:
             self.transport.write(text_frame(payload))
@@ -334,7 +330,7 @@ class WebSocketConnection(WebSocketInput):
                 self._detach(entries if self._stream is self else ())
                 return
         if self._deflates:
-            self._write(encode_list(entries), at_once=self._is_last_message)
+            self._write(encode_list(entries))
         else:
             write_now(self.transport, self.factory.frames.joined(entries))
 
