@@ -149,7 +149,9 @@ async def test_cve_2022_24721(tmp_path: Path) -> None:
         """Send a message to one of the servers; return the replies."""
         connection = Browser(servers[number].site()).send(message)
         await until(connection.transport.value)
-        return connection.replies()
+        replies = connection.replies()
+        connection.transport.loseConnection()
+        return replies
 
     async def session_of(number: int, *channels: str) -> str:
         (reply,) = await ask(number, HANDSHAKE)
