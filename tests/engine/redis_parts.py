@@ -53,6 +53,23 @@ def calls_made(engine: RedisEngine) -> int:
     return engine._node.commands._number
 
 
+def record_replies(engine: RedisEngine, script: str) -> list[Any]:
+    """Return a list that gets each reply to a script from now on."""
+    commands = engine._node.commands
+    replies: list[Any] = []
+
+    def record(reply: Any) -> Any:
+        replies.append(reply)
+        return reply
+
+    def recorded(name: str, *arguments: Argument, **others: Any) -> Deferred[Any]:
+        result = run(name, *arguments, **others)
+        return result.addCallback(record) if name == script else result
+
+    run, commands.run = commands.run, recorded  # type: ignore[method-assign]
+    return replies
+
+
 def script_arguments(
     engine: RedisEngine,
 ) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:

@@ -46,7 +46,7 @@ _HEARTBEAT: Final = 1.0
 """Maximum seconds between heartbeats, and between sweeps."""
 
 _SWEEP: Final = 1000
-"""Maximum sessions that one script call ends, and their subscriptions divided by ten.
+"""Maximum sessions that one script call ends, and their hashes' fields divided by ten.
 
 It blocks Redis for at most about 10 ms.  The next call follows at once.
 """
