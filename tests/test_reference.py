@@ -24,7 +24,7 @@ from txbayeux.engine import expiry, hub, session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
-from txbayeux.engine.redis.options import SHARED
+from txbayeux.engine.redis.options import SHARED, SHARED_LIMITS
 from txbayeux.peers import PeerLimits, PeerRegistry
 from txbayeux.server import fields as message_fields
 from txbayeux.service import admin, ports
@@ -156,9 +156,12 @@ def test_every_option_of_the_redis_engine_is_documented_with_its_default() -> No
 
 
 def test_nodes_compare_the_options_that_are_documented_as_shared() -> None:
-    text = (REFERENCE / "redis.md").read_text()
-    (sentence,) = re.findall(r"another session timeout,\s([^.]*) logs both", text)
-    assert tuple(re.findall(r"`(\w+)`", sentence)) == SHARED
+    documented = rows("What all nodes must agree on", "redis.md")
+    names = re.findall(r"`([a-z_]+)`", "".join(named for _, named in documented))
+    assert sorted(names) == sorted(["session_timeout", *SHARED, *SHARED_LIMITS])
+    for flags, named in documented:
+        for flag in re.findall(r"`--max-([a-z-]+)`", flags):
+            assert f"`{flag.replace('-', '_')}`" in named
 
 
 def test_every_argument_and_method_of_bayeux_is_documented() -> None:

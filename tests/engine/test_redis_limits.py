@@ -1,7 +1,9 @@
 """What clients can use up is bounded: what waits for Redis, and sessions of a node."""
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
@@ -10,6 +12,12 @@ from tests.engine.redis_own_server import OwnServer
 from tests.engine.redis_parts import record_replies
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.options import (
+    SHARED,
+    SHARED_LIMITS,
+    describe_shared,
+    differences,
+)
 from txbayeux.errors import BayeuxError
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
@@ -121,18 +129,84 @@ class TestSessions(NodesHarness):
 
 
 class TestOptions(NodesHarness):
+    async def logged(self, **options: Any) -> list[str]:
+        """Start a node; return what it logs about options."""
+        with capturedLogs() as log:
+            [self.node] = await self.nodes(1, **options)
+        return [line for line in map(formatEvent, log) if line and "options" in line]
+
     @contract
-    async def test_nodes_with_other_options_are_logged(self) -> None:
+    async def test_a_node_with_another_session_timeout_logs_it(self) -> None:
         await self.nodes(1)
-        with capturedLogs() as log:
-            await self.nodes(1)
-        assert not [line for line in map(formatEvent, log) if "options" in str(line)]
-        with capturedLogs() as log:
-            await self.nodes(1, session_timeout=77.0)
-        (line,) = [line for line in map(formatEvent, log) if "options" in str(line)]
-        assert f"namespace {self.namespace} has other options" in line
-        assert "session_timeout=30 " in line
-        assert "session_timeout=77 " in line
+        assert await self.logged() == []
+        (line,) = await self.logged(session_timeout=77.0)
+        assert line == (
+            f"Another node of namespace {self.namespace} has other options, and all "
+            "must have the same: session_timeout=30 there, session_timeout=77 here"
+        )
+
+    @contract
+    async def test_only_what_differs_is_logged(self) -> None:
+        await self.nodes(1)
+        limits = Limits(queue_messages=100, session_subscriptions=7, sessions=3)
+        (line,) = await self.logged(limits=limits)
+        assert line.endswith(
+            ": session_subscriptions=1000 queue_messages=4096 there, "
+            "session_subscriptions=7 queue_messages=100 here"
+        )
+
+    @contract
+    async def test_what_each_process_has_for_itself_may_differ(self) -> None:
+        await self.nodes(1)
+        limits = Limits(
+            sessions=3,
+            batch_messages=4,
+            request_objects=5,
+            request_deliveries=6,
+            queued_bytes=2**24,
+        )
+        assert await self.logged(limits=limits) == []
+
+    @contract
+    async def test_a_node_that_has_stopped_does_not_count(self) -> None:
+        [node] = await self.nodes(1)
+        await self.stop(node)
+        assert await self.logged(session_timeout=77.0) == []
+
+    @contract
+    async def test_the_nodes_that_live_count_not_the_last_that_was_started(
+        self,
+    ) -> None:
+        await self.nodes(1)
+        assert len(await self.logged(session_timeout=77.0)) == 1
+        await self.stop(self.node)
+        key = f"{{{self.namespace}}}:{await self.epoch()}:state"
+        await self.until(lambda: self.server.client.hget(key, "options"))
+        assert await self.logged() == []
+        assert len(await self.logged(session_timeout=77.0)) == 1
+
+    async def epoch(self) -> str:
+        found: Any = self.server.client.get(f"{{{self.namespace}}}:epoch")
+        return str(found.decode())
+
+
+@pytest.mark.parametrize("name", [*SHARED, *SHARED_LIMITS])
+def test_each_shared_option_is_compared(name: str) -> None:
+    limits, options = Limits(), RedisOptions()
+    before = describe_shared(options, limits, 60.0)
+    if name in SHARED:
+        options = replace(options, **{name: 7})
+    else:
+        limits = replace(limits, **{name: 7})
+    here, there = differences(describe_shared(options, limits, 60.0), before)
+    assert here == f"{name}=7"
+    assert there.startswith(f"{name}=")
+    assert " " not in there
+
+
+def test_options_that_another_version_does_not_know_are_not_compared() -> None:
+    assert differences("a=1 b=2 c=3", "b=2 c=4 d=5 ?") == ("c=3", "c=4")
+    assert differences("a=1", "") == ("", "")
 
 
 class TestExpiry(OwnServer):

@@ -39,7 +39,7 @@ _ARGUMENT: Final = 50
 """Bytes that an argument takes besides its characters."""
 
 _OWN: Final = frozenset(
-    {"checkpoint", "clean", "give_back", "heartbeat", "release", "verify"}
+    {"checkpoint", "clean", "give_back", "heartbeat", "leave", "release", "verify"}
 )
 """Scripts that no client asks for: refused at twice the limits, so that clients who
 exhaust these do not make other nodes count this one as dead."""
@@ -54,6 +54,7 @@ _REPEATABLE: Final = frozenset(
         "clean",
         "create",
         "give_back",
+        "leave",
         "read",
         "release",
         "verify",

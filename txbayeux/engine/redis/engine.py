@@ -70,6 +70,7 @@ class RedisEngine:
             location,
             options,
             self.hub,
+            limits=self._limits,
             session_timeout=session_timeout,
             closed=self._closed,
         )
@@ -128,6 +129,7 @@ class RedisEngine:
             for start in range(0, len(arguments), 6 * 500):
                 part = arguments[start : start + 6 * 500]
                 await self._wait(self._commands.run("release", *part))
+            await self._wait(node.leave())
         await node.stop()
         self.hub.stop()
         self._observer = None

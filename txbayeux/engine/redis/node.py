@@ -24,7 +24,7 @@ from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.errors import Lost
 from txbayeux.engine.redis.location import Location
 from txbayeux.engine.redis.log import Addressed, Change, Logged, Tail
-from txbayeux.engine.redis.options import SHARED, RedisOptions
+from txbayeux.engine.redis.options import RedisOptions, describe_shared, differences
 from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
@@ -32,6 +32,7 @@ from txbayeux.engine.redis.termination import GAP, Termination
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
+from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Node:
         options: RedisOptions,
         hub: Hub,
         *,
+        limits: Limits,
         session_timeout: float,
         closed: Callable[[str, Reason], None],
     ) -> None:
@@ -169,11 +171,7 @@ class Node:
         self._samples: deque[tuple[float, int]] = deque()
         self._progress = (-1, 0.0)
         self._epochs = 0
-        shared = {name: getattr(options, name) for name in SHARED}
-        self._shared = " ".join(
-            f"{name}={float(value):.12g}"
-            for name, value in {"session_timeout": session_timeout, **shared}.items()
-        )
+        self._shared = describe_shared(options, limits, session_timeout)
         self._compared = ""
 
     @property
@@ -210,6 +208,11 @@ class Node:
         for link in self._links:
             link.start()
         self._tick_call = self._reactor.callLater(self._tick_every, self._tick)
+
+    def leave(self) -> Deferred[Any]:
+        """Withdraw this node's options, so that the next node may have others."""
+        self._next_heartbeat = math.inf  # It would record them again.
+        return self.commands.run("leave", self._shared)
 
     def stop(self) -> Deferred[Any]:
         """Close the connections; fires when nothing is left in the reactor."""
@@ -272,6 +275,7 @@ class Node:
             self._epoch,
             self._token,
             self._shared,
+            round(_AWAY * 1000),
             *seen,
         )
         self._registering = False
@@ -304,14 +308,18 @@ class Node:
             main.reject(failure.value)
 
     def _compare_options(self, others: str) -> None:
-        """Log if the node that registered before has other options, once for each."""
-        if others not in ("", self._shared, self._compared):
+        """Log if another node has other options, once for each.
+
+        :param others: as it describes them; empty if no other node is known.
+        """
+        here, there = differences(self._shared, others)
+        if here and others != self._compared:
             _log.error(
                 "Another node of namespace {name} has other options, and all must "
-                "have the same: {others} there, {ours} here",
+                "have the same: {there} there, {here} here",
                 name=self._options.namespace,
-                others=others,
-                ours=self._shared,
+                there=there,
+                here=here,
             )
         self._compared = others
 
@@ -420,6 +428,7 @@ class Node:
             _SWEEP,
             round(_AWAY * 1000),
             round(_AWAY * 1000),
+            self._shared,
         ).addCallbacks(self._heartbeat_done, _ignore, callbackArgs=(now, late))
 
     def _heartbeat_done(self, reply: Sequence[Any], now: float, late: bool) -> None:

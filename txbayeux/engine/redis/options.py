@@ -6,7 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["SHARED", "RedisOptions"]
+from txbayeux.limits import Limits
+
+__all__ = [
+    "SHARED",
+    "SHARED_LIMITS",
+    "RedisOptions",
+    "describe_shared",
+    "differences",
+]
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
@@ -18,6 +26,19 @@ SHARED: Final = (
     "handover",
 )
 """Options that must be equal on all nodes; a node logs an error if one is not."""
+
+SHARED_LIMITS: Final = (
+    "request_bytes",
+    "session_subscriptions",
+    "session_subscription_bytes",
+    "queue_messages",
+    "queue_bytes",
+)
+"""Limits that must be equal, too: they go with a session, whichever node serves it.
+
+A message larger than ``queue_bytes`` of another node would close all sessions there
+that it is for.  The other limits are those of a process.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +110,31 @@ class RedisOptions:
             value = getattr(self, name)
             if not isinstance(value, str) and not value > 0:
                 raise ValueError(f"{name} must be positive: {value!r}")
+
+
+def describe_shared(
+    options: RedisOptions, limits: Limits, session_timeout: float
+) -> str:
+    """Return what must be equal on all nodes, as ``name=value`` with spaces between."""
+    shared: dict[str, float] = {"session_timeout": session_timeout}
+    shared |= {name: getattr(options, name) for name in SHARED}
+    shared |= {name: getattr(limits, name) for name in SHARED_LIMITS}
+    return " ".join(f"{name}={float(value):.12g}" for name, value in shared.items())
+
+
+def differences(ours: str, theirs: str) -> tuple[str, str]:
+    """Return the parts of two such texts that differ, of names that both have.
+
+    A node of another version may describe more options, or fewer.
+    """
+    parsed = [
+        dict(part.split("=", 1) for part in text.split() if "=" in part)
+        for text in (ours, theirs)
+    ]
+    names = [
+        name for name, value in parsed[0].items() if parsed[1].get(name, value) != value
+    ]
+    one, other = (
+        " ".join(f"{name}={values[name]}" for name in names) for values in parsed
+    )
+    return one, other

@@ -21,6 +21,7 @@ _PARTS: Final = {
     "destroy": ("head", "sessions"),
     "give_back": ("head", "sessions"),
     "heartbeat": ("head", "sessions"),
+    "leave": ("head",),
     "publish": ("head", "log"),
     "read": ("head",),
     "release": ("head", "sessions"),

@@ -1,7 +1,8 @@
 -- Record that the caller lives, and end sessions that have expired.  ARGV: milliseconds
 -- that keys outlive the last node; the position up to which the log may be trimmed, or '';
 -- maximum sessions to end, of which each counts once more for ten of its fields;
--- milliseconds without any heartbeat after which expiry is suspended, and for how long.
+-- milliseconds without any heartbeat after which expiry is suspended, and for how long;
+-- a text of the caller's options.
 -- Returns the position, whether the caller's inbox still existed, whether more sessions
 -- have expired, and the sessions that have ended.
 local lifetime, now = ARGV[5], clock()
@@ -16,7 +17,7 @@ if ARGV[6] ~= '' then redis.call('XTRIM', log, 'MINID', '~', ARGV[6]) end
 
 local result = {whole(position), inbox, 0}
 local swept = redis.call('HMGET', state, 'swept', 'respite')
-redis.call('HSET', state, 'swept', whole(now))
+redis.call('HSET', state, 'swept', whole(now), 'options', ARGV[10], 'options_at', whole(now))
 -- After all nodes were away, sessions get time to reconnect.
 local last, respite = tonumber(swept[1] or ''), tonumber(swept[2] or '')
 if last and now - last > tonumber(ARGV[8]) then
