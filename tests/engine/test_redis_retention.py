@@ -1,12 +1,16 @@
-"""Redis keeps a log that is bounded by number and age of its entries."""
+"""Redis keeps a log that is bounded by number, size and age of its entries."""
 
 from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
 from tests.engine.redis_parts import forget_tail
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.log import Change, Tail
+from txbayeux.engine.redis.termination import Termination
 from txbayeux.testing import contract
 
 BLOCK = 100
@@ -23,6 +27,31 @@ def test_the_tail_counts_changes_of_subscriptions() -> None:
     assert tail.first == 97
     tail.append(Change(101, "a", True, ("/" + "x" * 1024,), 1025))
     assert tail.first is None
+
+
+def lines(log: Any) -> list[str]:
+    """Return the lines about gaps."""
+    return [line for line in map(formatEvent, log) if "dropped" in line]
+
+
+def test_gaps_are_logged_once_a_minute_with_their_number() -> None:
+    unused: Any = None
+    clock = Clock()
+    termination = Termination(clock, RedisOptions(), unused, unused, unused)
+    with capturedLogs() as log:
+        termination.log_gaps("retained_seconds")
+        for gaps, option in ((3, "retained_seconds"), (5, ""), (9, "")):
+            termination.gaps = gaps
+            termination.log_gaps(option)
+            clock.advance(59)
+            termination.log_gaps(option)
+            clock.advance(1)
+    why = "entries that they had not received were dropped from the log"
+    assert lines(log) == [
+        f"3 sessions closed, 3 since the start: {why} (last for retained_seconds=300)",
+        f"2 sessions closed, 5 since the start: {why} by others",
+        f"4 sessions closed, 9 since the start: {why} by others",
+    ]
 
 
 class TestRetention(OwnServer):
@@ -144,6 +173,42 @@ class TestRetention(OwnServer):
         await b.publish("/quiet", text(1))
         assert await self.poll(b, alice) == [1]
         assert observer.closed == []
+
+    async def gap_line(self, size: int) -> str:
+        """Return what a node logs that lacks 3 MB of the log for a session."""
+        (a, _), (b, _) = await self.start_node(), await self.start_node()
+        alice = await self.join(a, "/a")
+        await self.crash(a)
+        count = 100_000 // size
+        for _ in range(30):
+            for begun in [b.publish("/b", text("x" * size)) for _ in range(count)]:
+                await begun
+        await self.soon(lambda: self.length() <= 2 * BLOCK)
+        forget_tail(b)
+        with capturedLogs() as log:
+            error = await self.refusal(b.connect(alice, hold=0))
+            assert "missed" in error.text
+            await self.soon(lambda: lines(log))
+        (line,) = lines(log)
+        return line
+
+    @contract
+    async def test_a_gap_is_logged_with_the_limit_that_caused_it(self) -> None:
+        self.retained_bytes = 1024 * 1024
+        assert await self.gap_line(10_000) == (
+            "1 sessions closed, 1 since the start: entries that they had not received "
+            "were dropped from the log (last for retained_bytes=1048576)"
+        )
+
+    @contract
+    async def test_so_is_one_for_the_number_of_entries(self) -> None:
+        self.retained_messages = 100
+        assert "(last for retained_messages=100)" in await self.gap_line(1_000)
+
+    @contract
+    async def test_so_is_one_for_their_age(self) -> None:
+        self.retained_seconds = 0.5
+        assert "(last for retained_seconds=0.5)" in await self.gap_line(1_000)
 
     @contract
     async def test_a_slow_redis_loses_nothing(self) -> None:

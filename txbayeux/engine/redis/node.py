@@ -127,7 +127,9 @@ class Node:
             session_timeout=session_timeout,
             lost=self._lost,
         )
-        self.termination = Termination(self.commands, self.owner, closed)
+        self.termination = Termination(
+            reactor, options, self.commands, self.owner, closed
+        )
         self.checkpoints = Checkpoints(
             reactor,
             hub,
@@ -438,7 +440,8 @@ class Node:
             self._verified = max(self._verified, now)
         self.reader.note(position)
         self.termination.retry()
-        for identity in reply[3:]:
+        self.termination.log_gaps(reply[3].decode())
+        for identity in reply[4:]:
             session_id = identity.decode(errors="replace")
             self.owner.close(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT)

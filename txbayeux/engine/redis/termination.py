@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,9 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.redis.commands import Commands
+from txbayeux.engine.redis.options import SHARED, RedisOptions
 from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
+from txbayeux.interfaces import Clock
 
 __all__ = ["GAP", "Termination"]
 
@@ -22,6 +25,9 @@ GAP: Final = "Session closed - messages were missed"
 
 _TOMBSTONE: Final = 300_000
 """Milliseconds for which Redis keeps the reason why a session was ended."""
+
+_LOG_INTERVAL: Final = 60.0
+"""Seconds between log lines about gaps."""
 
 _log: Final = Logger()
 
@@ -45,16 +51,22 @@ class Termination:
 
     def __init__(
         self,
+        clock: Clock,
+        options: RedisOptions,
         commands: Commands,
         owner: SessionOwner,
         closed: Callable[[str, Reason], None],
     ) -> None:
+        self._clock = clock
+        self._options = options
         self._commands = commands
         self._owner = owner
         self._closed = closed
         self._pending: dict[str, _Pending] = {}
         self.gaps = 0
         """Sessions that were ended because entries they needed were dropped."""
+        self._logged_gaps = 0
+        self._log_next = -math.inf
 
     def destroy(
         self, session_id: str, reason: Reason, why: str, generation: int | str = ""
@@ -119,7 +131,7 @@ class Termination:
             del self._pending[session_id]
             if owned:
                 if pending.why == GAP:
-                    self._count_gap(session_id)
+                    self.gaps += 1
                 self._closed(session_id, pending.reason)
 
         def failed(failure: Failure) -> None:
@@ -132,11 +144,23 @@ class Termination:
             session_id, pending.reason, pending.why, pending.generation
         ).addCallbacks(done, failed)
 
-    def _count_gap(self, session_id: str) -> None:
-        if self.gaps % 1000 == 0:
-            _log.error(
-                "Session {session} is closed: entries that it had not received were "
-                "dropped from the log (see retained_messages, retained_seconds)",
-                session=session_id[:8],
-            )
-        self.gaps += 1
+    def log_gaps(self, option: str) -> None:
+        """Log how many sessions were ended for a gap, at most once a minute.
+
+        :param option: for which Redis dropped entries last; empty if for none.
+        """
+        new, now = self.gaps - self._logged_gaps, self._clock.seconds()
+        if not new or now < self._log_next:
+            return
+        self._logged_gaps, self._log_next = self.gaps, now + _LOG_INTERVAL
+        _log.error(
+            "{count} sessions closed, {total} since the start: entries that they had "
+            "not received were dropped from the log {cause}",
+            count=new,
+            total=self.gaps,
+            cause=(
+                f"(last for {option}={getattr(self._options, option):.12g})"
+                if option in SHARED
+                else "by others"
+            ),
+        )

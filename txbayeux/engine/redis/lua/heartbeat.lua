@@ -4,7 +4,8 @@
 -- milliseconds without any heartbeat after which expiry is suspended, and for how long;
 -- a text of the caller's options.
 -- Returns the position, whether the caller's inbox still existed, whether more sessions
--- have expired, and the sessions that have ended.
+-- have expired, the option for which entries of the log were dropped last, and the sessions
+-- that have ended.
 local lifetime, now = ARGV[5], clock()
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
@@ -13,9 +14,9 @@ redis.call('PEXPIRE', node_key(node), lifetime)
 for _, name in ipairs({state, log, expiry, KEYS[1]}) do redis.call('PEXPIRE', name, lifetime) end
 local inbox = redis.call('PEXPIRE', prefix .. 'inbox:' .. node, lifetime)
 if inbox == 0 then redis.call('XADD', prefix .. 'inbox:' .. node, '*', 'k', 'created') end
-if ARGV[6] ~= '' then redis.call('XTRIM', log, 'MINID', '~', ARGV[6]) end
+if ARGV[6] ~= '' then trim('retained_seconds', 'MINID', '~', ARGV[6]) end
 
-local result = {whole(position), inbox, 0}
+local result = {whole(position), inbox, 0, redis.call('HGET', state, 'trimmed') or ''}
 local swept = redis.call('HMGET', state, 'swept', 'respite')
 redis.call('HSET', state, 'swept', whole(now), 'options', ARGV[10], 'options_at', whole(now))
 -- After all nodes were away, sessions get time to reconnect.

@@ -48,14 +48,14 @@ local function trim_octets(most)
   end
   marks[#marks + 1] = whole(position) .. ':' .. whole(octets)
   redis.call('HSET', state, 'marks', table.concat(marks, ' '), 'due', whole(octets + most / 16))
-  if oldest then redis.call('XTRIM', log, 'MINID', '~', whole(oldest + 1)) end
+  if oldest then trim('retained_bytes', 'MINID', '~', whole(oldest + 1)) end
 end
 
 -- Every key has a time to live from the start; living nodes renew it.
 local function close_log(most, count)
   redis.call('HSET', state, 'position', whole(position), 'octets', whole(octets))
   -- At each sixteenth entry: it costs a tenth of a publish.
-  if position % 16 < position - opened then redis.call('XTRIM', log, 'MAXLEN', '~', count) end
+  if position % 16 < position - opened then trim('retained_messages', 'MAXLEN', '~', count) end
   if octets >= due then trim_octets(tonumber(most)) end
   if opened == 0 then redis.call('PEXPIRE', log, 3600000) end
 end
