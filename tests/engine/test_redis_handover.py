@@ -17,10 +17,11 @@ from tests.engine.redis_parts import (
     owner_of,
     reader_of,
 )
-from txbayeux.engine.redis import RedisEngine
-from txbayeux.errors import BayeuxError, unavailable
+from txbayeux.engine.redis import RedisEngine, RedisOptions
+from txbayeux.errors import BayeuxError, UnknownSession, unavailable
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery
+from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
 
 
@@ -327,3 +328,65 @@ class TestHandover(NodesHarness):
         await self.until(lambda: waiting)
         del reader.reached  # type: ignore[method-assign]
         return connected, waiting[0]
+
+
+class TestOverflow(NodesHarness):
+    """A queue overflows on a node that does not know yet that its session has moved."""
+
+    handover = 10.0
+
+    def options(self) -> RedisOptions:
+        # Redis does not know what the session has received.
+        return RedisOptions(
+            namespace=self.namespace,
+            checkpoint_interval=60.0,
+            handover=self.handover,
+        )
+
+    async def moved(self) -> Deferred[Delivery]:
+        """Return a connect on a, for a session that b does not know to have moved."""
+        [self.a] = await self.nodes(1)
+        first = self.observer
+        [self.b] = await self.nodes(1, limits=Limits(queue_messages=5))
+        self.observers = [first, self.observer]
+        self.alice = await self.join(self.b, "/a")
+        await self.publish(self.b, "/a", 1, 2)
+        assert await self.poll(self.b, self.alice) == [1, 2]
+        self.notices = self.withhold_notices(self.b)
+        held = self.a.connect(self.alice, hold=self.hold)
+        await self.until(lambda: self.notices)
+        return held
+
+    async def overflow(self) -> None:
+        await self.publish(self.a, "/a", *range(3, 10))
+        await self.until(lambda: self.alice not in owner_of(self.b).owned)
+        assert self.b.statistics()["overflowed_total"] == 1
+
+    @contract
+    async def test_it_ends_while_the_new_owner_waits_for_its_release(self) -> None:
+        held = await self.moved()
+        await self.overflow()
+        delivery = await self.answered(held)
+        assert (delivery.ended, list(delivery.entries)) == (Reason.KICKED, [])
+        self.pass_notices(self.b, self.notices)
+        with pytest.raises(UnknownSession, match="too many messages waited"):
+            await self.a.connect(self.alice, hold=0)
+        await self.until(self.closed)
+        await self.settle()
+        assert self.closed() == [(self.alice, Reason.KICKED)]
+
+    @contract
+    async def test_it_goes_on_if_the_new_owner_has_continued_without(self) -> None:
+        self.handover = 0.5
+        held = await self.moved()
+        await self.until(lambda: self.alice in owner_of(self.a).owned)
+        await self.overflow()
+        # From the last checkpoint.
+        received = self.data((await self.answered(held)).entries)
+        while 9 not in received:
+            received += self.data((await self.fetch(self.a, self.alice)).entries)
+        assert received == list(range(1, 10))
+        self.pass_notices(self.b, self.notices)
+        await self.publish(self.a, "/a", 10)
+        assert self.data((await self.fetch(self.a, self.alice)).entries) == [10]
+        assert self.closed() == []

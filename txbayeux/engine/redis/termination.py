@@ -39,7 +39,7 @@ class _Pending:
     reason: Reason
     why: str
     generation: int
-    """Redis ends the session only while this node owns it with this generation."""
+    """Redis ends the session only if this node owns it, or must still release it."""
     in_flight: bool = False
 
 
@@ -73,8 +73,8 @@ class Termination:
     ) -> Deferred[Any]:
         """End a session in Redis.
 
-        :param generation: do so only if this node owns the session with it; the
-            Deferred fires with 0 if it does not.
+        :param generation: do so only if this node owns the session with it, or the
+            next owner waits for its release; otherwise the Deferred fires with 0.
         """
         arguments = (session_id, reason.value, why, _TOMBSTONE, generation)
         return self._commands.run("destroy", *arguments)
