@@ -56,8 +56,9 @@ class Entry:
 
     ``position`` is its place in the engine's log (an integer below 2**53, so
     that JavaScript represents it exactly), ``json`` the encoded message.  ``frame``
-    is a cache for adapters: the WebSocket frame of ``json``.  ``queues`` is the number
-    of queues that it is counted in, for :class:`~txbayeux.engine.backlog.Backlog`.
+    is a cache for adapters: the WebSocket frame of ``json`` if that is small.
+    ``queues`` is the number of queues that it is counted in, for
+    :class:`~txbayeux.engine.backlog.Backlog`.
     """
 
     __slots__ = ("channel", "frame", "json", "position", "queues")

@@ -3,6 +3,7 @@
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
+from txbayeux.adapter.frames import MAX_KEPT, FrameCache
 from txbayeux.adapter.websocket import MAX_HELD, REPLY_TIMEOUT
 from txbayeux.events import Reason
 from txbayeux.message import Entry
@@ -74,6 +75,22 @@ def test_published_messages() -> None:
     ]
     assert two.messages() == [[{**data, "data": 1}], [{**data, "data": 2}]]
     assert entries[0].frame == b"\x81\x1e[" + entries[0].json + b"]"
+
+
+def test_only_small_entries_keep_their_frame() -> None:
+    start = b'{"channel":"/a","data":"'
+    service = Service()
+    client = Client(service)
+    for size in (MAX_KEPT, MAX_KEPT + 1):
+        text = "x" * (size - len(start) - len(b'"}'))
+        sent = Entry(1, "/a", start + text.encode() + b'"}')
+        assert len(sent.json) == size
+        service.processor.streams[0].send([sent])
+        assert client.messages() == [[{"channel": "/a", "data": text}]]
+        assert (sent.frame is not None) == (size == MAX_KEPT)
+        # All subscribers share one frame nevertheless.
+        frames = FrameCache()
+        assert frames.joined([sent]) is frames.joined((sent,))
 
 
 def test_a_list_that_was_changed_since_it_was_sent() -> None:

@@ -13,6 +13,7 @@ from txbayeux.message import Entry, join
 
 __all__ = [
     "EMPTY_LIST",
+    "MAX_KEPT",
     "PING",
     "FrameCache",
     "entry_frame",
@@ -27,6 +28,13 @@ _TEXT: Final = 0x81  # the last frame of a text message, not compressed
 _MASKED: Final = 0x80
 _16_BIT: Final = 126  # what stands for a size in the next two bytes
 _64_BIT: Final = 127
+
+MAX_KEPT: Final = 512
+"""Bytes of JSON up to which an entry keeps its frame.
+
+Queues, and what a node keeps of the log, are limited by their bytes of JSON: frames of
+large messages would double the memory that they take.
+"""
 
 _LARGEST: Final = 4096
 """Bytes of payload from which Autobahn's unmasking in C is faster than ours."""
@@ -50,10 +58,15 @@ EMPTY_LIST: Final = text_frame(b"[]")
 
 
 def entry_frame(entry: Entry) -> bytes:
-    """Return the frame of a list with this entry alone; it is made once."""
+    """Return the frame of a list with this entry alone.
+
+    That of a small entry is made once.
+    """
     frame = entry.frame
     if frame is None:
-        frame = entry.frame = text_frame(join((entry.json,)))
+        frame = text_frame(join((entry.json,)))
+        if len(entry.json) <= MAX_KEPT:
+            entry.frame = frame
     return frame
 
 
@@ -72,7 +85,9 @@ class FrameCache:
     def joined(self, entries: Sequence[Entry]) -> bytes:
         """Return the frames of ``entries``, each a message of its own."""
         if len(entries) == 1:
-            return entry_frame(entries[0])
+            entry = entries[0]
+            if entry.frame is not None or len(entry.json) <= MAX_KEPT:
+                return entry_frame(entry)
         key = tuple(entries)
         if key != self._entries:
             self._joined = b"".join([entry_frame(entry) for entry in key])
