@@ -362,6 +362,18 @@ def test_an_invalid_endpoint_is_refused_with_a_sentence(
 KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"
 CERTIFICATE = KEY.replace("PRIVATE KEY", "CERTIFICATE")
 
+# ffdhe2048 of RFC 7919.
+PARAMETERS = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+
 
 @pytest.fixture
 def pem_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,6 +403,8 @@ def pem_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (":valid.pem:extraCertChain=empty.pem", "chain file 'empty.pem'"),
         (":valid.pem:extraCertChain=broken.pem", "broken.pem has a certificate"),
         (":privateKey=nowhere.pem", "No such file or directory: .*nowhere.pem'"),
+        (":valid.pem:dhParameters=empty.pem", "empty.pem has no usable Diffie-Hell"),
+        (":valid.pem:dhParameters=nowhere.pem", "No such file or directory: 'nowhere"),
     ],
 )
 def test_a_file_that_tls_cannot_use_is_named(files: str, complaint: str) -> None:
@@ -398,6 +412,14 @@ def test_a_file_that_tls_cannot_use_is_named(files: str, complaint: str) -> None
     options.parseOptions(["--listen", f"ssl:443{files}"])
     with pytest.raises(SystemExit, match=f"ssl:443{files}: .*{complaint}"):
         makeService(options, MemoryReactorClock())
+
+
+@pytest.mark.usefixtures("pem_files")
+def test_parameters_that_tls_can_use_are_accepted() -> None:
+    Path("dh.pem").write_text(PARAMETERS)
+    options = Options()
+    options.parseOptions(["--listen", "ssl:443:valid.pem:dhParameters=dh.pem"])
+    assert makeService(options, MemoryReactorClock())
 
 
 class ReactorWithoutPorts(MemoryReactorClock):

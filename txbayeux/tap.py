@@ -14,7 +14,7 @@ from txbayeux.server import ServerOptions
 from txbayeux.service.options import Options
 from txbayeux.service.ports import BACKLOG
 from txbayeux.service.service import BayeuxService, Configuration
-from txbayeux.service.tls_files import unusable_file
+from txbayeux.service.tls_files import check_parameters, unusable_file
 from txbayeux.service.workers import ParentWatch, Workers
 from txbayeux.signals import StopOnce
 
@@ -137,6 +137,7 @@ def _check_endpoint(reactor: Any, option: str, endpoint: str) -> None:
     """
     try:
         serverFromString(reactor, endpoint)
+        check_parameters(endpoint)
     except Exception as error:
         what = f"twistd bayeux: {option} {endpoint}: "
         what += unusable_file(endpoint) or str(error) or type(error).__name__

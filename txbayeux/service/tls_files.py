@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-__all__ = ["unusable_file"]
+__all__ = ["check_parameters", "unusable_file"]
 
 _POSITIONAL: Final = ("port", "privateKey", "certKey")  # of Twisted's ssl: endpoints
 _CERTIFICATE: Final = re.compile(
@@ -22,6 +22,39 @@ def unusable_file(endpoint: str) -> str | None:
 
     :returns: None if it is no ``ssl:`` endpoint, or no file is to blame.
     """
+    files = _arguments(endpoint)
+    if files is None:
+        return None
+    key = files.get("privateKey", "server.pem")  # Twisted's default
+    try:
+        return _reason(key, files.get("certKey", key), files.get("extraCertChain"))
+    except (ImportError, OSError):
+        return None  # which the endpoint's own error says better
+
+
+def check_parameters(endpoint: str) -> None:
+    """Check the Diffie-Hellman parameters, which Twisted reads for a connection only.
+
+    :raises ValueError: with a sentence that names the file.
+    :raises OSError: if it cannot be read.
+    """
+    path = (_arguments(endpoint) or {}).get("dhParameters")
+    if path is None:
+        return
+    # Optional: txbayeux[tls].
+    from OpenSSL import SSL  # noqa: PLC0415
+
+    Path(path).read_bytes()
+    try:
+        SSL.Context(SSL.TLS_METHOD).load_tmp_dh(path)
+    except SSL.Error:
+        raise ValueError(
+            f"{path} has no usable Diffie-Hellman parameters in PEM format"
+        ) from None
+
+
+def _arguments(endpoint: str) -> dict[str, str] | None:
+    """Return the arguments of an ``ssl:`` endpoint; None for another one."""
     kind, *parts = re.split(r"(?<!\\):", endpoint.removeprefix("haproxy:"))
     if kind != "ssl":
         return None
@@ -29,12 +62,7 @@ def unusable_file(endpoint: str) -> str | None:
     values = dict(zip(_POSITIONAL, plain, strict=False))
     named = (part.partition("=") for part in parts)
     values.update((name, value) for name, equals, value in named if equals)
-    files = {name: re.sub(r"\\(.)", r"\1", value) for name, value in values.items()}
-    key = files.get("privateKey", "server.pem")  # Twisted's default
-    try:
-        return _reason(key, files.get("certKey", key), files.get("extraCertChain"))
-    except (ImportError, OSError):
-        return None  # which the endpoint's own error says better
+    return {name: re.sub(r"\\(.)", r"\1", value) for name, value in values.items()}
 
 
 def _reason(key: str, certificate: str, chain: str | None) -> str | None:
