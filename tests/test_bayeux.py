@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import Data
@@ -29,6 +30,8 @@ from txbayeux import (
 from txbayeux.bayeux import FLUSH_TIME
 from txbayeux.interfaces import SessionObserver
 from txbayeux.message import Message
+from txbayeux.peers import PeerLimits
+from txbayeux.rates import Rate
 
 
 @pytest.fixture
@@ -302,6 +305,21 @@ def test_after_the_stop_everything_is_refused_and_nothing_is_left(
     assert error.code == 503
     bayeux.subscribe("/x", print).cancel()
     reactor.advance(120)
+    assert reactor.getDelayedCalls() == []
+
+
+def test_a_stop_logs_what_was_refused_since_the_last_line(
+    reactor: MemoryReactorClock,
+) -> None:
+    limits = PeerLimits(handshakes=Rate(1, 1))
+    bayeux, browser = started(reactor, peer_limits=limits)
+    browser.handshake()
+    with capturedLogs() as log:
+        for _ in range(3):
+            browser.post(HANDSHAKE)
+        stop(bayeux, reactor)
+    lines = [line for line in map(formatEvent, log) if "Over a limit" in line]
+    assert ["1 handshakes" in lines[0], "2 handshakes" in lines[1]] == [True, True]
     assert reactor.getDelayedCalls() == []
 
 

@@ -18,7 +18,7 @@ class Peers(PeerRegistry):
 
     def __init__(self, **limits: Any) -> None:
         self.clock = Clock()
-        super().__init__(PeerLimits(**limits), self.clock.seconds)
+        super().__init__(PeerLimits(**limits), self.clock)
 
     def refused(self, name: str) -> int:
         return self.statistics()[f"limited_{name}_total"]
@@ -171,6 +171,9 @@ def test_what_is_no_session_is_counted_for_its_peer_only(session: object) -> Non
         peers.admit_publish("a", session, 10)
 
 
+LINE = "Over a limit of peers and sessions: "
+
+
 def test_the_log_has_one_line_a_minute_for_all_refusals() -> None:
     peers = Peers(requests=Rate(1, 1), received=Rate(1, 100))
     peers.admit_request("192.0.2.1", 1)
@@ -180,11 +183,32 @@ def test_the_log_has_one_line_a_minute_for_all_refusals() -> None:
         peers.clock.advance(LOG_INTERVAL - 1)
         peers.admit_request("192.0.2.2", 100)
         assert peers.admit_request("192.0.2.2", 100)
+        assert lines(log) == [f"{LINE}1 requests; the last is 192.0.2.1"]
+        # What was refused since then has a line, even if nothing is refused any more.
         peers.clock.advance(1)
+        assert lines(log)[1:] == [f"{LINE}5 requests; the last is 192.0.2.2"]
         assert peers.admit_request("192.0.2.3", 101) == 0
         assert peers.admit_request("192.0.2.3", 1)
-    lines = [formatEvent(event).partition(" (")[0] for event in log]
-    assert lines == [
-        "Over a limit of peers and sessions: 1 requests; the last is 192.0.2.1",
-        "Over a limit of peers and sessions: 6 requests; the last is 192.0.2.3",
-    ]
+        peers.clock.advance(LOG_INTERVAL)
+        peers.clock.advance(LOG_INTERVAL)
+    assert lines(log)[2:] == [f"{LINE}1 requests; the last is 192.0.2.3"]
+    assert not peers.clock.getDelayedCalls()
+
+
+def test_what_was_refused_last_is_logged_at_the_stop() -> None:
+    peers = Peers(handshakes=Rate(1, 1))
+    peers.stop()
+    peers.admit_session("192.0.2.1")
+    with capturedLogs() as log:
+        for _ in range(3):
+            with pytest.raises(BayeuxError):
+                peers.admit_session("192.0.2.1")
+        peers.stop()
+    first, last = lines(log)
+    assert first == f"{LINE}1 handshakes; the last is 192.0.2.1"
+    assert last == f"{LINE}2 handshakes; the last is 192.0.2.1"
+    assert not peers.clock.getDelayedCalls()
+
+
+def lines(log: Any) -> list[str]:
+    return [formatEvent(event).partition(" (")[0] for event in log]

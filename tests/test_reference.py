@@ -121,7 +121,7 @@ def test_every_fixed_limit_is_that_of_the_code() -> None:
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_every_metric_is_documented_as_in_its_help(kind: str) -> None:
     clock = MemoryReactorClock()
-    peers = PeerRegistry(PeerLimits(), clock.seconds)
+    peers = PeerRegistry(PeerLimits(), clock)
     engine: Any = (
         MemoryEngine(clock)
         if kind == "memory"

@@ -102,7 +102,7 @@ class Bayeux:
     ) -> None:
         self._reactor = reactor
         limits = limits or Limits()
-        peers = PeerRegistry(peer_limits or PeerLimits(), reactor.seconds)
+        peers = self._peers = PeerRegistry(peer_limits or PeerLimits(), reactor)
         make = _engine_factory(redis, engine)
         self.server: Final = Server(
             make(reactor, limits=limits, session_timeout=session_timeout),
@@ -165,6 +165,7 @@ class Bayeux:
                 await self.server.stop()
         finally:
             await self.resource.close()
+            self._peers.stop()
         await deferLater(self._reactor, FLUSH_TIME)
 
     def site(

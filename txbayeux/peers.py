@@ -21,6 +21,7 @@ from weakref import ref
 from twisted.logger import Logger
 
 from txbayeux.errors import TooManyDeliveries, too_many
+from txbayeux.interfaces import Clock, DelayedCall
 from txbayeux.rates import Rate, TokenBuckets
 
 __all__ = [
@@ -144,12 +145,12 @@ class PeerRegistry:
     The adapter and the server of a process share one.  What is kept of a
     peer without sessions and connections is dropped some time after its last request.
 
-    :param seconds: returns the time in seconds.
     """
 
-    def __init__(self, limits: PeerLimits, seconds: Callable[[], float]) -> None:
+    def __init__(self, limits: PeerLimits, clock: Clock) -> None:
         self.limits: Final = limits
-        self._seconds = seconds
+        self._clock = clock
+        seconds = clock.seconds
         self._unlimited = [ip_network(network) for network in limits.unlimited]
         self._requests = TokenBuckets(limits.requests, limits.received, seconds)
         self._handshakes = TokenBuckets(limits.handshakes, None, seconds)
@@ -165,7 +166,8 @@ class PeerRegistry:
         self._sweep_at = _SWEEP_FROM
         self._refused = dict.fromkeys(REFUSALS, 0)
         self._logged = dict(self._refused)
-        self._log_next = float("-inf")
+        self._last_refused = ""
+        self._log_call: DelayedCall | None = None
         self.key: Final[Callable[[str], str | None]] = lru_cache(4096)(self._key)
         """Return the peer of an address; None if it is not limited."""
 
@@ -309,20 +311,38 @@ class PeerRegistry:
         """Return how often each limit has refused something since the start."""
         return {f"limited_{name}_total": n for name, n in self._refused.items()}
 
+    def stop(self) -> None:
+        """Log what is left to be logged, and leave nothing in the reactor."""
+        if self._log_call is not None:
+            self._log_call.cancel()
+            self._log_refusals()
+            self._log_call = None
+
     def _refuse(self, name: str, peer: str) -> None:
         self._refused[name] += 1
-        now = self._seconds()
-        if now < self._log_next:
-            return
-        self._log_next = now + LOG_INTERVAL
+        self._last_refused = peer
+        if self._log_call is None:
+            self._log_call = self._clock.callLater(LOG_INTERVAL, self._log_more)
+            self._log_refusals()
+
+    def _log_more(self) -> None:
+        self._log_call = None
+        if self._log_refusals():
+            self._log_call = self._clock.callLater(LOG_INTERVAL, self._log_more)
+
+    def _log_refusals(self) -> bool:
+        """Log what was refused since the last line; return whether anything was."""
         new = {n: total - self._logged[n] for n, total in self._refused.items()}
+        if not any(new.values()):
+            return False
         self._logged = dict(self._refused)
         _log.warn(
             "Over a limit of peers and sessions: {what}; the last is {peer}"
             " (if that is a proxy, name it with --trusted-proxy)",
             what=", ".join(f"{count} {n}" for n, count in new.items() if count),
-            peer=peer,
+            peer=self._last_refused,
         )
+        return True
 
 
 def _is_open(connection: ref[Connection]) -> bool:

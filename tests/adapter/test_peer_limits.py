@@ -25,7 +25,7 @@ class Limited(Service):
 
     def __init__(self, *, origins: Origins | None = None, **limits: Any) -> None:
         clock = Clock()
-        self.peers = PeerRegistry(PeerLimits(**limits), clock.seconds)
+        self.peers = PeerRegistry(PeerLimits(**limits), clock)
         super().__init__(
             clock=clock,
             peers=self.peers,

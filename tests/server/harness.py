@@ -38,7 +38,7 @@ class Harness:
             self.engine,
             options=ServerOptions(timeout=TIMEOUT, **options),
             extensions=extensions,
-            peers=None if peers is None else PeerRegistry(peers, self.clock.seconds),
+            peers=None if peers is None else PeerRegistry(peers, self.clock),
         )
         result_of(self.server.start())
 

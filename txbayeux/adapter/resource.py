@@ -103,9 +103,7 @@ class BayeuxResource:
         """Whether the service stops: see :meth:`refuse_requests`."""
         self._server = server
         self._origins = origins or Origins()
-        self._peers = peers or PeerRegistry(
-            PeerLimits(unlimited=EVERYBODY), reactor.seconds
-        )
+        self._peers = peers or PeerRegistry(PeerLimits(unlimited=EVERYBODY), reactor)
         self._proxies = proxies or TrustedProxies()
         self._script = None if client_script is None else ClientScript(client_script)
         self._logged: set[str] = set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from time import monotonic
 from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import (
@@ -13,6 +12,7 @@ from twisted.internet.defer import (
     gatherResults,
     succeed,
 )
+from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -95,7 +95,8 @@ class Server:
     ) -> None:
         self.events = Events()
         self.options = options or ServerOptions()
-        self._peers = peers or PeerRegistry(PeerLimits(unlimited=EVERYBODY), monotonic)
+        # Where nobody is limited, time does not matter.
+        self._peers = peers or PeerRegistry(PeerLimits(unlimited=EVERYBODY), Clock())
         self._context = ServerContext(
             engine,
             self.options,
