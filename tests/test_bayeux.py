@@ -318,9 +318,9 @@ def test_a_stop_logs_what_was_refused_since_the_last_line(
         for _ in range(3):
             browser.post(HANDSHAKE)
         stop(bayeux, reactor)
-    lines = [line for line in map(formatEvent, log) if "Over a limit" in line]
-    assert ["1 handshakes" in lines[0], "2 handshakes" in lines[1]] == [True, True]
-    assert reactor.getDelayedCalls() == []
+    first, last = [line for line in map(formatEvent, log) if "Over a limit" in line]
+    assert "1 handshakes" in first
+    assert "2 handshakes" in last
 
 
 def test_what_was_published_before_the_stop_is_delivered(
