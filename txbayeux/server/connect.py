@@ -64,23 +64,26 @@ def connect(
     if isinstance(acknowledged, bool) or not isinstance(acknowledged, int):
         acknowledged = None
 
-    wait = partial(
-        server.engine.connect,
-        session,
-        hold=hold,
-        stream=context.stream,
-        acknowledged=acknowledged,
+    connect_session = server.engine.connect
+    if server.events.has_listeners(Connected):
+        connect_session = partial(_emit_and_connect, server, context)
+    delivery = connect_session(
+        session, hold=hold, stream=context.stream, acknowledged=acknowledged
     )
-    if not server.events.has_listeners(Connected):
-        return PendingConnect(message, wait())
+    return PendingConnect(message, delivery)
+
+
+def _emit_and_connect(
+    server: ServerContext, context: RequestContext, session: str, **arguments: Any
+) -> Deferred[Delivery]:
+    """Emit ``Connected`` if the session exists, then connect."""
 
     def exists(_: object) -> Deferred[Delivery]:
         server.events.emit(Connected(session, context.request))
-        return wait()
+        return server.engine.connect(session, **arguments)
 
     # The engine refuses an unknown session only with its answer, which may take long.
-    checked = server.engine.check_session(session)
-    return PendingConnect(message, checked.addCallback(exists))
+    return server.engine.check_session(session).addCallback(exists)
 
 
 def _connection_type(message: Message) -> str:
