@@ -104,14 +104,16 @@ def answer_connect(
 
     :raises UnknownSession: if the session has ended since.
     """
-    if delivery.ended in (Reason.KICKED, Reason.TIMEOUT):
-        raise UnknownSession(message["clientId"], delivery.why or "Session closed")
     advice = server.advice.copy()
     answer = reply(message)
     answer["advice"] = advice
-    if delivery.ended is Reason.CLIENT:
-        answer["advice"] = {"reconnect": "none"}
-    elif delivery.superseded:
+    ended = delivery.ended
+    if ended is not None:  # seldom; members of an enumeration are slow to get
+        if ended in (Reason.KICKED, Reason.TIMEOUT):
+            raise UnknownSession(message["clientId"], delivery.why or "Session closed")
+        if ended is Reason.CLIENT:
+            answer["advice"] = {"reconnect": "none"}
+    if delivery.superseded:
         advice["interval"] = max(_SUPERSEDED_INTERVAL, advice["interval"])
     elif message["connectionType"] == "eventsource":
         advice["interval"] = advice["timeout"]
