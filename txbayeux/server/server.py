@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from twisted.internet.defer import (
@@ -256,7 +257,7 @@ class Server:
             if context.alone and not result.delivery.called:
                 return result
             answered = result.delivery.addCallback(
-                lambda delivery: answer_connect(self._context, message, delivery)
+                partial(answer_connect, self._context, message)
             )
         else:
             answered = cast(Deferred[Any], result)
@@ -273,8 +274,7 @@ class Server:
             raise missing_parameter("channel")
         if not isinstance(channel, str):
             raise wrong_parameter("channel")
-        error = message.get("error")
-        if error and message is not original:
+        if message is not original and (error := message.get("error")):
             advice = _added(message, original).get("advice")
             return refusal(message, str(error), advice)
         operation = _META.get(channel)
@@ -314,19 +314,18 @@ class Server:
     def _respond_to_one(
         self, answer: Answer | _Pending, request: Request | None
     ) -> Deferred[Response]:
-        if isinstance(answer, dict) or not isinstance(
-            answer, (PendingConnect, Deferred)
-        ):
-            return _fired(self._responder.response_to_one(answer, request))
         held: Deferred[Response]
         if isinstance(answer, PendingConnect):
             arguments = (answer.message, request)
-            held = cast(Any, answer.delivery).addCallbacks(
+            delivery: Deferred[Any] = answer.delivery
+            held = delivery.addCallbacks(
                 self._respond_to_connect,
                 self._refuse_connect,
                 callbackArgs=arguments,
                 errbackArgs=arguments,
             )
+        elif isinstance(answer, dict) or not isinstance(answer, Deferred):
+            return _fired(self._responder.response_to_one(answer, request))
         else:
             held = answer.addCallback(self._responder.response_to_one, request)
         return succeed(Response((), held))
