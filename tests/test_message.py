@@ -16,7 +16,6 @@ from txbayeux.message import (
     encode,
     encode_list,
     has_more_objects,
-    join,
 )
 
 SCALAR = st.one_of(
@@ -168,7 +167,7 @@ def test_of_two_fields_of_one_name_the_last_counts() -> None:
 @pytest.mark.parametrize("depth", [2, MAX_DEPTH - 1, MAX_DEPTH])
 def test_depth_up_to_the_limit_is_accepted(kind: str, depth: int) -> None:
     items = decode(nested(depth, kind))
-    assert decode(join([encode(item) for item in items])) == items
+    assert decode(encode_list(items)) == items
 
 
 @pytest.mark.parametrize("kind", "[{")

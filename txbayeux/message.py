@@ -22,7 +22,6 @@ __all__ = [
     "encode",
     "encode_list",
     "has_more_objects",
-    "join",
 ]
 
 Message: TypeAlias = dict[str, Any]
@@ -146,11 +145,8 @@ def encode(message: Message) -> bytes:
 
 def encode_list(items: Sequence[Message | Entry]) -> bytes:
     """Encode a list of messages; entries are encoded already."""
-    return join(
-        [item.json if isinstance(item, Entry) else encode(item) for item in items]
-    )
-
-
-def join(texts: Sequence[bytes]) -> bytes:
-    """Return a JSON array of items that are encoded already."""
+    texts = [
+        item.json if isinstance(item, Entry) else _encoder.encode(item)
+        for item in items
+    ]
     return b"[" + b",".join(texts) + b"]"

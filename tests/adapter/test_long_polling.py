@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent
 
 from txbayeux.limits import Limits
-from txbayeux.message import join
 from txbayeux.protocol import Response
 
 from .support import Answer, FakeDelivery, Service, entry, request
@@ -174,7 +173,8 @@ OBJECTS = Limits().request_objects
 
 def with_arrays(count: int, text: bytes = b"") -> bytes:
     """Return a request of a list, an object and this many arrays."""
-    return b'[{"a":%b,"b":"%b"}]' % (join([b"[]"] * (count - 1)), text)
+    lists = b",".join([b"[]"] * (count - 1))
+    return b'[{"a":[%b],"b":"%b"}]' % (lists, text)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from txbayeux.message import Entry, join
+from txbayeux.message import Entry
 
 __all__ = [
     "EMPTY_LIST",
@@ -64,7 +64,7 @@ def entry_frame(entry: Entry) -> bytes:
     """
     frame = entry.frame
     if frame is None:
-        frame = text_frame(join((entry.json,)))
+        frame = text_frame(b"[" + entry.json + b"]")
         if len(entry.json) <= MAX_KEPT:
             entry.frame = frame
     return frame
