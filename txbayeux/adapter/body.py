@@ -41,9 +41,8 @@ def reader_of(content_type: str | None) -> Reader | None:
     return _read_form if kind in _FORMS else None
 
 
-def _check_size(text: bytes, limits: Limits) -> None:
-    if len(text) > limits.request_bytes:
-        raise TooLarge(f"A request has at most {limits.request_bytes} bytes")
+def _too_long(limits: Limits) -> TooLarge:
+    return TooLarge(f"A request has at most {limits.request_bytes} bytes")
 
 
 def _check_objects(text: bytes, limits: Limits) -> None:
@@ -58,9 +57,11 @@ def read(text: bytes, limits: Limits) -> list[Any]:
     :raises Malformed: if it is not.
     :raises TooLarge: past a limit.
     """
-    _check_size(text, limits)
+    size = len(text)
+    if size > limits.request_bytes:
+        raise _too_long(limits)
     # Most are too short to have so many, which take two bytes each.
-    if len(text) > 2 * limits.request_objects:
+    if size > 2 * limits.request_objects:
         _check_objects(text, limits)
     messages = decode(text)
     if len(messages) > limits.batch_messages:
@@ -118,5 +119,6 @@ def _read_form(text: bytes, limits: Limits) -> list[Any]:
     # In a form, brackets would be escaped.
     if text.lstrip(b" \t\r\n").startswith(_BRACKETS):
         return read(text, limits)
-    _check_size(text, limits)
+    if len(text) > limits.request_bytes:
+        raise _too_long(limits)
     return read_all(form_fields(text, b"message", limits), limits)
