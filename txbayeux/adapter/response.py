@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString
 
 from txbayeux.message import Entry, Message, encode_list
-from txbayeux.protocol import Response, response_now
+from txbayeux.protocol import Response, Returnable, response_now
 
 __all__ = [
     "BAD_HOST",
@@ -200,17 +200,14 @@ class ResponseWriter(Protocol):
         """
 
 
-def _as_is(body: bytes) -> bytes:
-    return body
-
-
 class PendingResponse:
     """Waits for the server's answer and writes it, unless the client is gone.
 
     It may be used again once it has answered.
 
     :param head: of a successful response.
-    :param encode: makes the response's body from the JSON list of messages.
+    :param encode: makes the response's body from the JSON list of messages; by default
+        that is the body.
     """
 
     __slots__ = ("_encode", "_first", "_gone", "_head", "_held", "_writer")
@@ -219,7 +216,7 @@ class PendingResponse:
         self,
         writer: ResponseWriter,
         head: ResponseHead,
-        encode: Callable[[bytes], bytes] = _as_is,
+        encode: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._writer = writer
         self._head = head
@@ -246,7 +243,8 @@ class PendingResponse:
 
     def _answered(self, response: Response) -> None:
         held = response.held
-        if self._gone or self._client_gone(response):
+        delivery = response.delivery
+        if self._gone or (delivery is not None and self._client_gone(delivery)):
             response.give_back()
             if held is not None:
                 held.addCallbacks(Response.give_back, _ignore)
@@ -260,7 +258,8 @@ class PendingResponse:
 
     def _released(self, response: Response) -> None:
         first, self._first, self._held = self._first, None, None
-        if self._gone or self._client_gone(response):
+        delivery = response.delivery
+        if self._gone or (delivery is not None and self._client_gone(delivery)):
             response.give_back()
             if not self._gone and first is not None:
                 first.give_back()
@@ -269,14 +268,15 @@ class PendingResponse:
         else:
             self._finish(response.items)
 
-    def _client_gone(self, response: Response) -> bool:
+    def _client_gone(self, delivery: Returnable) -> bool:
         # The request has been read, but the end of its connection may be unread.
-        delivery = response.delivery
-        return delivery is not None and self._writer.client_gone(delivery.turn)
+        return self._writer.client_gone(delivery.turn)
 
     def _finish(self, items: Sequence[Message | Entry]) -> None:
         try:
-            body = self._encode(encode_list(items))
+            body = encode_list(items)
+            if self._encode is not None:
+                body = self._encode(body)
         except Exception:
             self._failed(Failure())
         else:
