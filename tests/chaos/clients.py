@@ -33,7 +33,7 @@ class Client(threading.Thread):
             connection.request(
                 "POST",
                 "/bayeux",
-                json.dumps([message]),
+                self.encode(message),
                 {"Content-Type": "application/json"},
             )
             answer: list[dict[str, Any]] = json.loads(connection.getresponse().read())
@@ -44,6 +44,10 @@ class Client(threading.Thread):
         finally:
             connection.close()
         return answer
+
+    def encode(self, message: dict[str, Any]) -> str:
+        """Return the body of a request."""
+        return json.dumps([message])
 
     def post_until_answered(self, message: dict[str, Any]) -> list[dict[str, Any]]:
         """Repeat a request until its answer is another one than 503."""

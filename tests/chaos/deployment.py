@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
@@ -71,12 +73,20 @@ class Node:
             time.sleep(0.1)
         raise RuntimeError(f"no node on {self.port}: {self.log.read_text()}")
 
-    def freeze(self, seconds: float) -> None:
-        """Freeze the process for this time."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze the process until the context ends."""
         assert self._process is not None
         self._process.send_signal(SIGSTOP)
-        time.sleep(seconds)
-        self._process.send_signal(SIGCONT)
+        try:
+            yield
+        finally:
+            self._process.send_signal(SIGCONT)
+
+    def freeze(self, seconds: float) -> None:
+        """Freeze the process for this time."""
+        with self.frozen():
+            time.sleep(seconds)
 
     def kill(self) -> None:
         if self._process is not None:

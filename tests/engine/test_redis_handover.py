@@ -1,7 +1,6 @@
 """A session changes its owner while notices are late, lost or out of order."""
 
 import gc
-import time
 from collections.abc import Mapping
 from typing import Any
 from weakref import ref
@@ -26,6 +25,11 @@ from txbayeux.testing import RecordingStream, contract
 
 
 class TestHandover(NodesHarness):
+    handover = 1.0
+
+    def options(self) -> RedisOptions:
+        return RedisOptions(namespace=self.namespace, handover=self.handover)
+
     @contract
     async def test_a_node_that_missed_notices_releases_sessions_when_it_reconnects(
         self,
@@ -72,13 +76,13 @@ class TestHandover(NodesHarness):
 
     @contract
     async def test_a_superseded_node_answers_its_connect_at_once(self) -> None:
+        # More than the test waits: a release that does not come fails it.
+        self.handover = 60.0
         a, b, c = await self.nodes(3)
         alice = await self.join(a, "/a")
         overtaken, _ = await self.stuck(b, alice)
-        begun = time.monotonic()
         held = c.connect(alice, hold=self.hold)
         await self.until(lambda: c.statistics()["sessions"] == 1)
-        assert time.monotonic() - begun < 0.8
         assert (await self.answered(overtaken)).superseded
         await self.publish(a, "/a", 1)
         assert self.data((await self.answered(held)).entries) == [1]
