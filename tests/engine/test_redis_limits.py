@@ -26,10 +26,10 @@ from txbayeux.testing import contract
 SESSION = "0" * 32
 
 
-def unconnected(**options: Any) -> Commands:
+def unconnected(clock: Clock | None = None, **options: Any) -> Commands:
     """Return commands that wait for Redis."""
     return Commands(
-        Clock(),
+        clock or Clock(),
         RedisOptions(**options),
         node="n",
         keys=("{ns}:epoch",),
@@ -83,6 +83,34 @@ def test_clients_do_not_use_up_what_the_node_needs_itself() -> None:
     commands.stop()
     assert refused(full)
     assert refused(heartbeat)
+
+
+def test_refused_calls_are_counted_and_logged_once_a_minute() -> None:
+    clock = Clock()
+    commands = unconnected(clock, pending_bytes=1000, pending_messages=1)
+    kept = commands.run("acquire", "x", patience=1000)
+    with capturedLogs() as log:
+        for refusals in (2, 3):
+            for _ in range(refusals):
+                assert refused(commands.publish("/a", b"", ""))
+            commands.expire()
+            clock.advance(59)
+            assert refused(commands.run("acquire", "x" * 1000))
+            commands.expire()
+            clock.advance(1)
+        commands.expire()
+    assert commands.refused == 7
+    limits = "(pending_messages=1, pending_bytes=1000)"
+    full = f"as much waits for Redis as may {limits}"
+    assert [formatEvent(event) for event in log] == [
+        f"2 operations refused, 2 since the start: {full}",
+        f"4 operations refused, 6 since the start: {full}",
+        f"1 operations refused, 7 since the start: {full}",
+    ]
+    commands.stop()
+    assert refused(kept)
+    assert refused(commands.run("acquire", ""))
+    assert commands.refused == 7
 
 
 class TestSessions(NodesHarness):

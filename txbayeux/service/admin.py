@@ -52,6 +52,7 @@ MEANINGS: Final = {
     "limited_session_published_total": "Publishes refused above a session's bytes",
     "limited_session_messages_total": "Messages refused above the rate of a session",
     "pending": "Redis commands without a reply",
+    "pending_refused_total": "Operations refused because too many waited for Redis",
     "gaps_total": "Sessions told to handshake again after a gap in the log",
     "epochs_total": "Times that Redis had lost or replaced the log",
     "foreign_total": "Entries in Redis that were skipped: broken, or made by others",

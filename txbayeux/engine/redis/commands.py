@@ -47,6 +47,9 @@ exhaust these do not make other nodes count this one as dead."""
 _FAILING: Final = 5.0
 """Seconds for which a refused publish counts, unless another is accepted."""
 
+_LOG_INTERVAL: Final = 60.0
+"""Seconds between log lines about what is refused."""
+
 _REPEATABLE: Final = frozenset(
     {
         "acquire",
@@ -143,6 +146,10 @@ class Commands:
         self._logged: dict[str, float] = {}
         self._closed = False
         self._failed_at = -math.inf
+        self.refused = 0
+        """Calls that were refused because too much waited."""
+        self._logged_refused = 0
+        self._log_next = -math.inf
         self.published: tuple[int, int] | None = None
         """Position and token of the last message that Redis accepted from this node."""
 
@@ -195,9 +202,20 @@ class Commands:
         self._fail_held(lambda call: True)
 
     def expire(self) -> None:
-        """Fail the calls that have been held for too long."""
+        """Fail the calls that have been held for too long; log those refused."""
         now = self._clock.seconds()
         self._fail_held(lambda call: call.deadline <= now)
+        new = self.refused - self._logged_refused
+        if new and now >= self._log_next:
+            self._logged_refused, self._log_next = self.refused, now + _LOG_INTERVAL
+            _log.warn(
+                "{count} operations refused, {total} since the start: as much waits "
+                "for Redis as may (pending_messages={messages}, pending_bytes={size})",
+                count=new,
+                total=self.refused,
+                messages=self._options.pending_messages,
+                size=self._options.pending_bytes,
+            )
 
     # Operations
 
@@ -239,11 +257,13 @@ class Commands:
     ) -> Deferred[Any]:
         options = self._options
         times = 2 if script in _OWN else 1
+        if self._closed:
+            return fail(unavailable())
         if (
-            self._closed
-            or self._outstanding >= times * options.pending_messages
+            self._outstanding >= times * options.pending_messages
             or self._octets + size > times * options.pending_bytes
         ):
+            self.refused += 1
             return fail(unavailable())
         self._number += 1
         deadline = self._clock.seconds() + patience
@@ -395,7 +415,7 @@ class Commands:
 
     def _log_refusal(self, name: str, error: RedisError) -> None:
         now = self._clock.seconds()
-        if now - self._logged.get(error.code, -60.0) >= 60:
+        if now - self._logged.get(error.code, -math.inf) >= _LOG_INTERVAL:
             self._logged[error.code] = now
             _log.error(
                 "Redis refused the script {name}: {error}", name=name, error=error

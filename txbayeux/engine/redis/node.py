@@ -203,6 +203,7 @@ class Node:
             "epochs_total": self._epochs,
             "foreign_total": self.reader.foreign,
             "pending": self.commands.outstanding,
+            "pending_refused_total": self.commands.refused,
         }
 
     def start(self) -> None:
