@@ -18,7 +18,7 @@ VOCABULARY = {
     "limits",
     "message",
 }
-VOCABULARY |= {"peers", "protocol", "rates", "registration", "signals"}
+VOCABULARY |= {"peers", "protocol", "rates", "registration", "signals", "writing"}
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "bayeux", "service", "tap"]
 CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does

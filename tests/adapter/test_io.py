@@ -24,8 +24,8 @@ from txbayeux.adapter.io import (
     Watched,
     WorkQueue,
     has_closed,
-    write_now,
 )
+from txbayeux.writing import write_now
 
 from .support import turn
 
@@ -75,7 +75,7 @@ def test_twisted_has_the_private_names_that_write_now_uses(
     transport: Any = connection.transport
     assert (transport._tempDataLen, transport.offset, transport.dataBuffer) == (
         (0, 0, b"")
-    ), "write_now() in txbayeux/adapter/io.py reads what Twisted has renamed"
+    ), "write_now() in txbayeux/writing.py reads what Twisted has renamed"
     transport.write(b"hello")
     assert transport._tempDataLen == 5
 

@@ -38,7 +38,6 @@ from txbayeux.adapter.io import (
     WorkQueue,
     has_closed,
     replace_protocol,
-    write_now,
 )
 from txbayeux.adapter.long_polling import LongPolling
 from txbayeux.adapter.request import HTTPRequest
@@ -55,6 +54,7 @@ from txbayeux.adapter.response import (
 )
 from txbayeux.interfaces import Clock
 from txbayeux.message import Malformed
+from txbayeux.writing import write_now
 
 __all__ = [
     "MAX_UNREAD",

@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.task import CooperativeTask, Cooperator
-from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
@@ -24,7 +23,6 @@ __all__ = [
     "base_of",
     "has_closed",
     "replace_protocol",
-    "write_now",
 ]
 
 TIME_SLICE: Final = 0.002
@@ -36,32 +34,6 @@ _FRESH: Final = 0.002
 """Seconds for which :class:`ClosingWatch` relies on one answer of the kernel."""
 
 _log: Final = Logger()
-
-
-def write_now(transport: Any, data: bytes) -> None:
-    """Write without waiting for the reactor's next turn if the buffer is empty.
-
-    A turn costs two more system calls and the reactor's bookkeeping: 7 of 26 µs for a
-    single message, 1.7 of 3 µs for each delivery in fan-out to 100 and 1,000.  That is
-    what the private ``_tempDataLen`` brings: no public name says whether data waits.
-    """
-    if (
-        isinstance(transport, Server)
-        and transport.connected
-        and not transport.disconnecting
-        and not transport.TLS
-        and not transport._tempDataLen
-        and transport.offset == len(transport.dataBuffer)
-    ):
-        try:
-            # writeSomeData() of the transport would take 0.5 µs more.
-            sent = transport.socket.send(data)
-        except OSError:
-            sent = 0  # The buffer is full, or the reactor is about to see the loss.
-        if sent == len(data):
-            return
-        data = data[sent:]
-    transport.write(data)
 
 
 def replace_protocol(transport: Any, protocol: Any) -> None:

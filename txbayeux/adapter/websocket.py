@@ -25,7 +25,7 @@ from txbayeux.adapter.frames import (
     FrameCache,
     text_frame,
 )
-from txbayeux.adapter.io import WorkQueue, has_closed, write_now
+from txbayeux.adapter.io import WorkQueue, has_closed
 from txbayeux.adapter.websocket_input import WebSocketInput
 from txbayeux.errors import too_many
 from txbayeux.events import Reason
@@ -35,6 +35,7 @@ from txbayeux.message import Entry, Malformed, Message, encode_list
 from txbayeux.peers import PeerRegistry
 from txbayeux.protocol import Processor, Response, response_now
 from txbayeux.server.replies import refusal
+from txbayeux.writing import write_now
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -533,7 +534,7 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
 
 def _pending(held: Sequence[Deferred[Response]]) -> tuple[Deferred[Response], ...]:
     """Return those that have not fired, or whose result still passes extensions."""
-    return tuple(one for one in held if not one.called or one.paused)
+    return tuple([one for one in held if not one.called or one.paused])
 
 
 def _is_refusal(item: Message | Entry) -> bool:

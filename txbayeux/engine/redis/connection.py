@@ -18,6 +18,7 @@ from txredisapi import RedisFactory, RedisProtocol
 
 from txbayeux.engine.redis.errors import Lost, RedisError
 from txbayeux.interfaces import Clock
+from txbayeux.writing import write_now
 
 __all__ = ["Connection", "ConnectionFactory", "request"]
 
@@ -41,6 +42,8 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         )
         self._waiting: deque[Deferred[Any]] = deque()
         self._since = 0.0
+        self.writes_at_once = False
+        """Whether a command is written without waiting for the reactor's next turn."""
 
     def execute_command(self, *command: str | bytes | int) -> Deferred[Any]:
         """Send a command; fires with its reply.
@@ -55,8 +58,14 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         if not self._waiting:
             self._since = self.factory.clock.seconds()
         self._waiting.append(result)
-        self.transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        self._write(hiredis.pack_command(command))  # type: ignore[arg-type]
         return result
+
+    def _write(self, data: bytes) -> None:
+        if self.writes_at_once:
+            write_now(self.transport, data)
+        else:
+            self.transport.write(data)
 
     def silence(self) -> float:
         """Return for how many seconds commands have waited without any reply."""
