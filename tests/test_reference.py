@@ -20,7 +20,7 @@ from txbayeux.adapter import (
     websocket,
     websocket_input,
 )
-from txbayeux.engine import expiry, hub, session
+from txbayeux.engine import expiry, hub, large_entries, queue_limits, session
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
@@ -96,9 +96,11 @@ BOUNDS = {
     "seconds that a client has to answer": websocket.CLOSE_TIMEOUT,
     "seconds that a WebSocket whose session has ended": websocket.REPLY_TIMEOUT,
     "deliveries queued in a reactor turn": hub.TURN_WORK,
+    "sessions for which one message is queued": large_entries.SLICE,
+    "messages with more subscribers than that": large_entries.MAX_ENTRIES,
     "deliveries written in a reactor turn": hub.TURN_WORK,
     "bytes of messages that a connection is given at once": session.WRITE_BYTES,
-    "sessions whose queue is over a limit": hub.CLOSED_AT_ONCE,
+    "sessions whose queue is over a limit": queue_limits.CLOSED_AT_ONCE,
     "milliseconds of a reactor turn for closed": io.TIME_SLICE * 1000,
     "small messages of one WebSocket": websocket_input.GATHERED,
     "milliseconds for which the input of one WebSocket": websocket_input.TURN * 1000,

@@ -199,16 +199,20 @@ class ConnectionHub(Protocol):
     def fan_out(self, channel: str) -> int:
         """Return how many subscriptions in this process match the channel."""
 
-    def must_wait(self, channel: str) -> bool:
+    def must_wait(self, channel: str, *, first: bool) -> bool:
         """Return whether to wait for :meth:`next_turn` before a publish.
 
         That is while it is :attr:`busy`, unless the publish reaches few.
+
+        :param first: whether nothing of its request was published yet.  If so, it need
+            not wait until what others published before is queued for all.
         """
 
     def next_turn(self) -> Deferred[None]:
-        """Return a Deferred that fires in a later turn, when it is not :attr:`busy`.
+        """Return a Deferred that fires in a later turn, to look again.
 
-        Those who wait go on one after the other, in the order of the calls.
+        Those who wait go on one after the other, in the order of the calls, as long as
+        the turn allows.
         """
 
     def may_deliver(self, count: int) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from txbayeux.engine.backlog import ENTRY_BYTES, REFERENCE_BYTES
-from txbayeux.engine.hub import CLOSED_AT_ONCE
+from txbayeux.engine.queue_limits import CLOSED_AT_ONCE
 from txbayeux.engine.session import Session
 from txbayeux.events import Reason
 from txbayeux.message import Entry

@@ -4,12 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from txbayeux.engine.hub import (
-    CLOSED_AT_ONCE,
-    SMALL_FAN_OUT,
-    TURN_WORK,
-    WRITE_WORK,
-)
+from txbayeux.engine.hub import SMALL_FAN_OUT, TURN_WORK, WRITE_WORK
+from txbayeux.engine.large_entries import MAX_ENTRIES
+from txbayeux.engine.queue_limits import CLOSED_AT_ONCE
 from txbayeux.testing import RecordingStream
 
 from .hub_fixture import HubFixture, positions
@@ -218,9 +215,26 @@ def test_only_what_reaches_many_has_to_wait(fixture: HubFixture, reached: int) -
     fixture.sessions(TURN_WORK)
     for n in range(reached):
         fixture.session(f"other {n}", "/b")
-    assert not fixture.hub.must_wait("/b")
+    assert not fixture.hub.must_wait("/b", first=False)
     fixture.dispatch()
-    assert fixture.hub.must_wait("/b") == (reached > SMALL_FAN_OUT)
+    for first in (False, True):
+        waits = fixture.hub.must_wait("/b", first=first)
+        assert waits == (reached > SMALL_FAN_OUT)
+
+
+def test_the_first_of_a_request_does_not_wait_until_another_is_queued_for_all(
+    fixture: HubFixture,
+) -> None:
+    fixture.sessions(TURN_WORK)
+    fixture.dispatch()
+    fixture.turn()
+    assert fixture.hub.busy
+    assert fixture.hub.must_wait("/a", first=False)
+    assert not fixture.hub.must_wait("/a", first=True)
+    for _ in range(MAX_ENTRIES):
+        fixture.dispatch()
+    fixture.turn()
+    assert fixture.hub.must_wait("/a", first=True)
 
 
 def test_those_who_wait_go_on_one_after_the_other(fixture: HubFixture) -> None:

@@ -5,22 +5,18 @@ dispatches entries in log order; the hub queues each entry for the sessions that
 subscribed to its channel, and writes the queues to the sessions' connections, once
 per reactor turn.
 
-No reactor turn is longer than one entry takes.  It is queued for all its subscribers at
-once, 1 µs for each, so whoever subscribed before it gets it and whoever did after does
-not.  Those who dispatch many entries wait for the next turn once :attr:`Hub.busy`.
-The queues are written in the order in which they filled, as many in each turn as
-:data:`TURN_WORK` allows.
+A reactor turn queues and writes only so much: an entry with many subscribers is queued
+for some of them in each turn (:mod:`txbayeux.engine.large_entries`), those who dispatch
+many entries wait for the next turn once :attr:`Hub.busy`, and the queues are written in
+the order in which they filled, as many in each turn as :data:`TURN_WORK` allows.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
-from heapq import nlargest
-from itertools import islice
 from math import inf
-from operator import attrgetter
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -29,7 +25,9 @@ from twisted.logger import Logger
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.expiry import ExpiryTimer
+from txbayeux.engine.large_entries import SLICE, LargeEntries
 from txbayeux.engine.listeners import Listeners
+from txbayeux.engine.queue_limits import QueueLimits
 from txbayeux.engine.session import WRITE_BYTES, ConnectDelivery, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, ConnectionHub, DelayedCall, Delivery, Stream
@@ -37,7 +35,7 @@ from txbayeux.limits import Limits
 from txbayeux.message import Entry
 from txbayeux.registration import Registration
 
-__all__ = ["CLOSED_AT_ONCE", "SMALL_FAN_OUT", "TURN_WORK", "WRITE_WORK", "Hub"]
+__all__ = ["SMALL_FAN_OUT", "TURN_WORK", "WRITE_WORK", "Hub"]
 
 TURN_WORK: Final = 20_000
 """Deliveries queued in one reactor turn, and work done in it to write queues.
@@ -52,10 +50,7 @@ WRITE_WORK: Final = 10
 SMALL_FAN_OUT: Final = 100
 """Most deliveries of an entry that need not wait: the rest of it costs more."""
 
-CLOSED_AT_ONCE: Final = 100
-"""Sessions over a limit that are closed at once; the log line of each takes 40 µs."""
-
-_TOO_MANY: Final = "Session closed - too many messages waited"
+_NOT_ACKNOWLEDGED: Final = "Session closed - no message was acknowledged"
 
 _log: Final = Logger()
 
@@ -85,7 +80,6 @@ class Hub:
         self._limits = limits
         self._session_timeout = session_timeout
         self._expired = expired
-        self._overflowed = overflowed
         self._returned = returned
         self._index: SubscriptionIndex[Session] = SubscriptionIndex()
         self._listeners = Listeners()
@@ -94,6 +88,10 @@ class Hub:
         self._by_stream: dict[Stream, Session] = {}
         self._timers: ExpiryTimer[Session] = ExpiryTimer(clock, self._expire)
         self._backlog = Backlog()
+        self._queue_limits = QueueLimits(
+            limits, self._backlog, flush=self._flush, overflowed=overflowed
+        )
+        self._large = LargeEntries()
         self._dirty: list[Session] = []
         self._flushing: Iterator[Session] | None = None  # those of a flush under way
         self._flush_position = 0  # where it began
@@ -101,22 +99,12 @@ class Hub:
         self._flush_call: DelayedCall | None = None
         self._flushes = 0
         self._turn: int | None = None  # during a flush
-        self._full: dict[Session, None] = {}  # over a limit, not closed yet
         self._queued = 0  # deliveries in this turn
         self.busy = False
         """See :attr:`txbayeux.interfaces.ConnectionHub.busy`."""
         self._waiting: deque[Deferred[None]] = deque()
-        self.totals = dict.fromkeys(
-            (
-                "published",
-                "delivered",
-                "expired",
-                "overflowed",
-                "refused",
-                "refused_publishes",
-            ),
-            0,
-        )
+        counted = ("published", "delivered", "expired", "refused", "refused_publishes")
+        self.totals = dict.fromkeys(counted, 0)
         self.position = 0
         """Position of the last entry dispatched."""
         self._gone: list[Callable[[str], object]] = []
@@ -158,6 +146,7 @@ class Hub:
 
     def move(self, session: Session) -> None:
         """Release a session that another process has taken over, with its queue."""
+        self.catch_up(session)
         self._forget(session)
         session.moved = True
         held, session.held = session.held, None
@@ -170,6 +159,7 @@ class Hub:
 
         Its held connect is answered with the queue, its stream closed.
         """
+        self.catch_up(session)
         self._forget(session)
         session.moved = True
         self._answer(session, inf)
@@ -191,7 +181,8 @@ class Hub:
         for channel in session.subscriptions:
             self._index.remove(channel, session)
         self._timers.discard(session)
-        self._full.pop(session, None)
+        self._large.take_for(session)
+        self._queue_limits.full.pop(session, None)
         session.discount()
         session.backlog = None
         if self.lagging is not None:
@@ -231,7 +222,7 @@ class Hub:
         if former is not None:
             former.callback(self._superseded(session))
         if stalled and session.ended is None:
-            self._overflow(session, "Session closed - no message was acknowledged")
+            self._queue_limits.overflow(session, _NOT_ACKNOWLEDGED)
             return held
         if session.ended is None:
             self._route(session, stream)
@@ -294,37 +285,69 @@ class Hub:
     def dispatch(self, entry: Entry) -> None:
         """Queue ``entry`` for every session that is subscribed to its channel.
 
-        The hot loop: about 0.2 µs a subscriber.
+        Whoever subscribed before gets it, and whoever does so afterwards does not,
+        however many turns it takes to queue it for all.
+        """
+        self.position = entry.position
+        self.totals["published"] += 1
+        subscribers = self._index.matching(entry.channel)
+        count = len(subscribers)
+        self._queued = queued = self._queued + count
+        if queued >= TURN_WORK:
+            self.busy = True
+        if count > SLICE:
+            self._dispatch_large(entry, subscribers)
+        elif count:
+            if self._large.entries:
+                for session in subscribers:
+                    self.catch_up(session)
+            self._queue(entry, subscribers)
+        if self._listeners.exist:
+            self._listeners.queue(entry)
+        if self._flush_call is None:
+            self._schedule()
+        if self._queue_limits.full:
+            self._queue_limits.enforce_full()
+
+    def _dispatch_large(self, entry: Entry, subscribers: Collection[Session]) -> None:
+        if self._large.full:
+            self._queue(*self._large.take(inf))
+        self._large.add(entry, subscribers)
+        self.busy = True
+
+    def _queue(self, entry: Entry, sessions: Collection[Session]) -> None:
+        """Queue ``entry`` for these sessions.
+
+        The hot loop: about 0.2 µs a session.
         """
         size = len(entry.json)
-        self.position = entry.position
         messages, octets = self._limits.queue_messages, self._limits.queue_bytes
         dirty = self._dirty
         full: list[Session] = []
-        subscribers = self._index.matching(entry.channel)
-        self._queued += len(subscribers)
-        self.busy = self._queued >= TURN_WORK
-        for session in subscribers:
-            session.queue.append(entry)
-            session.queued_bytes += size
+        for session in sessions:
+            queue = session.queue
+            queue.append(entry)
+            session.queued_bytes = waiting = session.queued_bytes + size
             if not session.dirty:
                 session.dirty = True
                 dirty.append(session)
-            if len(session.queue) > messages or session.queued_bytes > octets:
+            if len(queue) > messages or waiting > octets:
                 full.append(session)
-        self._listeners.queue(entry)
-        self.totals["published"] += 1
-        self._schedule()
         if full:
-            self._full.update(dict.fromkeys(full))
-            self._enforce()
+            self._queue_limits.full.update(dict.fromkeys(full))
+
+    def catch_up(self, session: Session) -> None:
+        """Queue what was dispatched for ``session`` and waits for a later turn."""
+        if self._large.entries:
+            for entry in self._large.take_for(session):
+                self._queue(entry, (session,))
 
     def deliver(self, session: Session, entry: Entry) -> None:
         """Queue ``entry`` for one session."""
         self.position = entry.position
-        session.queue.append(entry)
-        session.queued_bytes += len(entry.json)
-        self._touch(session)
+        self.catch_up(session)
+        self._queue(entry, (session,))
+        self._schedule()
         self.enforce_limits(session)
 
     def give_back(self, session: Session, entries: Sequence[Entry]) -> None:
@@ -338,13 +361,18 @@ class Hub:
             self._touch(session)
             self.enforce_limits(session)
 
+    def enforce_limits(self, session: Session) -> None:
+        """Deliver now if the queue is over its limit; close the session otherwise."""
+        self._queue_limits.enforce(session)
+
     def stop(self) -> None:
         """Leave nothing in the reactor; to be called when publishes are refused.
 
         Those that wait for the next turn go on now.
         """
         self._queued, self.busy = 0, False
-        self._fire_waiting()
+        while self._waiting:
+            self._waiting.popleft().callback(None)
         self._timers.stop()
         if self._flush_call is not None and self._flush_call.active():
             self._flush_call.cancel()
@@ -361,6 +389,7 @@ class Hub:
             "queued_messages": sum(len(session.queue) for session in sessions),
             "queued_bytes": sum(session.queued_bytes for session in sessions),
             "backlog_bytes": self._backlog.size,
+            "overflowed_total": self._queue_limits.closed,
             **{f"{name}_total": total for name, total in self.totals.items()},
         }
 
@@ -370,9 +399,11 @@ class Hub:
         """See :meth:`txbayeux.interfaces.ConnectionHub.fan_out`."""
         return self._index.count(channel)
 
-    def must_wait(self, channel: str) -> bool:
+    def must_wait(self, channel: str, *, first: bool) -> bool:
         """See :meth:`txbayeux.interfaces.ConnectionHub.must_wait`."""
-        return self.busy and self._index.count(channel) > SMALL_FAN_OUT
+        if not self.busy or self._index.count(channel) <= SMALL_FAN_OUT:
+            return False
+        return not first or self._queued >= TURN_WORK or self._large.full
 
     def next_turn(self) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.ConnectionHub.next_turn`."""
@@ -389,7 +420,9 @@ class Hub:
         return False
 
     def _fire_waiting(self) -> None:
-        while self._waiting and not self.busy:
+        for _ in range(len(self._waiting)):
+            if self._queued >= TURN_WORK:
+                return
             self._waiting.popleft().callback(None)
 
     # The flush
@@ -406,25 +439,32 @@ class Hub:
         if self._flush_call is None and (
             self._dirty
             or self._flushing is not None
+            or self._large.entries
             or self._listeners.pending
             or self._waiting
-            or self._full
-            or self._backlog.size > self._limits.queued_bytes
+            or self._queue_limits.exceeded
         ):
             self._flush_call = self._clock.callLater(0, self._end_turn)
 
     def _end_turn(self) -> None:
         self._flush_call = None
-        self._queued, self.busy = 0, False
+        self._queued = 0
+        if self._large.entries:
+            self._queue(*self._large.take(SLICE))
+        self.busy = bool(self._large.entries)
         self._flush_some(TURN_WORK)
-        self._listeners.call()
-        self._enforce()
-        self._limit_backlog()
-        self._fire_waiting()
+        if self._listeners.pending:
+            self._listeners.call()
+        if self._queue_limits.exceeded:
+            self._queue_limits.enforce_some(self.sessions.values())
+        if self._waiting:
+            self._fire_waiting()
         self._schedule()
 
     def flush(self) -> None:
         """Deliver now what would be delivered in the following reactor turns."""
+        while self._large.entries:
+            self._queue(*self._large.take(inf))
         if self._flushing is not None:
             self._flush_some(inf, inf)
         self._flush_some(inf, inf)
@@ -434,22 +474,23 @@ class Hub:
     def flushed(self) -> int:
         """The position up to which each session was sent everything, or is lagging."""
         if not self._dirty and self._flushing is None:
-            self._flushed = self.position
+            self._flushed = self._large.last_before(self.position)
         return self._flushed
 
     def restart(self, position: int) -> None:
         """Continue at ``position`` of another log."""
+        self._large.clear()
         self.position = self._flush_position = self._flushed = position
 
     def _flush_some(self, work: float, octets: float = WRITE_BYTES) -> None:
         """Write the queues that have filled before the flush began, or some of them."""
         if self._flushing is None:
             self._flushing, self._dirty = iter(self._dirty), []
-            self._flush_position = self.position
+            self._flush_position = self._large.last_before(self.position)
         self._turn = self._flushes = self._flushes + 1
         for session in self._flushing:
             written = self._flush(session, octets)
-            work -= WRITE_WORK + written if written else 1
+            work -= written + WRITE_WORK if written else 1
             if work <= 0:
                 break
         else:
@@ -473,18 +514,22 @@ class Hub:
             except Exception:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
-            if session.queue and session.stream is stream and stream.writable:
-                self._touch(session)
-        queue = session.queue
-        if queue and not session.moved:
-            if len(queue) - session.counted == 1:  # the usual case
-                session.counted += 1
-                self._backlog.add_one(queue[-1])
-            else:
-                session.count()
-            if self.lagging is not None:
-                self.lagging.add(session)
+        if session.queue and not session.moved:
+            self._keep(session, written)
         return written
+
+    def _keep(self, session: Session, written: int) -> None:
+        """Count what a flush left in a queue; write the rest in a later turn."""
+        stream, queue = session.stream, session.queue
+        if stream is not None and written and stream.writable:
+            self._touch(session)
+        if len(queue) - session.counted == 1:  # the usual case
+            session.counted += 1
+            self._backlog.add_one(queue[-1])
+        else:
+            session.count()
+        if self.lagging is not None:
+            self.lagging.add(session)
 
     def _answer(self, session: Session, octets: float = WRITE_BYTES) -> int:
         """Answer a held connect; return with how many messages."""
@@ -494,6 +539,7 @@ class Hub:
         session.held = None
         entries: Sequence[Entry] = ()
         if session.answers_carry_messages:
+            self.catch_up(session)
             entries = session.take(octets)
             self.totals["delivered"] += len(entries)
             if not session.waiting:  # Everything in the log for it has been sent.
@@ -521,50 +567,6 @@ class Hub:
             why=None,
             returned=None,
         )
-
-    def enforce_limits(self, session: Session) -> None:
-        """Deliver now if the queue is over its limit; close the session otherwise."""
-        while session.ended is None and session.exceeds(self._limits):
-            if not self._flush(session):
-                self._overflow(session, _TOO_MANY)
-                return
-
-    def _enforce(self) -> None:
-        for session in tuple(islice(self._full, CLOSED_AT_ONCE)):
-            self._full.pop(session, None)
-            self.enforce_limits(session)
-
-    def _limit_backlog(self) -> None:
-        """Close the sessions with the largest queues while too much waits in all."""
-        limit, size = self._limits.queued_bytes, self._backlog.size
-        if size <= limit:
-            return
-        sessions = self.sessions.values()
-        closed = 0
-        for session in nlargest(CLOSED_AT_ONCE, sessions, attrgetter("queued_bytes")):
-            if self._backlog.size <= limit:
-                break
-            closed += 1
-            self.totals["overflowed"] += 1
-            self._overflowed(session, _TOO_MANY)
-        _log.warn(
-            "{count} sessions with the largest queues closed: {size} bytes waited in "
-            "all, at most {limit} may",
-            count=closed,
-            size=size,
-            limit=limit,
-        )
-
-    def _overflow(self, session: Session, why: str) -> None:
-        self.totals["overflowed"] += 1
-        _log.warn(
-            "{why} ({session}: {messages} messages, {size} bytes)",
-            why=why,
-            session=session,
-            messages=len(session.queue),
-            size=session.queued_bytes,
-        )
-        self._overflowed(session, why)
 
     def _replace_stream(self, session: Session, stream: Stream | None) -> None:
         former = session.stream

@@ -21,16 +21,23 @@ class Listeners:
     def __init__(self) -> None:
         self._index: SubscriptionIndex[Callable[[Entry], object]] = SubscriptionIndex()
         self._pending: list[Entry] = []
+        self.exist = False
+        """Whether there are any."""
 
     def add(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """Call ``listener`` with each entry whose channel ``pattern`` matches."""
         self._index.add(pattern, listener)
-        return Registration(lambda: self._index.remove(pattern, listener))
+        self.exist = True
+
+        def remove() -> None:
+            self._index.remove(pattern, listener)
+            self.exist = len(self._index) > 0
+
+        return Registration(remove)
 
     def queue(self, entry: Entry) -> None:
-        """Keep an entry for the listeners, if there are any."""
-        if len(self._index):
-            self._pending.append(entry)
+        """Keep an entry for the listeners."""
+        self._pending.append(entry)
 
     @property
     def pending(self) -> bool:

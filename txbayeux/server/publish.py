@@ -113,7 +113,7 @@ def must_wait(server: ServerContext, message: Any, context: RequestContext) -> b
         channels.is_name(channel)
         and not channels.is_reserved(channel)
         and not channels.is_service(channel)
-        and hub.must_wait(channel)
+        and hub.must_wait(channel, first=context.deliveries == 0)
     )
 
 

@@ -121,6 +121,7 @@ class Connections:
                 return owned
             if _ahead(owned, claimed) and claimed <= self._hub.position:
                 # It was sent by another node that was unresponsive or cut off.
+                self._hub.catch_up(owned)
                 owned.mark_sent(claimed)
             if hold <= 0 and self._behind():
                 caught_up = Deferred.fromCoroutine(self._caught_up())

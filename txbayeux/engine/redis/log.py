@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Final, TypeAlias
 
@@ -24,10 +25,6 @@ __all__ = [
 
 _CHANNEL: Final = 50
 """Bytes that a channel of a change takes in memory besides its characters."""
-
-
-_KINDS: Final = (b"c", b"u")
-"""First fields of messages on a channel, and of changes of subscriptions."""
 
 
 class Addressed(Entry):
@@ -63,37 +60,49 @@ def position_of(identity: bytes) -> int:
 
 
 def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
-    """Parse an entry of the log; None if the scripts do not write such entries."""
+    """Parse an entry of the log; None if the scripts do not write such entries.
+
+    :raises ValueError: if Redis has no such entries.
+    """
     number, _, token = identity.partition(b"-")
     position = int(number)
-    if token == b"0" or fields[0] not in _KINDS:
+    if token == b"0":
         # Ids that Redis makes from the time have this token; no node has it.
         return None
     try:
         match fields:
-            case [b"c", name, b"j", json] if _is_message(
-                channel := name.decode(), json
-            ):
-                return Entry(position, channel, json)
-            case [b"c", name, b"j", json, b"t", session] if _is_message(
-                channel := name.decode(), json
-            ):
-                return Addressed(position, channel, json, session.decode())
+            case [b"c", name, b"j", json]:
+                channel = _channel(name)
+                if channel is not None and _is_object(json):
+                    return Entry(position, channel, json)
+            case [b"c", name, b"j", json, b"t", session]:
+                channel = _channel(name)
+                if channel is not None and _is_object(json):
+                    return Addressed(position, channel, json, session.decode())
             case [b"u", session, b"+" | b"-" as sign, channels]:
                 names = channels.decode()
                 added = tuple(names.split(" "))
                 size = len(names) + _CHANNEL * len(added)
                 return Change(position, session.decode(), sign == b"+", added, size)
     except UnicodeDecodeError:
-        pass
+        return None
+    if not fields:
+        raise ValueError("an entry without fields")
     return None
 
 
-def _is_message(channel: str, json: bytes) -> bool:
-    """Return whether this may be a message; raise if it is not UTF-8."""
+@lru_cache(maxsize=4096)
+def _channel(name: bytes) -> str | None:
+    """Return the name of a channel; None if it is none, raise if it is not UTF-8."""
+    channel = name.decode()
+    return channel if is_name(channel) else None
+
+
+def _is_object(json: bytes) -> bool:
+    """Return whether this may be a JSON object; raise if it is not UTF-8."""
     if not json.isascii():
         json.decode()
-    return is_name(channel) and json.startswith(b"{") and json.endswith(b"}")
+    return json.startswith(b"{") and json.endswith(b"}")
 
 
 def notice(fields: Sequence[bytes]) -> Mapping[str, str]:

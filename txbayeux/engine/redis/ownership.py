@@ -332,6 +332,7 @@ class SessionOwner:
         """Release a session that another node has acquired."""
         session = self.owned.pop(session_id, None)
         if session is not None:
+            self._hub.catch_up(session)
             progress = progress_of(session, self._hub.position)
             self._say_released(session_id, session.generation, *progress)
             self._hub.move(session)

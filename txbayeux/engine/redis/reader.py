@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
@@ -195,18 +195,26 @@ class Reader:
         except (AttributeError, IndexError, TypeError, ValueError):
             redis.reject(f"an invalid reply to XREAD: {reply!r:.100}")
             return
-        for position, (_, item) in enumerate(entries, self._expected):
+        if self._are_next(entries):
+            if entries:
+                self._log_received = entries[-1][0]
+            self._receive(redis, entries, notices)
+            return
+        # Entries were dropped, or others appended some.
+        arguments = redis, self._log_key, entries, notices
+        cleaning = self._clean().addCallbacks(
+            self._sort_out, lambda _: redis.abort(), callbackArgs=arguments
+        )
+        cleaning.addErrback(self._broken, redis)
+
+    def _are_next(self, entries: list[Parsed]) -> TypeGuard[list[Received]]:
+        """Return whether these follow what was received, without a gap."""
+        position = self._expected
+        for _, item in entries:
             if item is None or item.position != position:
-                # Entries were dropped, or others appended some.
-                arguments = redis, self._log_key, entries, notices
-                cleaning = self._clean().addCallbacks(
-                    self._sort_out, lambda _: redis.abort(), callbackArgs=arguments
-                )
-                cleaning.addErrback(self._broken, redis)
-                return
-        if entries:
-            self._log_received = entries[-1][0]
-        self._receive(redis, cast(list[Received], entries), notices)
+                return False
+            position += 1
+        return True
 
     def _sort_out(
         self,
@@ -266,7 +274,17 @@ class Reader:
         """Dispatch what was received; the rest of it in a later turn of the reactor."""
         received, hub = self._undispatched, self._hub
         while received and not hub.busy:
-            self._dispatch(*received.popleft())
+            self._log_dispatched, item = received.popleft()
+            if item.position != self.position + 1:
+                self.position = item.position - 1
+                self._gap()
+            self.position = item.position
+            try:
+                self._logged(item)
+            except Exception:
+                _log.failure(
+                    "Dispatching entry {position} failed", position=item.position
+                )
         if received:
             waiting = hub.next_turn()
             waiting.addCallback(lambda _: self._resume(redis))
@@ -289,17 +307,6 @@ class Reader:
         except Exception as error:
             _log.debug("Notice {identity}: {error!r}", identity=identity, error=error)
             self._count_foreign(1)
-
-    def _dispatch(self, identity: bytes, item: Logged) -> None:
-        if item.position != self.position + 1:
-            self.position = item.position - 1
-            self._gap()
-        self._log_dispatched = identity
-        self.position = item.position
-        try:
-            self._logged(item)
-        except Exception:
-            _log.failure("Dispatching entry {position} failed", position=item.position)
 
     def _count_foreign(self, count: int) -> None:
         self.foreign += count
