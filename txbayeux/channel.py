@@ -81,7 +81,7 @@ def is_reserved(channel: str) -> bool:
     ``/META/subscribe`` is a valid channel name, but only an attempt to get past an
     extension uses it (compare CVE-2020-11020).
     """
-    return is_meta(channel[:6].lower())
+    return channel[:6].lower() in ("/meta", "/meta/")
 
 
 def is_service(channel: str) -> bool:

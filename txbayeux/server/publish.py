@@ -56,7 +56,8 @@ def publish(
     peer, reached = context.peer, 0
     if peer is not None or (context.request is not None and not context.alone):
         reached = _count_deliveries(server, channel, context)
-    json = encode(_broadcast(message, added))
+    identity = message_id(message)
+    json = encode(_broadcast(message, identity, added))
     if peer is not None:
         session_id = message.get("clientId")
         server.peers.admit_publish(peer, session_id, len(json), reached)
@@ -64,12 +65,12 @@ def publish(
     if not server.events.has_listeners(Published):
         if published.called and published.result is None:
             # The memory engine is done: not to use callbacks saves 3 of 20 µs.
-            return _reply(message)
-        return published.addCallback(lambda _: _reply(message))
+            return _reply(channel, identity)
+        return published.addCallback(lambda _: _reply(channel, identity))
 
     def accepted(publisher: str | None) -> Message:
         server.events.emit(Published(publisher, channel, message["data"]))
-        return _reply(message)
+        return _reply(channel, identity)
 
     existing = published.addCallback(
         lambda _: _existing_session(server, message, must_exist=False)
@@ -94,7 +95,7 @@ def _serve(
             shown["clientId"] = publisher
         server.services.handle(shown)
         server.events.emit(Published(publisher, message["channel"], message["data"]))
-        return _reply(message)
+        return _reply(message["channel"], message_id(message))
 
     existing = _existing_session(server, message, must_exist=must_exist)
     return existing.addCallback(call_listeners)
@@ -132,10 +133,9 @@ def _count_deliveries(
     return reached
 
 
-def _reply(message: Message) -> Message:
+def _reply(channel: str, identity: str | int | None) -> Message:
     # Not reply(): the session that published it need not be known to the client.
-    answer: Message = {"channel": message["channel"], "successful": True}
-    identity = message_id(message)
+    answer: Message = {"channel": channel, "successful": True}
     if identity is not None:
         answer["id"] = identity
     return answer
@@ -175,9 +175,8 @@ def _existing_session(
     return existing.addCallbacks(lambda _: session, unknown)
 
 
-def _broadcast(message: Message, added: Message) -> Message:
+def _broadcast(message: Message, identity: str | int | None, added: Message) -> Message:
     shown: Message = {"channel": message["channel"], "data": message["data"]}
-    identity = message_id(message)
     if identity is not None:
         shown["id"] = identity
     return shown | added if added else shown
