@@ -223,6 +223,15 @@ def test_the_protocol_is_freed_at_an_upgrade() -> None:
     assert protocol() is None
 
 
+def test_requests_add_no_attribute_to_a_connection() -> None:
+    # CPython finds attributes that come late more slowly, as it does all of an object
+    # with a cached_property.
+    connection = Service().connect().protocol
+    before = set(vars(connection))
+    connection.dataReceived(POST)
+    assert set(vars(connection)) == before
+
+
 def test_a_poll_follows_an_event_stream_that_has_ended() -> None:
     service = Service()
     transport = service.send(request(path="/bayeux/s1", accept="text/event-stream"))
