@@ -87,6 +87,14 @@ def checkpoints_of(engine: RedisEngine) -> Checkpoints:
     return engine._node.checkpoints
 
 
+async def checkpoint(engine: RedisEngine) -> None:
+    """Make a node write checkpoints: the second has the present state."""
+    checkpoints = engine._node.checkpoints
+    for _ in range(2):
+        checkpoints.write()
+    await checkpoints.position()
+
+
 def forget_tail(engine: RedisEngine) -> None:
     """Make a node read older entries from Redis."""
     engine._node._tail.clear()

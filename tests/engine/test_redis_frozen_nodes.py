@@ -8,15 +8,12 @@ from twisted.internet.defer import Deferred
 from tests.engine.freezing import FreezingReactor
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import node_id
+from tests.engine.redis_parts import checkpoint, node_id
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
 from txbayeux.interfaces import Delivery
 from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
-
-CHECKPOINTS = 0.7
-"""Seconds after which a checkpoint covers everything delivered so far."""
 
 
 class TestFrozenNodes(OwnServer):
@@ -54,7 +51,9 @@ class TestFrozenNodes(OwnServer):
         await pause(0.5)
 
     async def checkpointed(self) -> None:
-        await pause(CHECKPOINTS)
+        for engine, clock in self.reactors.items():
+            if engine.ready() and not clock.frozen:
+                await checkpoint(engine)
 
     @contract
     async def test_its_late_release_does_not_move_the_new_owners_cursor(self) -> None:

@@ -161,7 +161,7 @@ class TestHandover(NodesHarness):
         assert await self.poll(a, alice) == [1]
         notices = self.withhold_notices(b)
         held = b.connect(alice, hold=self.hold)
-        await pause(1.5)
+        await self.until(lambda: alice in owner_of(b).owned)
         assert [notice["k"] for notice in notices if "s" in notice] == ["released"]
         self.pass_notices(b, notices)
         await self.unanswered(held)

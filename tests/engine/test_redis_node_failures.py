@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import forget_tail, reader_of
+from tests.engine.redis_parts import checkpoint, forget_tail, reader_of
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
@@ -22,7 +22,7 @@ class TestNodeFailures(OwnServer):
         alice = await self.join(a, "/a")
         await self.publish(a, "/a", 1, 2)
         assert await self.poll(a, alice) == [1, 2]
-        await pause(0.8)
+        await checkpoint(a)
         await self.publish(a, "/a", 3)
         await self.crash(a)
         await self.publish(b, "/a", 4)

@@ -7,7 +7,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import forget_tail
+from tests.engine.redis_parts import checkpoint, forget_tail
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.log import Change, Tail
 from txbayeux.engine.redis.termination import Termination
@@ -167,7 +167,7 @@ class TestRetention(OwnServer):
             for begun in [a.publish("/loud", text(n)) for n in range(50)]:
                 await begun
             await pause(0.05)
-        await pause(0.6)
+        await checkpoint(a)
         forget_tail(b)
         await self.crash(a)
         await b.publish("/quiet", text(1))

@@ -19,6 +19,15 @@ from txbayeux.limits import Limits
 from txbayeux.testing import contract
 
 
+def lines(log: Any) -> list[str]:
+    """Return what the engine logged."""
+    return [
+        formatEvent(event)
+        for event in log
+        if event["log_namespace"].startswith("txbayeux")
+    ]
+
+
 class TestSentinel(OwnServer):
     """A master, a replica and a Sentinel."""
 
@@ -108,13 +117,9 @@ class TestSentinel(OwnServer):
         self.sentinel.stop()
         with capturedLogs() as log:
             engine = await self.start()
-            await pause(0.5)
+            await self.soon(lambda: lines(log))
         assert not engine.ready()
-        (line,) = [
-            formatEvent(event)
-            for event in log
-            if event["log_namespace"].startswith("txbayeux")
-        ]
+        (line,) = lines(log)
         assert "no Sentinel names a master of main" in line
         assert f"127.0.0.1:{self.sentinel.port}: Connection was refused" in line
 
@@ -158,6 +163,6 @@ class TestSentinelTLS(TestSentinel):
         self.trusted.write_bytes(certificate(LOOPBACK))
         with capturedLogs() as log:
             engine = await self.start()
-            await pause(0.5)
+            await self.soon(lambda: lines(log))
         assert not engine.ready()
-        assert any("certificate verify failed" in formatEvent(event) for event in log)
+        assert any("certificate verify failed" in line for line in lines(log))

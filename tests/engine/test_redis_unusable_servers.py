@@ -136,7 +136,7 @@ class TestRights(OwnServer):
     async def refused_until(self, sentence: str, remedy: Callable[[], object]) -> None:
         with capturedLogs() as log:
             engine = await self.start()
-            await pause(1.0)
+            await self.soon(lambda: logged(log))
         (line,) = logged(log)
         assert sentence in line
         assert not engine.ready()
