@@ -16,6 +16,7 @@ VOCABULARY = {
     "extension",
     "interfaces",
     "limits",
+    "log_limit",
     "message",
 }
 VOCABULARY |= {"peers", "protocol", "rates", "registration", "signals", "writing"}

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.errors import BayeuxError
-from txbayeux.peers import LOG_INTERVAL, PeerLimits, PeerRegistry
+from txbayeux.log_limit import LOG_INTERVAL
+from txbayeux.peers import PeerLimits, PeerRegistry
 from txbayeux.rates import Rate
 
 
@@ -196,8 +197,8 @@ def test_the_log_has_one_line_a_minute_for_all_refusals() -> None:
 
 
 def test_what_was_refused_last_is_logged_at_the_stop() -> None:
+    Peers().stop()
     peers = Peers(handshakes=Rate(1, 1))
-    peers.stop()
     peers.admit_session("192.0.2.1")
     with capturedLogs() as log:
         for _ in range(3):

@@ -21,12 +21,12 @@ from weakref import ref
 from twisted.logger import Logger
 
 from txbayeux.errors import TooManyDeliveries, too_many
-from txbayeux.interfaces import Clock, DelayedCall
+from txbayeux.interfaces import Clock
+from txbayeux.log_limit import LogLimit
 from txbayeux.rates import Rate, TokenBuckets
 
 __all__ = [
     "EVERYBODY",
-    "LOG_INTERVAL",
     "REFUSALS",
     "PeerLimits",
     "PeerRegistry",
@@ -35,9 +35,6 @@ __all__ = [
 
 EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 """The networks that all addresses belong to."""
-
-LOG_INTERVAL: Final = 60.0
-"""Minimum seconds between log lines about refusals; one covers all limits."""
 
 _MAX_SESSION_ID: Final = 128
 """Longest id that a session may have, in characters; no longer one is looked up."""
@@ -149,7 +146,6 @@ class PeerRegistry:
 
     def __init__(self, limits: PeerLimits, clock: Clock) -> None:
         self.limits: Final = limits
-        self._clock = clock
         seconds = clock.seconds
         self._unlimited = [ip_network(network) for network in limits.unlimited]
         self._requests = TokenBuckets(limits.requests, limits.received, seconds)
@@ -166,8 +162,7 @@ class PeerRegistry:
         self._sweep_at = _SWEEP_FROM
         self._refused = dict.fromkeys(REFUSALS, 0)
         self._logged = dict(self._refused)
-        self._last_refused = ""
-        self._log_call: DelayedCall | None = None
+        self._refused_log = LogLimit(clock, self._log_refusals)
         self.key: Final[Callable[[str], str | None]] = lru_cache(4096)(self._key)
         """Return the peer of an address; None if it is not limited."""
 
@@ -313,36 +308,22 @@ class PeerRegistry:
 
     def stop(self) -> None:
         """Log what is left to be logged, and leave nothing in the reactor."""
-        if self._log_call is not None:
-            self._log_call.cancel()
-            self._log_refusals()
-            self._log_call = None
+        self._refused_log.stop()
 
     def _refuse(self, name: str, peer: str) -> None:
         self._refused[name] += 1
-        self._last_refused = peer
-        if self._log_call is None:
-            self._log_call = self._clock.callLater(LOG_INTERVAL, self._log_more)
-            self._log_refusals()
+        self._refused_log.add(peer=peer)
 
-    def _log_more(self) -> None:
-        self._log_call = None
-        if self._log_refusals():
-            self._log_call = self._clock.callLater(LOG_INTERVAL, self._log_more)
-
-    def _log_refusals(self) -> bool:
-        """Log what was refused since the last line; return whether anything was."""
+    def _log_refusals(self, count: int, peer: str) -> None:
+        """Log how often each limit has refused something: ``count`` times in all."""
         new = {n: total - self._logged[n] for n, total in self._refused.items()}
-        if not any(new.values()):
-            return False
         self._logged = dict(self._refused)
         _log.warn(
             "Over a limit of peers and sessions: {what}; the last is {peer}"
             " (if that is a proxy, name it with --trusted-proxy)",
-            what=", ".join(f"{count} {n}" for n, count in new.items() if count),
-            peer=self._last_refused,
+            what=", ".join(f"{times} {n}" for n, times in new.items() if times),
+            peer=peer,
         )
-        return True
 
 
 def _is_open(connection: ref[Connection]) -> bool:
