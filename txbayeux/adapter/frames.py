@@ -86,7 +86,9 @@ class FrameCache:
         """Return the frames of ``entries``, each a message of its own."""
         if len(entries) == 1:
             entry = entries[0]
-            if entry.frame is not None or len(entry.json) <= MAX_KEPT:
+            if entry.frame is not None:
+                return entry.frame
+            if len(entry.json) <= MAX_KEPT:
                 return entry_frame(entry)
         key = tuple(entries)
         if key != self._entries:

@@ -27,7 +27,7 @@ from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.expiry import ExpiryTimer
 from txbayeux.engine.large_entries import SLICE, LargeEntries
 from txbayeux.engine.listeners import Listeners
-from txbayeux.engine.queue_limits import QueueLimits
+from txbayeux.engine.queue_limits import NOTHING_WRITTEN, QueueLimits
 from txbayeux.engine.session import WRITE_BYTES, ConnectDelivery, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, ConnectionHub, DelayedCall, Delivery, Stream
@@ -103,8 +103,8 @@ class Hub:
         self.busy = False
         """See :attr:`txbayeux.interfaces.ConnectionHub.busy`."""
         self._waiting: deque[Deferred[None]] = deque()
-        counted = ("published", "delivered", "expired", "refused", "refused_publishes")
-        self.totals = dict.fromkeys(counted, 0)
+        self._published = self._delivered = 0
+        self.totals = dict.fromkeys(("expired", "refused", "refused_publishes"), 0)
         self.position = 0
         """Position of the last entry dispatched."""
         self._gone: list[Callable[[str], object]] = []
@@ -289,7 +289,7 @@ class Hub:
         however many turns it takes to queue it for all.
         """
         self.position = entry.position
-        self.totals["published"] += 1
+        self._published += 1
         subscribers = self._index.matching(entry.channel)
         count = len(subscribers)
         self._queued = queued = self._queued + count
@@ -389,6 +389,8 @@ class Hub:
             "queued_messages": sum(len(session.queue) for session in sessions),
             "queued_bytes": sum(session.queued_bytes for session in sessions),
             "backlog_bytes": self._backlog.size,
+            "published_total": self._published,
+            "delivered_total": self._delivered,
             "overflowed_total": self._queue_limits.closed,
             **{f"{name}_total": total for name, total in self.totals.items()},
         }
@@ -489,8 +491,7 @@ class Hub:
             self._flush_position = self._large.last_before(self.position)
         self._turn = self._flushes = self._flushes + 1
         for session in self._flushing:
-            written = self._flush(session, octets)
-            work -= written + WRITE_WORK if written else 1
+            work -= self._flush(session, octets)
             if work <= 0:
                 break
         else:
@@ -499,29 +500,30 @@ class Hub:
         self._turn = None
 
     def _flush(self, session: Session, octets: float = WRITE_BYTES) -> int:
-        """Deliver what is queued, if there is a connection; return how much it was."""
+        """Deliver what is queued, if there is a connection; return the work it was."""
         session.dirty = False
-        stream, written = session.stream, 0
+        stream, work = session.stream, NOTHING_WRITTEN
         if stream is None or session.acknowledges:
             if session.held is not None and session.waiting:
-                written = self._answer(session, octets)
+                work = WRITE_WORK + self._answer(session, octets)
         elif stream.writable and session.queue:
             entries = session.take(octets)
-            written = len(entries)
-            self.totals["delivered"] += written
+            count = len(entries)
+            work = WRITE_WORK + count
+            self._delivered += count
             try:
                 stream.send(entries)
             except Exception:
                 _log.failure("Sending to {session} failed", session=session)
                 self.detach(stream, unsent=entries)
         if session.queue and not session.moved:
-            self._keep(session, written)
-        return written
+            self._keep(session, work)
+        return work
 
-    def _keep(self, session: Session, written: int) -> None:
+    def _keep(self, session: Session, work: int) -> None:
         """Count what a flush left in a queue; write the rest in a later turn."""
         stream, queue = session.stream, session.queue
-        if stream is not None and written and stream.writable:
+        if stream is not None and work > NOTHING_WRITTEN and stream.writable:
             self._touch(session)
         if len(queue) - session.counted == 1:  # the usual case
             session.counted += 1
@@ -541,7 +543,7 @@ class Hub:
         if session.answers_carry_messages:
             self.catch_up(session)
             entries = session.take(octets)
-            self.totals["delivered"] += len(entries)
+            self._delivered += len(entries)
             if not session.waiting:  # Everything in the log for it has been sent.
                 session.seen = max(session.seen, self.position)
         held.callback(

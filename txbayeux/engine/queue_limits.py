@@ -14,10 +14,13 @@ from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.session import Session
 from txbayeux.limits import Limits
 
-__all__ = ["CLOSED_AT_ONCE", "QueueLimits"]
+__all__ = ["CLOSED_AT_ONCE", "NOTHING_WRITTEN", "QueueLimits"]
 
 CLOSED_AT_ONCE: Final = 100
 """Sessions over a limit that are closed at once; the log line of each takes 40 µs."""
+
+NOTHING_WRITTEN: Final = 1
+"""Work of a flush that wrote nothing."""
 
 _TOO_MANY: Final = "Session closed - too many messages waited"
 
@@ -28,7 +31,7 @@ class QueueLimits:
     """The limits of the queues.
 
     :param backlog: what waits in all queues.
-    :param flush: delivers the queue of a session; returns how many messages it was.
+    :param flush: delivers the queue of a session; returns the work that it was.
     :param overflowed: called with a session to be closed, and the reason.
     """
 
@@ -72,7 +75,7 @@ class QueueLimits:
     def enforce(self, session: Session) -> None:
         """Deliver now if the queue is over its limit; close the session otherwise."""
         while session.ended is None and session.exceeds(self._limits):
-            if not self._flush(session):
+            if self._flush(session) == NOTHING_WRITTEN:
                 self.overflow(session, _TOO_MANY)
                 return
 
