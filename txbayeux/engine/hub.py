@@ -2,8 +2,7 @@
 
 Every engine has one.  It knows no storage: the engine opens and closes sessions and
 dispatches entries in log order; the hub queues each entry for the sessions that are
-subscribed to its channel, and writes the queues to the sessions' connections, once
-per reactor turn.
+subscribed to its channel, and writes the queues to the connections once per turn.
 
 A reactor turn queues and writes only so much: an entry with many subscribers is queued
 for some of them in each turn (:mod:`txbayeux.engine.large_entries`), those who dispatch
@@ -32,6 +31,7 @@ from txbayeux.engine.session import WRITE_BYTES, ConnectDelivery, Session
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, ConnectionHub, DelayedCall, Delivery, Stream
 from txbayeux.limits import Limits
+from txbayeux.log_limit import LogLimit
 from txbayeux.message import Entry
 from txbayeux.registration import Registration
 
@@ -40,8 +40,7 @@ __all__ = ["SMALL_FAN_OUT", "TURN_WORK", "WRITE_WORK", "Hub"]
 TURN_WORK: Final = 20_000
 """Deliveries queued in one reactor turn, and work done in it to write queues.
 
-Queuing that many takes 5 ms, writing them 20 ms; other work waits that long.  Work is
-counted in deliveries written.
+Queuing that many takes 5 ms, writing them 20 ms.  The unit is one delivery written.
 """
 
 WRITE_WORK: Final = 10
@@ -51,6 +50,7 @@ SMALL_FAN_OUT: Final = 100
 """Most deliveries of an entry that need not wait: the rest of it costs more."""
 
 _NOT_ACKNOWLEDGED: Final = "Session closed - no message was acknowledged"
+_REFUSED: Final = "Sessions refused: {count}, {total} since the start; there are {held}"
 
 _log: Final = Logger()
 
@@ -89,13 +89,12 @@ class Hub:
         self._timers: ExpiryTimer[Session] = ExpiryTimer(clock, self._expire)
         self._backlog = Backlog()
         self._queue_limits = QueueLimits(
-            limits, self._backlog, flush=self._flush, overflowed=overflowed
+            clock, limits, self._backlog, flush=self._flush, overflowed=overflowed
         )
         self._large = LargeEntries()
         self._dirty: list[Session] = []
         self._flushing: Iterator[Session] | None = None  # those of a flush under way
-        self._flush_position = 0  # where it began
-        self._flushed = 0
+        self._flush_position = self._flushed = 0  # where it began; what is flushed
         self._flush_call: DelayedCall | None = None
         self._flushes = 0
         self._turn: int | None = None  # during a flush
@@ -105,6 +104,7 @@ class Hub:
         self._waiting: deque[Deferred[None]] = deque()
         self._published = self._delivered = 0
         self.totals = dict.fromkeys(("expired", "refused", "refused_publishes"), 0)
+        self._refused_log = LogLimit(clock, partial(_log.warn, _REFUSED))
         self.position = 0
         """Position of the last entry dispatched."""
         self._gone: list[Callable[[str], object]] = []
@@ -121,9 +121,8 @@ class Hub:
         held = len(self.sessions)
         if held + opening < self._limits.sessions:
             return True
-        if not self.totals["refused"]:
-            _log.warn("Sessions are refused: there are {held}", held=held)
         self.totals["refused"] += 1
+        self._refused_log.add(held=held, total=self.totals["refused"])
         return False
 
     def open(self, session: Session) -> None:
@@ -366,14 +365,12 @@ class Hub:
         self._queue_limits.enforce(session)
 
     def stop(self) -> None:
-        """Leave nothing in the reactor; to be called when publishes are refused.
-
-        Those that wait for the next turn go on now.
-        """
+        """Leave nothing in the reactor; to be called when publishes are refused."""
         self._queued, self.busy = 0, False
-        while self._waiting:
+        while self._waiting:  # for the next turn: it goes on now
             self._waiting.popleft().callback(None)
-        self._timers.stop()
+        for part in (self._timers, self._queue_limits, self._refused_log):
+            part.stop()
         if self._flush_call is not None and self._flush_call.active():
             self._flush_call.cancel()
         self._flush_call = None

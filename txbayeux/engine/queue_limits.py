@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from heapq import nlargest
 from itertools import islice
 from operator import attrgetter
@@ -12,17 +13,24 @@ from twisted.logger import Logger
 
 from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.session import Session
+from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
+from txbayeux.log_limit import LogLimit
 
 __all__ = ["CLOSED_AT_ONCE", "NOTHING_WRITTEN", "QueueLimits"]
 
 CLOSED_AT_ONCE: Final = 100
-"""Sessions over a limit that are closed at once; the log line of each takes 40 µs."""
+"""Sessions over a limit that are closed at once: 0.4 ms each for 4,096 messages."""
 
 NOTHING_WRITTEN: Final = 1
 """Work of a flush that wrote nothing."""
 
 _TOO_MANY: Final = "Session closed - too many messages waited"
+
+_LARGEST: Final = (
+    "{count} sessions with the largest queues closed: {size} bytes waited in all, at "
+    "most {limit} may"
+)
 
 _log: Final = Logger()
 
@@ -37,6 +45,7 @@ class QueueLimits:
 
     def __init__(
         self,
+        clock: Clock,
         limits: Limits,
         backlog: Backlog,
         *,
@@ -51,6 +60,8 @@ class QueueLimits:
         """Sessions that were found over their limit, and are not closed yet."""
         self.closed = 0
         """Sessions closed since the start."""
+        self._closed_log = LogLimit(clock, _log_closed)
+        self._largest_log = LogLimit(clock, partial(_log.warn, _LARGEST))
 
     @property
     def exceeded(self) -> bool:
@@ -82,14 +93,18 @@ class QueueLimits:
     def overflow(self, session: Session, why: str) -> None:
         """Close a session, and log it."""
         self.closed += 1
-        _log.warn(
-            "{why} ({session}: {messages} messages, {size} bytes)",
+        self._closed_log.add(
             why=why,
-            session=session,
+            session=repr(session),
             messages=len(session.queue),
             size=session.queued_bytes,
         )
         self._overflowed(session, why)
+
+    def stop(self) -> None:
+        """Log what is left to be logged, and leave nothing in the reactor."""
+        self._closed_log.stop()
+        self._largest_log.stop()
 
     def _close_largest(self, sessions: Collection[Session]) -> None:
         limit, size = self._limits.queued_bytes, self._backlog.size
@@ -100,10 +115,11 @@ class QueueLimits:
             count += 1
             self.closed += 1
             self._overflowed(session, _TOO_MANY)
-        _log.warn(
-            "{count} sessions with the largest queues closed: {size} bytes waited in "
-            "all, at most {limit} may",
-            count=count,
-            size=size,
-            limit=limit,
-        )
+        self._largest_log.add(count, size=size, limit=limit)
+
+
+def _log_closed(count: int, **details: object) -> None:
+    """Log that sessions were closed, of which ``details`` describe one."""
+    several = "{count} sessions closed, the last: " if count > 1 else ""
+    one = "{why} ({session}: {messages} messages, {size} bytes)"
+    _log.warn(several + one, count=count, **details)
