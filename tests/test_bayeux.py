@@ -30,7 +30,7 @@ from txbayeux import (
 from txbayeux.bayeux import FLUSH_TIME
 from txbayeux.interfaces import SessionObserver
 from txbayeux.message import Message
-from txbayeux.peers import PeerLimits
+from txbayeux.peer_limits import PeerLimits
 from txbayeux.rates import Rate
 
 

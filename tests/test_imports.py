@@ -19,7 +19,14 @@ VOCABULARY = {
     "log_limit",
     "message",
 }
-VOCABULARY |= {"peers", "protocol", "rates", "registration", "signals", "writing"}
+VOCABULARY |= {
+    "peer_limits",
+    "processor",
+    "rates",
+    "registration",
+    "signals",
+    "writing",
+}
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "bayeux", "service", "tap"]
 CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does

@@ -25,7 +25,7 @@ from txbayeux.engine.memory import MemoryEngine
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
 from txbayeux.engine.redis.options import SHARED, SHARED_LIMITS
-from txbayeux.peers import PeerLimits, PeerRegistry
+from txbayeux.peer_limits import PeerLimits, PeerRegistry
 from txbayeux.server import fields as message_fields
 from txbayeux.service import admin, ports
 from txbayeux.tap import Options

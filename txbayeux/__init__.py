@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from txbayeux.extension import Extension
     from txbayeux.limits import Limits
     from txbayeux.message import Message
-    from txbayeux.peers import PeerLimits
+    from txbayeux.peer_limits import PeerLimits
     from txbayeux.rates import Rate
     from txbayeux.server import Server, ServerOptions
 
@@ -55,7 +55,7 @@ _HOMES: Final = {
     "MemoryEngine": "engine.memory",
     "Message": "message",
     "Origins": "adapter.origins",
-    "PeerLimits": "peers",
+    "PeerLimits": "peer_limits",
     "Rate": "rates",
     "Server": "server",
     "ServerOptions": "server",

@@ -22,7 +22,7 @@ from txbayeux.extension import Extension
 from txbayeux.interfaces import Engine
 from txbayeux.limits import Limits
 from txbayeux.message import Message
-from txbayeux.peers import PeerLimits, PeerRegistry
+from txbayeux.peer_limits import PeerLimits, PeerRegistry
 from txbayeux.registration import Registration
 from txbayeux.server import Server, ServerOptions
 

@@ -99,7 +99,7 @@ class Stream(Protocol):
         """False while the peer reads too slowly, and when the connection is gone.
 
         When it becomes true again, the adapter calls
-        :meth:`txbayeux.protocol.Processor.resume`.
+        :meth:`txbayeux.processor.Processor.resume`.
         """
 
     @property

@@ -9,7 +9,7 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
 
 from txbayeux.limits import Limits
-from txbayeux.peers import PeerLimits
+from txbayeux.peer_limits import PeerLimits
 from txbayeux.server import ServerOptions
 from txbayeux.service.options import Options
 from txbayeux.service.ports import BACKLOG

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.limits import Limits
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .support import HTTP_WAY, Answer, Service, settle
 

@@ -19,7 +19,7 @@ from txbayeux.adapter.site import BayeuxSite, BoundedSite
 from txbayeux.errors import UnknownSession
 from txbayeux.interfaces import Request, Stream
 from txbayeux.message import Entry
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 
 def entry(number: int, data: Any = None) -> Entry:

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.limits import Limits
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .support import Answer, Service, request
 

@@ -12,7 +12,7 @@ from twisted.web.http import HTTPChannel
 from txbayeux.adapter.http import FastHTTPProtocol
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .http_ways import LIMITS, outcome, pieces
 from .sockets import TEXT, Client, frame, upgrade

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .support import FakeDelivery, Service, Transport, entry, request
 

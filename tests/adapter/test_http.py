@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.adapter.response import HEAD_TIMEOUT, REQUEST_TIMEOUT
 from txbayeux.adapter.site import MAX_DISCARDED
 from txbayeux.limits import Limits
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .support import HTTP_WAY, Answer, Service, request, settle
 

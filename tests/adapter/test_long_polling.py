@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent
 
 from txbayeux.limits import Limits
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .support import Answer, FakeDelivery, Service, entry, request
 

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from txbayeux.adapter.io import TIME_SLICE
 from txbayeux.interfaces import Stream
 from txbayeux.message import Entry
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .sockets import CLOSE, TEXT, Client, frame
 from .support import (

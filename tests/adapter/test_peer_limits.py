@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.proxies import TrustedProxies
 from txbayeux.adapter.websocket import MAX_REFUSED
-from txbayeux.peers import PeerLimits, PeerRegistry
+from txbayeux.peer_limits import PeerLimits, PeerRegistry
 from txbayeux.rates import Rate
 
 from .sockets import Client, upgrade

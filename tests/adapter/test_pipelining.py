@@ -17,7 +17,7 @@ from twisted.web.static import Data
 from txbayeux.adapter.http import REQUESTS_PER_TURN
 from txbayeux.adapter.io import TIME_SLICE
 from txbayeux.adapter.site import BYTES_PER_TURN
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .http_ways import outcome
 from .sockets import TEXT, frame, upgrade

@@ -7,7 +7,7 @@ from txbayeux.adapter.frames import MAX_KEPT, FrameCache
 from txbayeux.adapter.websocket import MAX_HELD, REPLY_TIMEOUT
 from txbayeux.events import Reason
 from txbayeux.message import Entry
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
 from .support import FakeDelivery, Service, entry

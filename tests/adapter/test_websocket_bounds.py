@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from txbayeux.adapter.websocket import MAX_UNACCEPTED
 from txbayeux.adapter.websocket_input import GATHERED, MAX_UNFINISHED, TURN
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .sockets import CLOSE, PING, PONG, TEXT, Client, frame
 from .support import FakeProcessor, Service, turn

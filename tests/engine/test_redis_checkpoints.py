@@ -6,8 +6,8 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.engine.hub import TURN_WORK, WRITE_WORK
+from txbayeux.engine.redis.acquisition import OwnedSession
 from txbayeux.engine.redis.checkpoints import Checkpoints
-from txbayeux.engine.redis.handover import OwnedSession
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream
 

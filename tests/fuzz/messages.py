@@ -19,8 +19,8 @@ from txbayeux.extension import Extension
 from txbayeux.interfaces import Request
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Malformed, Message, encode_list
-from txbayeux.peers import PeerLimits
-from txbayeux.protocol import Response
+from txbayeux.peer_limits import PeerLimits
+from txbayeux.processor import Response
 from txbayeux.testing import FakeRequest
 
 __all__ = ["LEXEMES", "TOKENS", "fuzz_one"]

@@ -11,8 +11,8 @@ from txbayeux.extension import Extension
 from txbayeux.interfaces import Request, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Message
-from txbayeux.peers import PeerLimits, PeerRegistry
-from txbayeux.protocol import Response
+from txbayeux.peer_limits import PeerLimits, PeerRegistry
+from txbayeux.processor import Response
 from txbayeux.server import Server, ServerOptions
 from txbayeux.testing import FakeRequest
 

@@ -8,7 +8,7 @@ import pytest
 from txbayeux.engine.hub import SMALL_FAN_OUT, TURN_WORK
 from txbayeux.limits import Limits
 from txbayeux.message import Message
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 from txbayeux.testing import FakeRequest
 
 from .harness import Harness, messages_of, result_of

@@ -6,7 +6,7 @@ import pytest
 
 from txbayeux.limits import Limits
 from txbayeux.message import Message
-from txbayeux.peers import PeerLimits
+from txbayeux.peer_limits import PeerLimits
 from txbayeux.rates import Rate
 from txbayeux.testing import FakeRequest
 

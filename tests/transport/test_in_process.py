@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from txbayeux import MemoryEngine, Server
 from txbayeux.client import Client, State
 from txbayeux.extension import Extension
-from txbayeux.protocol import Response
+from txbayeux.processor import Response
 
 from .support import outcome
 

@@ -22,8 +22,8 @@ from txbayeux.adapter.response import (
 )
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed
-from txbayeux.peers import PeerRegistry
-from txbayeux.protocol import Processor
+from txbayeux.peer_limits import PeerRegistry
+from txbayeux.processor import Processor
 
 __all__ = ["MAX_CALLBACK", "serve"]
 

@@ -28,7 +28,7 @@ from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, Stream
 from txbayeux.message import Entry, encode_list
-from txbayeux.protocol import Processor
+from txbayeux.processor import Processor
 
 __all__ = ["EventStream", "EventStreams", "wants_events"]
 

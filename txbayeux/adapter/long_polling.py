@@ -16,8 +16,8 @@ from txbayeux.adapter.response import (
     ResponseWriter,
 )
 from txbayeux.limits import Limits
-from txbayeux.peers import PeerRegistry
-from txbayeux.protocol import Processor
+from txbayeux.peer_limits import PeerRegistry
+from txbayeux.processor import Processor
 
 __all__ = ["LongPolling"]
 

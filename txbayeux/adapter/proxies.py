@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
 
-from txbayeux.peers import parse_address
+from txbayeux.peer_limits import parse_address
 
 __all__ = ["UNIX", "TrustedProxies"]
 

@@ -40,8 +40,8 @@ from txbayeux.adapter.websocket_handshake import upgrade
 from txbayeux.interfaces import Clock
 from txbayeux.limits import Limits
 from txbayeux.message import Malformed
-from txbayeux.peers import EVERYBODY, PeerLimits, PeerRegistry
-from txbayeux.protocol import Processor
+from txbayeux.peer_limits import EVERYBODY, PeerLimits, PeerRegistry
+from txbayeux.processor import Processor
 
 __all__ = ["BayeuxResource"]
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString
 
 from txbayeux.message import Entry, Message, encode_list
-from txbayeux.protocol import Response, Returnable, response_now
+from txbayeux.processor import Response, Returnable, response_now
 
 __all__ = [
     "BAD_HOST",

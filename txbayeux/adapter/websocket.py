@@ -32,8 +32,8 @@ from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, DelayedCall, Request, Stream
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Malformed, Message, encode_list
-from txbayeux.peers import PeerRegistry
-from txbayeux.protocol import Processor, Response, response_now
+from txbayeux.peer_limits import PeerRegistry
+from txbayeux.processor import Processor, Response, response_now
 from txbayeux.server.replies import refusal
 from txbayeux.writing import write_now
 

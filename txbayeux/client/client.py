@@ -27,7 +27,7 @@ from txbayeux.client.transports import DEFAULT, TransportSelector, factories
 from txbayeux.errors import channel_invalid
 from txbayeux.extension import Extension
 from txbayeux.message import Message
-from txbayeux.protocol import Processor
+from txbayeux.processor import Processor
 from txbayeux.registration import Registration
 from txbayeux.transport.base import Context, Factory, TransportError
 from txbayeux.transport.endpoints import basic_authorization

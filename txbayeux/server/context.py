@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from txbayeux.events import Events
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Message
-from txbayeux.peers import PeerRegistry
+from txbayeux.peer_limits import PeerRegistry
 from txbayeux.server.options import ServerOptions
 from txbayeux.server.service_channels import ServiceChannels
 
@@ -50,7 +50,7 @@ class RequestContext(msgspec.Struct, gc=False):
     alone: bool
     """Whether it holds one message only, so that a connect may be held."""
     peer: str | None
-    """See :attr:`txbayeux.peers.PeerRegistry.key`."""
+    """See :attr:`txbayeux.peer_limits.PeerRegistry.key`."""
     deliveries: int = 0
     """How many subscriptions its published messages match, refused ones included."""
 

@@ -11,7 +11,7 @@ from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError, channel_invalid
 from txbayeux.interfaces import Engine
 from txbayeux.message import Message, encode
-from txbayeux.protocol import Processor, Response
+from txbayeux.processor import Processor, Response
 from txbayeux.registration import Registration
 from txbayeux.server.service_channels import ServiceChannels
 

@@ -17,7 +17,7 @@ from txbayeux.events import Reason
 from txbayeux.extension import Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message, encode
-from txbayeux.protocol import Response, Returnable
+from txbayeux.processor import Response, Returnable
 from txbayeux.server.context import ConnectAnswer
 from txbayeux.server.extension_stream import ExtensionStream, TransformedEntry
 from txbayeux.server.replies import refusal, refuse
@@ -86,7 +86,7 @@ class Responder:
         return Deferred.fromCoroutine(self._transformed(items, request, delivery))
 
     def wrap_stream(self, stream: Stream, request: Request) -> Stream:
-        """See :meth:`txbayeux.protocol.Processor.wrap_stream`."""
+        """See :meth:`txbayeux.processor.Processor.wrap_stream`."""
         if self._extensions.meta_only:
             return stream
         return ExtensionStream(
@@ -94,13 +94,13 @@ class Responder:
         )
 
     def detach(self, stream: Stream, unsent: Sequence[Entry]) -> None:
-        """See :meth:`txbayeux.protocol.Processor.detach`."""
+        """See :meth:`txbayeux.processor.Processor.detach`."""
         if isinstance(stream, ExtensionStream):
             unsent = stream.connection_lost(unsent)
         self._engine.hub.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
-        """See :meth:`txbayeux.protocol.Processor.resume`."""
+        """See :meth:`txbayeux.processor.Processor.resume`."""
         if isinstance(stream, ExtensionStream):
             stream.resume()
         else:

@@ -31,8 +31,8 @@ from txbayeux.events import Disconnected, Events, Reason
 from txbayeux.extension import Extension, Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
-from txbayeux.peers import EVERYBODY, PeerLimits, PeerRegistry
-from txbayeux.protocol import Processor, Response
+from txbayeux.peer_limits import EVERYBODY, PeerLimits, PeerRegistry
+from txbayeux.processor import Processor, Response
 from txbayeux.server.connect import answer_connect, connect
 from txbayeux.server.context import (
     Operation,
@@ -152,7 +152,7 @@ class Server:
         request: Request | None,
         stream: Stream | None = None,
     ) -> Deferred[Response]:
-        """See :meth:`txbayeux.protocol.Processor.process`."""
+        """See :meth:`txbayeux.processor.Processor.process`."""
         if len(messages) > 1:
             messages = _handshake_alone(messages)
         peer = None if request is None else self._peers.key(request.peer)
@@ -174,19 +174,19 @@ class Server:
         return self._respond(answers, context)
 
     def wrap_stream(self, stream: Stream, request: Request) -> Stream:
-        """See :meth:`txbayeux.protocol.Processor.wrap_stream`."""
+        """See :meth:`txbayeux.processor.Processor.wrap_stream`."""
         return self._responder.wrap_stream(stream, request)
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
-        """See :meth:`txbayeux.protocol.Processor.attach`."""
+        """See :meth:`txbayeux.processor.Processor.attach`."""
         return self._context.engine.attach(session_id, stream)
 
     def detach(self, stream: Stream, unsent: Sequence[Entry] = ()) -> None:
-        """See :meth:`txbayeux.protocol.Processor.detach`."""
+        """See :meth:`txbayeux.processor.Processor.detach`."""
         self._responder.detach(stream, unsent)
 
     def resume(self, stream: Stream) -> None:
-        """See :meth:`txbayeux.protocol.Processor.resume`."""
+        """See :meth:`txbayeux.processor.Processor.resume`."""
         self._responder.resume(stream)
 
     # Called by the engine

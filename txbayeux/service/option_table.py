@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.limits import Limits
-from txbayeux.peers import PeerLimits
+from txbayeux.peer_limits import PeerLimits
 from txbayeux.rates import Rate
 from txbayeux.server import ServerOptions
 

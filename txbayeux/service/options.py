@@ -14,7 +14,7 @@ from twisted.python.usage import UsageError
 from txbayeux import __version__
 from txbayeux.adapter.origins import Origins
 from txbayeux.adapter.proxies import TrustedProxies
-from txbayeux.peers import PeerLimits
+from txbayeux.peer_limits import PeerLimits
 from txbayeux.service.option_table import EXAMPLES, GROUPS, OPTIONS, count
 from txbayeux.service.option_values import engine, extension, mount, usage_error
 

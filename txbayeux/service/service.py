@@ -23,7 +23,7 @@ from txbayeux.bayeux import Bayeux, EngineFactory
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.extension import Extension
 from txbayeux.limits import Limits
-from txbayeux.peers import PeerLimits
+from txbayeux.peer_limits import PeerLimits
 from txbayeux.server import Server, ServerOptions
 from txbayeux.service.admin import ChatPage, Health, Metrics, static_files
 from txbayeux.service.eventlog import log_events

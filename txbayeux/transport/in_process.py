@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from txbayeux.message import Entry, Message, decode, encode_list
-from txbayeux.protocol import Processor, Response
+from txbayeux.processor import Processor, Response
 from txbayeux.transport.base import Context, Factory, NoReply, Receiver
 from txbayeux.transport.replies import PendingReplies, note_replies
 
@@ -30,7 +30,7 @@ def in_process(server: Processor) -> Factory:
 
 
 class InProcess:
-    """Calls a :class:`~txbayeux.protocol.Processor`."""
+    """Calls a :class:`~txbayeux.processor.Processor`."""
 
     connection_type = "in-process"
     pipelined = True

@@ -18,8 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
+from txbayeux.engine.redis.acquisition import OwnedSession
 from txbayeux.engine.redis.commands import Argument, Commands
-from txbayeux.engine.redis.handover import OwnedSession
 from txbayeux.engine.session import Session
 from txbayeux.interfaces import Clock
 

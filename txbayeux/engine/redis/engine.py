@@ -12,10 +12,10 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.logger import Logger
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.connects import Connections
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.engine.redis.node import Node
 from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.session_connects import SessionConnects
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT, Session
 from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.events import Reason
@@ -77,7 +77,7 @@ class RedisEngine:
         self._commands = self._node.commands
         self._owner = self._node.owner
         self._termination = self._node.termination
-        self._connections = Connections(reactor, self.hub, self._node)
+        self._connects = SessionConnects(reactor, self.hub, self._node)
 
     @classmethod
     def from_url(
@@ -122,7 +122,7 @@ class RedisEngine:
             last = node.checkpoints.position()
             await self._wait(last.addCallback(node.reader.reached))
         self.hub.flush()
-        self._connections.stop()
+        self._connects.stop()
         self._owner.fail_acquisitions()
         arguments = self._owner.release_all()
         if self._commands.live:
@@ -241,7 +241,7 @@ class RedisEngine:
         unknown = self._unknown(session_id)
         if unknown is not None:
             return fail(unknown)
-        return self._connections.connect(
+        return self._connects.connect(
             session_id, hold=hold, stream=stream, acknowledged=acknowledged
         )
 
@@ -251,7 +251,7 @@ class RedisEngine:
         if unknown is not None:
             return fail(unknown)
 
-        return self._connections.attach(session_id, stream)
+        return self._connects.attach(session_id, stream)
 
     # Redis
 

@@ -11,8 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.commands import Argument, Commands
-from txbayeux.engine.redis.handover import (
+from txbayeux.engine.redis.acquisition import (
     Acquisition,
     OwnedSession,
     Progress,
@@ -22,6 +21,7 @@ from txbayeux.engine.redis.handover import (
     progress_of,
     wait_for_predecessor,
 )
+from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.log import (
     Addressed,
     Change,

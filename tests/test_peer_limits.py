@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.errors import BayeuxError
 from txbayeux.log_limit import LOG_INTERVAL
-from txbayeux.peers import PeerLimits, PeerRegistry
+from txbayeux.peer_limits import PeerLimits, PeerRegistry
 from txbayeux.rates import Rate
 
 

@@ -1,6 +1,6 @@
-"""The types of a handover, and the wait for the former owner's release.
+"""What an acquisition of a session is made of, and its wait for the former owner.
 
-The acquisition itself is in :mod:`ownership`.
+:mod:`ownership` begins and ends them.
 
 While a node lives, its memory is authoritative for the progress of its sessions: a
 node that acquires a session waits for the former owner to release it.  If that one has

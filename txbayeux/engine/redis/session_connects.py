@@ -10,14 +10,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
-from txbayeux.engine.redis.handover import OwnedSession, SessionEnded, Superseded
+from txbayeux.engine.redis.acquisition import OwnedSession, SessionEnded, Superseded
 from txbayeux.engine.redis.node import Node
 from txbayeux.engine.session import ConnectDelivery, Session
 from txbayeux.errors import BayeuxError
 from txbayeux.events import Reason
 from txbayeux.interfaces import Delivery, Stream
 
-__all__ = ["Connections"]
+__all__ = ["SessionConnects"]
 
 _ELSEWHERE: Final = 2.0
 """Seconds after which a connect checks again whether another node has a stream."""
@@ -25,7 +25,7 @@ _ELSEWHERE: Final = 2.0
 _log: Final = Logger()
 
 
-class Connections:
+class SessionConnects:
     """Makes this node the owner of a session when it receives a connection for it."""
 
     def __init__(self, reactor: Any, hub: Hub, node: Node) -> None:
