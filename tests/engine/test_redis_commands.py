@@ -9,6 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 from txbayeux.engine.redis.commands import Commands
 from txbayeux.engine.redis.errors import Lost, RedisError
 from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.log_limit import LOG_INTERVAL
 
 
 class Sent:
@@ -92,6 +93,33 @@ def test_a_publish_with_an_invalid_reply_is_refused_and_logged() -> None:
         assert [failure.value.code for failure in refused] == [503]
         assert commands.outstanding == 0
         assert ["invalid reply" in str(formatEvent(event)) for event in log] == [True]
+
+
+def test_errors_of_redis_are_logged_once_a_minute_by_code() -> None:
+    clock = Clock()
+    commands = Commands(
+        clock, RedisOptions(), node="f", keys=("k",), stale=lambda: None
+    )
+    redis = up(commands)
+    for _ in range(7):
+        commands.run("clean").addErrback(lambda _: None)
+    replies = iter(redis.replies)
+
+    def refuse(*errors: str) -> None:
+        for error in errors:
+            next(replies).errback(RedisError(error))
+
+    with capturedLogs() as log:
+        refuse("OOM a", "MISCONF b", "OOM c", "OOM d")
+        clock.advance(LOG_INTERVAL)
+        refuse("OOM e")
+        commands.stop()
+        refuse("OOM f", "ERR g")
+    assert [formatEvent(event) for event in log] == [
+        f"Redis refused the script clean: {error}"
+        for error in ("OOM a", "MISCONF b", "OOM d (2 such errors)", "OOM e")
+    ]
+    assert clock.getDelayedCalls() == []
 
 
 def test_an_error_that_the_script_does_not_reply_is_one_of_redis() -> None:

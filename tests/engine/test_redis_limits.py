@@ -93,24 +93,24 @@ def test_refused_calls_are_counted_and_logged_once_a_minute() -> None:
         for refusals in (2, 3):
             for _ in range(refusals):
                 assert refused(commands.publish("/a", b"", ""))
-            commands.expire()
             clock.advance(59)
             assert refused(commands.run("acquire", "x" * 1000))
-            commands.expire()
             clock.advance(1)
-        commands.expire()
-    assert commands.refused == 7
+        assert refused(commands.publish("/a", b"", ""))
+        commands.stop()
+    assert commands.refused == 8
     limits = "(pending_messages=1, pending_bytes=1000)"
     full = f"as much waits for Redis as may {limits}"
     assert [formatEvent(event) for event in log] == [
-        f"2 operations refused, 2 since the start: {full}",
-        f"4 operations refused, 6 since the start: {full}",
-        f"1 operations refused, 7 since the start: {full}",
+        f"Operations refused: 1, 1 since the start; {full}",
+        f"Operations refused: 2, 3 since the start; {full}",
+        f"Operations refused: 4, 7 since the start; {full}",
+        f"Operations refused: 1, 8 since the start; {full}",
     ]
-    commands.stop()
+    assert clock.getDelayedCalls() == []
     assert refused(kept)
     assert refused(commands.run("acquire", ""))
-    assert commands.refused == 7
+    assert commands.refused == 8
 
 
 class TestSessions(NodesHarness):

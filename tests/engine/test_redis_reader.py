@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.engine.hub import TURN_WORK
 from txbayeux.engine.redis.log import Logged
 from txbayeux.engine.redis.reader import Reader
+from txbayeux.log_limit import LOG_INTERVAL
 from txbayeux.message import Entry
 
 from .hub_fixture import HubFixture
@@ -183,3 +184,28 @@ def test_an_invalid_reply_closes_the_connection(
     redis.answer(range(1, 3), b"10-0")
     fixture.finish()
     assert fixture.log == [1, 2, "10-0"]
+
+
+def test_entries_of_others_are_logged_once_a_minute_and_at_the_stop(
+    fixture: ReaderFixture,
+) -> None:
+    def read(entries: int) -> None:
+        assert fixture.redis.reading is not None
+        reading, fixture.redis.reading = fixture.redis.reading, None
+        reading.callback([[b"log", [[b"1-0", [b"a", b"b"]]] * entries]])
+
+    with capturedLogs() as log:
+        for entries in (1, 2, 3):
+            read(entries)
+        fixture.clock.advance(LOG_INTERVAL)
+        read(4)
+        fixture.reader.stop()
+        read(5)
+    skipped = "Skipped entries in Redis that are broken, or not of this service"
+    assert [formatEvent(event) for event in log] == [
+        f"{skipped}: 1, 1 since the start",
+        f"{skipped}: 5, 6 since the start",
+        f"{skipped}: 4, 10 since the start",
+    ]
+    assert fixture.reader.foreign == 15
+    assert fixture.clock.getDelayedCalls() == []

@@ -46,11 +46,18 @@ def test_gaps_are_logged_once_a_minute_with_their_number() -> None:
             clock.advance(59)
             termination.log_gaps(option)
             clock.advance(1)
+        for gaps in (10, 12):
+            termination.gaps = gaps
+            termination.log_gaps("")
+        termination.stop()
+    assert clock.getDelayedCalls() == []
     why = "entries that they had not received were dropped from the log"
     assert lines(log) == [
         f"3 sessions closed, 3 since the start: {why} (last for retained_seconds=300)",
         f"2 sessions closed, 5 since the start: {why} by others",
         f"4 sessions closed, 9 since the start: {why} by others",
+        f"1 sessions closed, 10 since the start: {why} by others",
+        f"2 sessions closed, 12 since the start: {why} by others",
     ]
 
 

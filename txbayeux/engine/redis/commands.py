@@ -22,6 +22,7 @@ from txbayeux.errors import (
     unavailable,
 )
 from txbayeux.interfaces import Clock, DelayedCall
+from txbayeux.log_limit import LogLimit
 
 if TYPE_CHECKING:
     from txbayeux.engine.redis.connection import Connection
@@ -47,8 +48,10 @@ exhaust these do not make other nodes count this one as dead."""
 _FAILING: Final = 5.0
 """Seconds for which a refused publish counts, unless another is accepted."""
 
-_LOG_INTERVAL: Final = 60.0
-"""Seconds between log lines about what is refused."""
+_REFUSED: Final = (
+    "Operations refused: {count}, {total} since the start; as much waits for Redis as "
+    "may (pending_messages={messages}, pending_bytes={size})"
+)
 
 _REPEATABLE: Final = frozenset(
     {
@@ -143,13 +146,12 @@ class Commands:
         self._gathered: list[_Call] = []
         self._flush_call: DelayedCall | None = None
         self._loaded: set[str] = set()
-        self._logged: dict[str, float] = {}
         self._closed = False
         self._failed_at = -math.inf
         self.refused = 0
         """Calls that were refused because too much waited."""
-        self._logged_refused = 0
-        self._log_next = -math.inf
+        self._refused_log = LogLimit(clock, partial(_log.warn, _REFUSED))
+        self._error_logs: dict[str, LogLimit] = {}  # by the code of the error
         self.published: tuple[int, int] | None = None
         """Position and token of the last message that Redis accepted from this node."""
 
@@ -200,22 +202,13 @@ class Commands:
             self._flush_call.cancel()
         self._flush_call = None
         self._fail_held(lambda call: True)
+        for log in (self._refused_log, *self._error_logs.values()):
+            log.stop()
 
     def expire(self) -> None:
-        """Fail the calls that have been held for too long; log those refused."""
+        """Fail the calls that have been held for too long."""
         now = self._clock.seconds()
         self._fail_held(lambda call: call.deadline <= now)
-        new = self.refused - self._logged_refused
-        if new and now >= self._log_next:
-            self._logged_refused, self._log_next = self.refused, now + _LOG_INTERVAL
-            _log.warn(
-                "{count} operations refused, {total} since the start: as much waits "
-                "for Redis as may (pending_messages={messages}, pending_bytes={size})",
-                count=new,
-                total=self.refused,
-                messages=self._options.pending_messages,
-                size=self._options.pending_bytes,
-            )
 
     # Operations
 
@@ -263,7 +256,7 @@ class Commands:
             self._outstanding >= times * options.pending_messages
             or self._octets + size > times * options.pending_bytes
         ):
-            self.refused += 1
+            self._count_refused()
             return fail(unavailable())
         self._number += 1
         deadline = self._clock.seconds() + patience
@@ -275,6 +268,14 @@ class Commands:
         else:
             self._send_or_gather(call)
         return call.result
+
+    def _count_refused(self) -> None:
+        self.refused += 1
+        self._refused_log.add(
+            total=self.refused,
+            messages=self._options.pending_messages,
+            size=self._options.pending_bytes,
+        )
 
     def _send_or_gather(self, call: _Call) -> None:
         if call.script != "publish":
@@ -384,7 +385,7 @@ class Commands:
 
     def _react(self, name: str, error: RedisError) -> None:
         """Act on an error of Redis, which is not one of the call."""
-        self._log_refusal(name, error)
+        self._log_error(name, error)
         if name == "publish":
             self._failed_at = self._clock.seconds()
         if self._redis is None:
@@ -413,13 +414,12 @@ class Commands:
         self._octets -= call.size
         return call.result
 
-    def _log_refusal(self, name: str, error: RedisError) -> None:
-        now = self._clock.seconds()
-        if now - self._logged.get(error.code, -math.inf) >= _LOG_INTERVAL:
-            self._logged[error.code] = now
-            _log.error(
-                "Redis refused the script {name}: {error}", name=name, error=error
-            )
+    def _log_error(self, name: str, error: RedisError) -> None:
+        if self._closed:  # Nobody would stop a new limit.
+            return
+        if error.code not in self._error_logs:
+            self._error_logs[error.code] = LogLimit(self._clock, _log_errors)
+        self._error_logs[error.code].add(name=name, error=str(error))
 
     def _fail_held(self, chosen: Callable[[_Call], bool]) -> None:
         failed = [call for call in self._held if chosen(call)]
@@ -430,6 +430,16 @@ class Commands:
         self._unsure = deque(calls for calls in self._unsure if not chosen(calls[0]))
         for call in failed:
             self._done(call).errback(unavailable())
+
+
+def _log_errors(count: int, name: str, error: str) -> None:
+    times = f" ({count} such errors)" if count > 1 else ""
+    _log.error(
+        "Redis refused the script {name}: {error}{times}",
+        name=name,
+        error=error,
+        times=times,
+    )
 
 
 def _refusal(call: _Call, error: RedisError) -> BayeuxError | None:

@@ -223,7 +223,8 @@ class Node:
             self._tick_call.cancel()
         self.owner.fail_acquisitions()
         self.commands.stop()
-        self.reader.abandon()
+        self.reader.stop()
+        self.termination.stop()
         return gatherResults([link.stop() for link in self._links])
 
     def sweep_soon(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,6 +15,7 @@ from txbayeux.engine.redis.errors import Lost
 from txbayeux.engine.redis.log import Logged, notice, parse, position_of
 from txbayeux.errors import unavailable
 from txbayeux.interfaces import Clock, ConnectionHub
+from txbayeux.log_limit import LogLimit
 
 if TYPE_CHECKING:
     from txbayeux.engine.redis.connection import Connection
@@ -29,8 +30,10 @@ _BLOCK: Final = 1000
 
 _LAST: Final = 2**64 - 1
 
-_LOG_INTERVAL: Final = 60.0
-"""Seconds between log lines about entries of others."""
+_FOREIGN: Final = (
+    "Skipped entries in Redis that are broken, or not of this service: {count}, "
+    "{total} since the start"
+)
 
 Notices: TypeAlias = Sequence[tuple[bytes, Sequence[bytes]]]
 """Ids and fields of entries of the inbox."""
@@ -67,7 +70,6 @@ class Reader:
         gap: Callable[[], None],
         clean: Callable[[], Deferred[int]],
     ) -> None:
-        self._clock = clock
         self._clean = clean
         self._hub = hub
         self._logged = logged
@@ -86,7 +88,7 @@ class Reader:
         """Position of the next entry to be received."""
         self.foreign = 0
         """Entries that were skipped, because others made or broke them."""
-        self._logged_foreign = -math.inf
+        self._foreign_log = LogLimit(clock, partial(_log.error, _FOREIGN))
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self.position = 0
         self._known = 0
@@ -166,6 +168,11 @@ class Reader:
         for _, result in waiting:
             if not result.called:
                 result.errback(unavailable())
+
+    def stop(self) -> None:
+        """Fail these Deferreds, and leave nothing in the reactor."""
+        self.abandon()
+        self._foreign_log.stop()
 
     def _read(self) -> None:
         redis = self._redis
@@ -310,14 +317,7 @@ class Reader:
 
     def _count_foreign(self, count: int) -> None:
         self.foreign += count
-        now = self._clock.seconds()
-        if now - self._logged_foreign >= _LOG_INTERVAL:
-            self._logged_foreign = now
-            _log.error(
-                "Skipped entries in Redis that are broken, or not of this service: "
-                "{total} since the start",
-                total=self.foreign,
-            )
+        self._foreign_log.add(count, total=self.foreign)
 
     def _fire(self) -> None:
         waiting, self._waiting = self._waiting, deque()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -17,6 +17,7 @@ from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock
+from txbayeux.log_limit import LogLimit
 
 __all__ = ["GAP", "Termination"]
 
@@ -26,8 +27,10 @@ GAP: Final = "Session closed - messages were missed"
 _TOMBSTONE: Final = 300_000
 """Milliseconds for which Redis keeps the reason why a session was ended."""
 
-_LOG_INTERVAL: Final = 60.0
-"""Seconds between log lines about gaps."""
+_GAPS: Final = (
+    "{count} sessions closed, {total} since the start: entries that they had not "
+    "received were dropped from the log {cause}"
+)
 
 _log: Final = Logger()
 
@@ -57,7 +60,6 @@ class Termination:
         owner: SessionOwner,
         closed: Callable[[str, Reason], None],
     ) -> None:
-        self._clock = clock
         self._options = options
         self._commands = commands
         self._owner = owner
@@ -66,7 +68,7 @@ class Termination:
         self.gaps = 0
         """Sessions that were ended because entries they needed were dropped."""
         self._logged_gaps = 0
-        self._log_next = -math.inf
+        self._gap_log = LogLimit(clock, partial(_log.error, _GAPS))
 
     def destroy(
         self, session_id: str, reason: Reason, why: str, generation: int | str = ""
@@ -149,18 +151,13 @@ class Termination:
 
         :param option: for which Redis dropped entries last; empty if for none.
         """
-        new, now = self.gaps - self._logged_gaps, self._clock.seconds()
-        if not new or now < self._log_next:
-            return
-        self._logged_gaps, self._log_next = self.gaps, now + _LOG_INTERVAL
-        _log.error(
-            "{count} sessions closed, {total} since the start: entries that they had "
-            "not received were dropped from the log {cause}",
-            count=new,
-            total=self.gaps,
-            cause=(
-                f"(last for {option}={getattr(self._options, option):.12g})"
-                if option in SHARED
-                else "by others"
-            ),
-        )
+        new, self._logged_gaps = self.gaps - self._logged_gaps, self.gaps
+        if new:
+            cause = "by others"
+            if option in SHARED:
+                cause = f"(last for {option}={getattr(self._options, option):.12g})"
+            self._gap_log.add(new, total=self.gaps, cause=cause)
+
+    def stop(self) -> None:
+        """Log what is left to be logged, and leave nothing in the reactor."""
+        self._gap_log.stop()
