@@ -104,7 +104,7 @@ def redirect_notices(
     engine: RedisEngine, receiver: Callable[[Mapping[str, str]], object]
 ) -> None:
     """Pass the notices of a node's inbox to ``receiver``."""
-    engine._node.reader._noticed = receiver  # type: ignore[assignment]
+    engine._node.reader._take_notice = receiver  # type: ignore[assignment]
 
 
 def stop_node(engine: RedisEngine) -> Deferred[Any]:

@@ -58,8 +58,8 @@ class ReaderFixture(HubFixture):
         self.reader = Reader(
             self.clock,
             hub=self.hub,
-            logged=self.logged,
-            noticed=lambda notice: self.log.append(notice["k"]),
+            dispatch=self.logged,
+            take_notice=lambda notice: self.log.append(notice["k"]),
             gap=lambda: self.log.append("gap"),
             clean=lambda: succeed(2**62),
         )

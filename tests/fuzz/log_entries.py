@@ -192,8 +192,8 @@ class _Run:
         self._reader = Reader(
             fixture.clock,
             hub=fixture.hub,
-            logged=self._logged,
-            noticed=self._noticed,
+            dispatch=self._logged,
+            take_notice=self._noticed,
             gap=self._gap,
             clean=self._clean,
         )

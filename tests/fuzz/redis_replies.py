@@ -234,8 +234,8 @@ def _reading(stream: list[bytes]) -> None:
     reader = Reader(
         redis.clock,
         hub=fixture.hub,
-        logged=logged,
-        noticed=lambda notice: None,
+        dispatch=logged,
+        take_notice=lambda notice: None,
         gap=lambda: None,
         clean=clean,
     )

@@ -180,7 +180,7 @@ class BayeuxResource:
             return None
         request = self._from_client(request)
         try:
-            headers = self._admit(request)
+            headers = self._check_origin(request)
             return LongPolling(request, self._server, self.limits, headers, self._peers)
         except Refused:
             return None
@@ -214,7 +214,9 @@ class BayeuxResource:
             wait = self._peers.admit_request(peer, len(request.body))
         if wait:
             after = (b"Retry-After", b"%d" % ceil(wait))
-            raise Refused(429, "Too many requests", [after, *self._admit(request)])
+            raise Refused(
+                429, "Too many requests", [after, *self._check_origin(request)]
+            )
         if (
             self._script is not None
             and request.path == _SCRIPT_PATH
@@ -222,7 +224,7 @@ class BayeuxResource:
         ):
             self._script.serve(request, writer)
             return
-        headers = self._admit(request)
+        headers = self._check_origin(request)
         try:
             self._serve(request, writer, headers)
         except Malformed as error:
@@ -272,7 +274,7 @@ class BayeuxResource:
         kind = IPv6Address if ":" in client else IPv4Address
         return msgspec.structs.replace(request, address=kind("TCP", client, 0))
 
-    def _admit(self, request: HTTPRequest) -> tuple[Header, ...]:
+    def _check_origin(self, request: HTTPRequest) -> tuple[Header, ...]:
         """Return the CORS header fields of the response.
 
         :raises Refused: with 403, if the page may not use the service.

@@ -141,7 +141,7 @@ class Commands:
         self._number = 0
         self._outstanding = 0
         self._octets = 0
-        self._held: deque[_Call] = deque()
+        self._unsent: deque[_Call] = deque()
         self._unsure: deque[list[_Call]] = deque()
         self._gathered: list[_Call] = []
         self._flush_call: DelayedCall | None = None
@@ -178,9 +178,9 @@ class Commands:
         self._loaded.clear()
         self._common = (epoch, prefix, token, self._node)
         again = [(calls[0].number, calls, True) for calls in self._unsure]
-        again += [(call.number, [call], False) for call in self._held]
+        again += [(call.number, [call], False) for call in self._unsent]
         self._unsure.clear()
-        self._held.clear()
+        self._unsent.clear()
         for _, calls, unsure in sorted(again, key=lambda item: item[0]):
             if unsure:
                 self._send_gathered()
@@ -191,7 +191,7 @@ class Commands:
     def down(self) -> None:
         """Hold calls from now on."""
         self._redis = None
-        self._held.extend(self._gathered)
+        self._unsent.extend(self._gathered)
         self._gathered = []
 
     def stop(self) -> None:
@@ -264,7 +264,7 @@ class Commands:
         self._outstanding += 1
         self._octets += size
         if self._redis is None:
-            self._held.append(call)
+            self._unsent.append(call)
         else:
             self._send_or_gather(call)
         return call.result
@@ -320,7 +320,7 @@ class Commands:
         unsure: bool = False,
     ) -> None:
         if self._redis is None:
-            self._held.extend(calls)
+            self._unsent.extend(calls)
             return
         script = load(name)
         everything = (*self._keys, *self._common, *arguments)
@@ -372,7 +372,7 @@ class Commands:
             # It may have been executed when it was sent before.
             unsure = code == "STALE" or (unsure and code in _ELSEWHERE)
             if not (unsure and self._comes_again(name, calls)):
-                self._held.extend(calls)
+                self._unsent.extend(calls)
             if self._redis is not None:
                 self.down()
                 self._stale()
@@ -405,7 +405,7 @@ class Commands:
             self._unsure.append(calls)
             return True
         if name in _REPEATABLE:
-            self._held.extend(calls)
+            self._unsent.extend(calls)
             return True
         return False
 
@@ -422,8 +422,8 @@ class Commands:
         self._error_logs[error.code].add(name=name, error=str(error))
 
     def _fail_held(self, chosen: Callable[[_Call], bool]) -> None:
-        failed = [call for call in self._held if chosen(call)]
-        self._held = deque(call for call in self._held if not chosen(call))
+        failed = [call for call in self._unsent if chosen(call)]
+        self._unsent = deque(call for call in self._unsent if not chosen(call))
         for calls in self._unsure:
             if chosen(calls[0]):
                 failed += calls

@@ -17,7 +17,7 @@ __all__ = [
     "Change",
     "Logged",
     "Tail",
-    "catch_up",
+    "missed_entries",
     "notice",
     "parse",
     "position_of",
@@ -122,7 +122,7 @@ class Tail:
         self._messages = messages
         self._octets = octets
         self._items: deque[Logged] = deque()
-        self._held = 0
+        self._bytes = 0
 
     @property
     def first(self) -> int | None:
@@ -132,14 +132,14 @@ class Tail:
     def append(self, item: Logged) -> None:
         """Add the next entry."""
         self._items.append(item)
-        self._held += _size(item)
-        while len(self._items) > self._messages or self._held > self._octets:
-            self._held -= _size(self._items.popleft())
+        self._bytes += _size(item)
+        while len(self._items) > self._messages or self._bytes > self._octets:
+            self._bytes -= _size(self._items.popleft())
 
     def clear(self) -> None:
         """Remove all entries: the next one does not continue them."""
         self._items.clear()
-        self._held = 0
+        self._bytes = 0
 
     def after(self, position: int) -> Iterator[Logged]:
         """Return the entries after ``position``; there must be no gap before them."""
@@ -157,7 +157,7 @@ def _size(item: Logged) -> int:
     return item.size if isinstance(item, Change) else len(item.json)
 
 
-def catch_up(
+def missed_entries(
     items: Iterator[Logged] | Sequence[Logged],
     *,
     session_id: str,

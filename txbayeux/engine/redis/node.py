@@ -111,8 +111,8 @@ class Node:
         self.reader = Reader(
             reactor,
             hub=hub,
-            logged=self._logged,
-            noticed=self._noticed,
+            dispatch=self._dispatch,
+            take_notice=self._take_notice,
             gap=self._gap,
             clean=lambda: self.commands.run("clean").addCallback(int),
         )
@@ -364,7 +364,7 @@ class Node:
 
     # The log
 
-    def _logged(self, item: Logged) -> None:
+    def _dispatch(self, item: Logged) -> None:
         self._tail.append(item)
         if type(item) is Entry:  # not Addressed, which is a kind of Entry
             self._hub.dispatch(item)
@@ -377,7 +377,7 @@ class Node:
             if session is not None:
                 self._hub.deliver(session, item)
 
-    def _noticed(self, notice: Mapping[str, str]) -> None:
+    def _take_notice(self, notice: Mapping[str, str]) -> None:
         self.owner.receive_notice(notice)
 
     def _lost(self, session_id: str, generation: int) -> UnknownSession:

@@ -27,7 +27,7 @@ from txbayeux.engine.redis.log import (
     Change,
     Logged,
     Tail,
-    catch_up,
+    missed_entries,
     parse,
 )
 from txbayeux.engine.redis.options import RedisOptions
@@ -253,7 +253,7 @@ class SessionOwner:
         """Return the entries dispatched here that the session has not received."""
         chosen: list[Entry] = []
         choose = partial(
-            catch_up,
+            missed_entries,
             session_id=acquisition.session_id,
             subscriptions=subscriptions,
             cursor=progress.cursor or 0,

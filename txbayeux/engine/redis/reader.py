@@ -54,8 +54,8 @@ class Reader:
     reactor turns, and the next reply for it.
 
     :param hub: says when to wait.
-    :param logged: called with each entry of the log, in order.
-    :param noticed: called with each notice of the inbox.
+    :param dispatch: called with each entry of the log, in order.
+    :param take_notice: called with each notice of the inbox.
     :param gap: called when entries were dropped from the log before they were read.
     :param clean: removes entries that others appended; fires with the log's position.
     """
@@ -65,15 +65,15 @@ class Reader:
         clock: Clock,
         *,
         hub: ConnectionHub,
-        logged: Callable[[Logged], None],
-        noticed: Callable[[Mapping[str, str]], None],
+        dispatch: Callable[[Logged], None],
+        take_notice: Callable[[Mapping[str, str]], None],
         gap: Callable[[], None],
         clean: Callable[[], Deferred[int]],
     ) -> None:
         self._clean = clean
         self._hub = hub
-        self._logged = logged
-        self._noticed = noticed
+        self._dispatch = dispatch
+        self._take_notice = take_notice
         self._gap = gap
         self._redis: Connection | None = None
         self._log_key = self._inbox_key = b""
@@ -287,7 +287,7 @@ class Reader:
                 self._gap()
             self.position = item.position
             try:
-                self._logged(item)
+                self._dispatch(item)
             except Exception:
                 _log.failure(
                     "Dispatching entry {position} failed", position=item.position
@@ -310,7 +310,7 @@ class Reader:
     def _notice(self, identity: bytes, fields: Sequence[bytes]) -> None:
         self._inbox_dispatched = identity
         try:
-            self._noticed(notice(fields))
+            self._take_notice(notice(fields))
         except Exception as error:
             _log.debug("Notice {identity}: {error!r}", identity=identity, error=error)
             self._count_foreign(1)
