@@ -145,7 +145,11 @@ class Delivery(Protocol):
 
     @property
     def turn(self) -> int | None:
-        """The same number for all that were answered together; None if alone."""
+        """The same number for all that were answered together; None if alone.
+
+        With it an adapter asks the kernel once for all of them whether their clients
+        are gone: :class:`txbayeux.adapter.io.ClosingWatch`.
+        """
 
     def give_back(self) -> None:
         """Return the entries to the queue: the connection is gone.

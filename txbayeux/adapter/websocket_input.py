@@ -56,6 +56,9 @@ class _Factory(Protocol):
 class WebSocketInput(WebSocketServerProtocol):
     """Calls ``onMessage()`` with each message, in order.
 
+    Small unfragmented text messages are parsed by :func:`~.frames.take_message`, all
+    others by Autobahn; both end in ``onMessage()``.
+
     A subclass sets ``_waiting`` if a message has to wait.  Nothing is read from the
     connection while something that was read waits, or while the peer does not read.
     """

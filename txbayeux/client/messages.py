@@ -1,7 +1,8 @@
 """Every message that the client sends, with the fields the specification asks for.
 
-The tables cite the Bayeux specification.  ``id`` is not set here: the dispatcher
-adds it when the message is sent.
+The tables cite the Bayeux specification.  What is missing here is added later:
+``clientId`` and ``data`` of what waits in the outbox by ``Envelope.begin_attempt``,
+the ``id`` of each message by ``Dispatcher._transmit``.
 """
 
 from __future__ import annotations

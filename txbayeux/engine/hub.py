@@ -40,7 +40,8 @@ __all__ = ["SMALL_FAN_OUT", "TURN_WORK", "WRITE_WORK", "Hub"]
 TURN_WORK: Final = 20_000
 """Deliveries queued in one reactor turn, and work done in it to write queues.
 
-Queuing that many takes 5 ms, writing them 20 ms.  The unit is one delivery written.
+Queueing takes 0.2 µs a session if its objects are in the processor's caches, so 5 ms
+in all, and up to 1 µs if not; writing 1 µs.  The unit is one delivery written.
 """
 
 WRITE_WORK: Final = 10
@@ -315,10 +316,7 @@ class Hub:
         self.busy = True
 
     def _queue(self, entry: Entry, sessions: Collection[Session]) -> None:
-        """Queue ``entry`` for these sessions.
-
-        The hot loop: about 0.2 µs a session.
-        """
+        """Queue ``entry`` for these sessions; see :data:`TURN_WORK` for the time."""
         size = len(entry.json)
         messages, octets = self._limits.queue_messages, self._limits.queue_bytes
         dirty = self._dirty
@@ -543,6 +541,8 @@ class Hub:
             self._delivered += len(entries)
             if not session.waiting:  # Everything in the log for it has been sent.
                 session.seen = max(session.seen, self.position)
+        # Calls Server._respond_to_connect, or answer_connect for a connect in a batch,
+        # and then the adapter's _released.
         held.callback(
             ConnectDelivery(
                 entries=entries,

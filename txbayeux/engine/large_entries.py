@@ -13,7 +13,10 @@ from txbayeux.message import Entry
 __all__ = ["MAX_ENTRIES", "SLICE", "LargeEntries"]
 
 SLICE: Final = 10_000
-"""Sessions for which an entry is queued in one reactor turn; 1 µs each."""
+"""Sessions for which an entry is queued in one reactor turn; up to 1 µs each.
+
+So many are seldom in the processor's caches: see :data:`txbayeux.engine.hub.TURN_WORK`.
+"""
 
 MAX_ENTRIES: Final = 10
 """Entries that wait; each takes 50 bytes a subscriber.  More are queued at once."""

@@ -1,7 +1,9 @@
 """The client's half of acknowledgement: the server keeps messages until then.
 
 The server's half is in :mod:`txbayeux.server.handshake`,
-:mod:`txbayeux.server.connect` and :mod:`txbayeux.engine.session`.
+:mod:`txbayeux.server.connect`, :mod:`txbayeux.engine.hub`,
+:mod:`txbayeux.engine.session` and, with Redis,
+:mod:`txbayeux.engine.redis.session_connects`.
 
 Source: CometD documentation, "Message Acknowledgment Extension".
 """

@@ -50,7 +50,10 @@ class RequestContext(msgspec.Struct, gc=False):
     alone: bool
     """Whether it holds one message only, so that a connect may be held."""
     peer: str | None
-    """See :attr:`txbayeux.peer_limits.PeerRegistry.key`."""
+    """The key by which the client is limited; None if it is not.  Not the address.
+
+    See :attr:`txbayeux.peer_limits.PeerRegistry.key`.
+    """
     deliveries: int = 0
     """How many subscriptions its published messages match, refused ones included."""
 

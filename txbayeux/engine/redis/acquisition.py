@@ -1,6 +1,6 @@
 """What an acquisition of a session is made of, and its wait for the former owner.
 
-:mod:`ownership` begins and ends them.
+``ownership.SessionOwner.acquire`` begins them; its ``_acquire`` is the whole procedure.
 
 While a node lives, its memory is authoritative for the progress of its sessions: a
 node that acquires a session waits for the former owner to release it.  If that one has

@@ -137,7 +137,10 @@ class Reader:
         self._expected = self.position + 1
 
     def note(self, position: int) -> None:
-        """Note that the log has reached ``position``."""
+        """Note that the log has reached ``position``.
+
+        A connect with ``hold=0`` waits until that is read.
+        """
         self._known = max(self._known, position)
 
     @property

@@ -1,4 +1,4 @@
-"""Takes ownership of a session when a connect or a stream for it arrives here."""
+"""Calls :mod:`ownership` for a session when a connect or stream for it arrives here."""
 
 from __future__ import annotations
 
