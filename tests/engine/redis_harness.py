@@ -34,7 +34,7 @@ class RedisHarness(EngineHarness):
 
     session_timeout = 30.0
     hold = 20.0
-    short_timeout = 1.0
+    short_timeout = 1.5
 
     @pytest.fixture(autouse=True)
     def _server(self, redis_server: RedisServer) -> None:

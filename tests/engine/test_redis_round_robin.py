@@ -141,7 +141,7 @@ class RoundRobin:
 
 
 class TestRoundRobin(RedisHarness, EngineContract):
-    short_timeout = 2.0  # each call moves the session
+    short_timeout = 2.5  # each call moves the session
 
     def make_engine(self, *, limits: Limits, session_timeout: float) -> Engine:
         return RoundRobin(
