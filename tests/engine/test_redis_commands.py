@@ -18,11 +18,16 @@ class Sent:
     def __init__(self) -> None:
         self.commands: list[tuple[Any, ...]] = []
         self.replies: list[Deferred[Any]] = []
+        self.written_now: list[tuple[Any, ...]] = []
 
     def execute_command(self, *command: Any) -> Deferred[Any]:
         self.commands.append(command)
         self.replies.append(Deferred())
         return self.replies[-1]
+
+    def execute_now(self, *command: Any) -> Deferred[Any]:
+        self.written_now.append(command)
+        return self.execute_command(*command)
 
 
 def up(commands: Commands) -> Sent:
@@ -55,6 +60,23 @@ def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> N
     assert last.commands[0][-4] == "1"
     last.replies[0].callback([b"-5"])
     assert published.result == 5
+
+
+def test_the_publishes_of_a_turn_are_one_command_that_is_written_at_once() -> None:
+    clock = Clock()
+    commands = Commands(
+        clock, RedisOptions(), node="f", keys=("{ns}:epoch",), stale=lambda: None
+    )
+    redis = up(commands)
+    commands.publish("/a", b"1", "")
+    commands.publish("/b", b"2", "")
+    assert redis.commands == []
+    clock.advance(0)
+    assert len(redis.commands) == 1
+    assert redis.commands[0][-6:] == ("", "/a", b"1", "", "/b", b"2")
+    commands.run("clean")
+    assert len(redis.commands) == 2
+    assert redis.written_now == redis.commands[:1]
 
 
 def test_what_a_node_refused_is_sent_in_order_to_the_next_one() -> None:

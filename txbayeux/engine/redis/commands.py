@@ -324,12 +324,15 @@ class Commands:
             return
         script = load(name)
         everything = (*self._keys, *self._common, *arguments)
+        # Publishes were gathered already: to wait for others saves nothing.
+        now = name == "publish"
+        execute = self._redis.execute_now if now else self._redis.execute_command
         if name in self._loaded:
-            reply = self._redis.execute_command("EVALSHA", script.sha, *everything)
+            reply = execute("EVALSHA", script.sha, *everything)
         else:
             # EVAL at first use: later calls would overtake one refused for its hash.
             self._loaded.add(name)
-            reply = self._redis.execute_command("EVAL", script.source, *everything)
+            reply = execute("EVAL", script.source, *everything)
         reply.addCallbacks(
             partial(self._replied, name, calls),
             partial(self._refused, name, calls, unsure),

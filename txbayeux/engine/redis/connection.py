@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any, Final, cast
 
 import hiredis
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -42,8 +42,6 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         )
         self._waiting: deque[Deferred[Any]] = deque()
         self._since = 0.0
-        self.writes_at_once = False
-        """Whether a command is written without waiting for the reactor's next turn."""
 
     def execute_command(self, *command: str | bytes | int) -> Deferred[Any]:
         """Send a command; fires with its reply.
@@ -51,21 +49,26 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         Fails with :class:`~txbayeux.engine.redis.errors.RedisError`, or with
         :class:`~txbayeux.engine.redis.errors.Lost`.
         """
-        result: Deferred[Any] = Deferred()
         if not self.connected:
-            result.errback(Lost("not connected"))
-            return result
+            return fail(Lost("not connected"))
+        # It goes out with the reactor's next turn, together with others.
+        self.transport.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+        return self._reply()
+
+    def execute_now(self, *command: str | bytes | int) -> Deferred[Any]:
+        """Send a command like :meth:`execute_command`, but write it at once."""
+        if not self.connected:
+            return fail(Lost("not connected"))
+        write_now(self.transport, hiredis.pack_command(command))  # type: ignore[arg-type]
+        return self._reply()
+
+    def _reply(self) -> Deferred[Any]:
+        """Return a Deferred for the reply to the command that was written last."""
         if not self._waiting:
             self._since = self.factory.clock.seconds()
+        result: Deferred[Any] = Deferred()
         self._waiting.append(result)
-        self._write(hiredis.pack_command(command))  # type: ignore[arg-type]
         return result
-
-    def _write(self, data: bytes) -> None:
-        if self.writes_at_once:
-            write_now(self.transport, data)
-        else:
-            self.transport.write(data)
 
     def silence(self) -> float:
         """Return for how many seconds commands have waited without any reply."""

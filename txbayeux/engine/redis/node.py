@@ -235,8 +235,6 @@ class Node:
 
     def _commands_up(self, redis: Connection) -> None:
         self._command_connection = redis
-        # Not so XREAD: while it waits for the next turn, its reply grows.
-        redis.writes_at_once = True
         # Distinguishes entries made on this connection from all others.
         self._token = 1 + secrets.randbelow(2**31 - 1)
         self._register()
