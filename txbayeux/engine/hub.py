@@ -392,13 +392,17 @@ class Hub:
 
     # Turns
 
+    def reaches_many(self, channel: str) -> bool:
+        """Return whether more sessions subscribe than need not wait."""
+        return self._index.count(channel) > SMALL_FAN_OUT
+
     def fan_out(self, channel: str) -> int:
         """See :meth:`txbayeux.interfaces.ConnectionHub.fan_out`."""
         return self._index.count(channel)
 
     def must_wait(self, channel: str, *, first: bool) -> bool:
         """See :meth:`txbayeux.interfaces.ConnectionHub.must_wait`."""
-        if not self.busy or self._index.count(channel) <= SMALL_FAN_OUT:
+        if not self.busy or not self.reaches_many(channel):
             return False
         return not first or self._queued >= TURN_WORK or self._large.full
 
@@ -558,14 +562,8 @@ class Hub:
 
     def _superseded(self, session: Session) -> ConnectDelivery:
         # By another connect.  It carries no messages: its connection may be dead.
-        return ConnectDelivery(
-            entries=(),
-            acknowledgement=session.seen if session.acknowledges else None,
-            superseded=True,
-            ended=None,
-            why=None,
-            returned=None,
-        )
+        seen = session.seen if session.acknowledges else None
+        return ConnectDelivery(entries=(), acknowledgement=seen, superseded=True)
 
     def _replace_stream(self, session: Session, stream: Stream | None) -> None:
         former = session.stream

@@ -44,10 +44,10 @@ class ConnectDelivery(msgspec.Struct):
 
     entries: Sequence[Entry]
     acknowledgement: int | None
-    superseded: bool
-    ended: Reason | None
-    why: str | None
-    returned: Callable[[Sequence[Entry]], None] | None
+    superseded: bool = False
+    ended: Reason | None = None
+    why: str | None = None
+    returned: Callable[[Sequence[Entry]], None] | None = None
     turn: int | None = None
 
     def give_back(self) -> None:

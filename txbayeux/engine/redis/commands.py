@@ -120,6 +120,8 @@ class Commands:
     :param keys: the keys that every script declares; the first holds the epoch.
     :param stale: called when the node must register: Redis has another epoch, knows a
         later connection of this node, or has lost a script, or the keys have moved.
+    :param reaches_many: returns whether many sessions of this node get what is
+        published on a channel.
     """
 
     def __init__(
@@ -130,12 +132,14 @@ class Commands:
         node: str,
         keys: Sequence[str],
         stale: Callable[[], None],
+        reaches_many: Callable[[str], bool] = lambda channel: False,
     ) -> None:
         self._clock = clock
         self._options = options
         self._node = node
         self._keys: tuple[Argument, ...] = (len(keys), *keys)
         self._stale = stale
+        self._reaches_many = reaches_many
         self._redis: Connection | None = None
         self._common: tuple[Argument, ...] = ()
         self._number = 0
@@ -324,8 +328,9 @@ class Commands:
             return
         script = load(name)
         everything = (*self._keys, *self._common, *arguments)
-        # Publishes were gathered already: to wait for others saves nothing.
-        now = name == "publish"
+        # Publishes were gathered already.  To wait for others saves nothing, unless
+        # many sessions are written to meanwhile.
+        now = name == "publish" and not self._reaches_many(str(arguments[-2]))
         execute = self._redis.execute_now if now else self._redis.execute_command
         if name in self._loaded:
             reply = execute("EVALSHA", script.sha, *everything)

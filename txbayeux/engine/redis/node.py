@@ -107,6 +107,7 @@ class Node:
             node=self.id,
             keys=self._keys,
             stale=self._register,
+            reaches_many=hub.reaches_many,
         )
         self.reader = Reader(
             reactor,
