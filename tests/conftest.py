@@ -10,6 +10,7 @@ from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
+from twisted.logger import globalLogBeginner
 
 # A slow machine must not fail a test.
 settings.register_profile("no deadline", deadline=None)
@@ -26,6 +27,10 @@ def pytest_configure() -> None:
     # that: a program under test would not end.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Until logging begins, Twisted keeps the last 65,536 events, and with them failed
+    # Deferreds of tests that have ended: each is logged when it falls out, in a test
+    # that has nothing to do with it.
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
 @pytest.hookimpl(wrapper=True)
