@@ -278,6 +278,22 @@ def test_those_who_wait_go_on_when_the_hub_stops(fixture: HubFixture) -> None:
     assert fixture.clock.getDelayedCalls() == []
 
 
+def test_those_who_wait_again_do_not_keep_the_hub_from_stopping(
+    fixture: HubFixture,
+) -> None:
+    went: list[None] = []
+
+    def wait(_: None) -> None:
+        went.append(None)
+        assert len(went) < 10
+        fixture.hub.next_turn().addCallback(wait)
+
+    fixture.hub.next_turn().addCallback(wait)
+    fixture.hub.stop()
+    assert went == [None]
+    assert fixture.clock.getDelayedCalls() == []
+
+
 # Limits
 
 

@@ -365,8 +365,7 @@ class Hub:
     def stop(self) -> None:
         """Leave nothing in the reactor; to be called when publishes are refused."""
         self._queued, self.busy = 0, False
-        while self._waiting:  # for the next turn: it goes on now
-            self._waiting.popleft().callback(None)
+        self._fire_waiting()
         for part in (self._timers, self._queue_limits, self._refused_log):
             part.stop()
         if self._flush_call is not None and self._flush_call.active():
@@ -394,7 +393,7 @@ class Hub:
 
     def reaches_many(self, channel: str) -> bool:
         """Return whether more sessions subscribe than need not wait."""
-        return self._index.count(channel) > SMALL_FAN_OUT
+        return self.fan_out(channel) > SMALL_FAN_OUT
 
     def fan_out(self, channel: str) -> int:
         """See :meth:`txbayeux.interfaces.ConnectionHub.fan_out`."""
