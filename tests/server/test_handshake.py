@@ -17,6 +17,11 @@ GOOD = {
     "supportedConnectionTypes": ["long-polling"],
 }
 
+NO_VERSIONS = [
+    *(".", "1.", ".1", "v1", "1.0\n", "1..0", "1.-", "1.é", "\u0661", "1" * 11),
+    *(True, [], {}, -1, 1e-7, 1e300, 10**4000),
+]
+
 
 def handshake(harness: Harness, **fields: Any) -> dict[str, Any]:
     message = {name: v for name, v in {**GOOD, **fields}.items() if v is not ...}
@@ -74,10 +79,13 @@ def test_a_request_without_an_id_gets_a_reply_without_one(harness: Harness) -> N
         ("1.0", "0.9"),
         ("2.0", "1.0"),
         ("1.0.alpha-2_x", "1.0"),
+        (1, ...),
+        (1.0, 0.9),
+        (2, 1),
     ],
 )
 def test_versions_that_include_1_are_accepted(
-    harness: Harness, version: str, minimum: Any
+    harness: Harness, version: Any, minimum: Any
 ) -> None:
     reply = handshake(harness, version=version, minimumVersion=minimum)
     assert (reply["successful"], reply["version"]) == (True, "1.0")
@@ -85,31 +93,50 @@ def test_versions_that_include_1_are_accepted(
 
 @pytest.mark.parametrize(
     ("version", "minimum"),
-    [("0.9", ...), ("2.0", ...), ("2.0", "2.0"), ("3", "2.1"), ("0.1", "0.1")],
+    [
+        ("0.9", ...),
+        ("2.0", ...),
+        ("2.0", "2.0"),
+        ("3", "2.1"),
+        ("0.1", "0.1"),
+        (2.0, ...),
+        (0, ...),
+        ("2.0", 2),
+    ],
 )
 def test_versions_that_do_not_are_refused(
-    harness: Harness, version: str, minimum: Any
+    harness: Harness, version: Any, minimum: Any
 ) -> None:
     reply = handshake(harness, version=version, minimumVersion=minimum)
     assert reply["error"] == f"300:{version}:Version mismatch"
     refused(harness, reply)
 
 
-@pytest.mark.parametrize(
-    "version",
-    ["", ".", "1.", ".1", "v1", "1.0\n", "1..0", "1.-", "1.é", "\u0661", "1" * 11, 1.0],
-)
-@pytest.mark.parametrize("field", ["version", "minimumVersion"])
-def test_an_invalid_version_is_refused(
-    harness: Harness, field: str, version: Any
-) -> None:
-    reply = handshake(harness, **{field: version})
-    assert reply["error"] == f"400:{field}:Invalid parameter"
+@pytest.mark.parametrize("version", NO_VERSIONS)
+def test_an_invalid_version_is_refused(harness: Harness, version: Any) -> None:
+    reply = handshake(harness, version=version)
+    assert reply["error"] == "400:version:Invalid parameter"
     refused(harness, reply)
 
 
-@pytest.mark.parametrize("field", ["version", "supportedConnectionTypes"])
-@pytest.mark.parametrize("value", [..., None])
+@pytest.mark.parametrize("minimum", ["", None, *NO_VERSIONS])
+def test_an_invalid_minimum_version_is_ignored(harness: Harness, minimum: Any) -> None:
+    """As Faye's and CometD's servers ignore it."""
+    assert handshake(harness, minimumVersion=minimum)["successful"]
+    reply = handshake(harness, version="2.0", minimumVersion=minimum)
+    assert reply["error"] == "300:2.0:Version mismatch"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("version", ...),
+        ("version", None),
+        ("version", ""),
+        ("supportedConnectionTypes", ...),
+        ("supportedConnectionTypes", None),
+    ],
+)
 def test_a_missing_field_is_refused(harness: Harness, field: str, value: Any) -> None:
     reply = handshake(harness, **{field: value})
     assert reply["error"] == f"400:{field}:Missing required parameter"
@@ -135,7 +162,19 @@ def test_no_connection_type_in_common_is_refused(
     refused(harness, reply)
 
 
-@pytest.mark.parametrize("kinds", ["long-polling", {"long-polling": 1}, [1], [[]], 7])
+@pytest.mark.parametrize("others", [[None], [1], [[]], [{}, True, None, 1.5]])
+def test_what_is_no_connection_type_among_them_is_ignored(
+    harness: Harness, others: list[Any]
+) -> None:
+    kinds = [*others, "long-polling", *others]
+    assert handshake(harness, supportedConnectionTypes=kinds)["successful"]
+    reply = handshake(harness, supportedConnectionTypes=[*others, "iframe"])
+    assert reply["error"] == "301:iframe:Connection types not supported"
+    reply = handshake(harness, supportedConnectionTypes=others)
+    assert reply["error"] == "301::Connection types not supported"
+
+
+@pytest.mark.parametrize("kinds", ["long-polling", {"long-polling": 1}, 7])
 def test_connection_types_of_a_wrong_type_are_refused(
     harness: Harness, kinds: Any
 ) -> None:

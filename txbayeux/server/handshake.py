@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -24,6 +24,9 @@ from txbayeux.server.replies import reply, supported
 __all__ = ["handshake"]
 
 _VERSION: Final = re.compile(r"([0-9]{1,9})(?:\.[A-Za-z0-9][A-Za-z0-9_-]{0,31}){0,8}\Z")
+
+_MAX_NUMBER: Final = 1e9
+"""Versions that are numbers are below: Python writes no integer of 5,000 digits."""
 
 
 def handshake(
@@ -47,6 +50,10 @@ def handshake(
 
     A ``clientId`` in the request is ignored.  ``ext: {"ack": true}``, in the request
     and then in the reply, turns on CometD's message acknowledgement.
+
+    As on Faye's and CometD's servers, a version may be a number, a ``minimumVersion``
+    that is no version counts as none, and what is not a string among the connection
+    types is ignored.
     """
     _check_version(message)
     _check_connection_types(message)
@@ -75,30 +82,32 @@ def handshake(
 
 
 def _check_version(message: Message) -> None:
-    version = _major(message, "version")
-    if version is None:
+    value = message.get("version")
+    if value is None or value == "":
         raise missing_parameter("version")
-    minimum = _major(message, "minimumVersion")
+    version = _major(value)
+    if version is None:
+        raise wrong_parameter("version")
+    minimum = _major(message.get("minimumVersion"))
     lowest = version if minimum is None else minimum
     if not lowest <= int(VERSION[0]) <= version:
-        raise version_mismatch(message["version"])
+        raise version_mismatch(str(value))
 
 
-def _major(message: Message, field: str) -> int | None:
-    value = message.get(field)
-    if value is None:
-        return None
+def _major(value: Any) -> int | None:
+    """Return the first element of a version, or None if it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value) if abs(value) < _MAX_NUMBER else ""
     match = _VERSION.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise wrong_parameter(field)
-    return int(match.group(1))
+    return None if match is None else int(match.group(1))
 
 
 def _check_connection_types(message: Message) -> None:
     types = message.get("supportedConnectionTypes")
     if types is None:
         raise missing_parameter("supportedConnectionTypes")
-    if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
+    if not isinstance(types, list):
         raise wrong_parameter("supportedConnectionTypes")
-    if not set(types).intersection(CONNECTION_TYPES):
-        raise connection_types_mismatch(tuple(types))
+    names = tuple(kind for kind in types if isinstance(kind, str))
+    if not set(names).intersection(CONNECTION_TYPES):
+        raise connection_types_mismatch(names)
