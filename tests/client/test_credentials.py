@@ -134,9 +134,17 @@ def test_invalid_credentials_are_not_sent(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "advice", [None, {"reconnect": "none"}, {"reconnect": "handshake"}]
+    "advice",
+    [
+        None,
+        {},
+        {"interval": 0},
+        {"reconnect": "none"},
+        {"reconnect": "later"},
+        {"reconnect": "handshake", "interval": -1},
+    ],
 )
-def test_an_authentication_failure_is_final(advice: Any) -> None:
+def test_an_authentication_failure_is_final_unless_advised(advice: Any) -> None:
     harness = Harness(ext={"token": "bad"})
     harness.respond = refusing(harness, "bad", advice=advice)
     result = outcome(harness.client.publish("/a", 1))
@@ -144,6 +152,44 @@ def test_an_authentication_failure_is_final(advice: Any) -> None:
     assert harness.client.state is State.REFUSED
     assert result[0].code == 401
     assert harness.count("/meta/handshake") == 1
+
+
+@pytest.mark.parametrize("code", [401, 403])
+@pytest.mark.parametrize("reconnect", ["handshake", "retry"])
+def test_row_3_a_refused_handshake_is_repeated_if_that_is_advised(
+    code: int, reconnect: str
+) -> None:
+    # Source: Bayeux specification, "advice": clients MUST follow it.  Faye's server
+    # advises a handshake with every refusal.
+    calls: list[int] = []
+
+    def ext() -> dict[str, Any]:
+        calls.append(1)
+        return {"token": "the same"}
+
+    harness = Harness(ext=ext)
+    error, advice = f"{code}::Not yet", {"reconnect": reconnect, "interval": 0}
+    harness.respond = refusing(harness, "the same", error=error, advice=advice)
+    result = outcome(harness.client.publish("/a", 1))
+    harness.pass_time(10)
+    assert 3 < harness.count("/meta/handshake") < 10
+    assert len(calls) == harness.count("/meta/handshake")
+    assert {str(failure) for failure in harness.failures} == {error}
+    assert len(harness.failures) == harness.count("/meta/handshake")
+    assert result == []
+    harness.respond = harness.reply_to_all
+    harness.pass_time(30)
+    assert harness.client.state is State.CONNECTED
+    assert result[0]["successful"] is True
+
+
+def test_row_3_credentials_that_do_not_change_are_sent_again_if_advised() -> None:
+    harness = Harness(ext={"token": "bad"})
+    advice = {"reconnect": "handshake", "interval": 3000}
+    harness.respond = refusing(harness, "bad", advice=advice)
+    harness.client.connect()
+    harness.pass_time(10)
+    assert harness.count("/meta/handshake") == 4  # at the advised interval
 
 
 def test_fresh_credentials_are_tried() -> None:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from txbayeux.client import Retry, State
+from txbayeux.client import RetriesExhausted, Retry, State
 from txbayeux.transport.base import NoReply, ReplyTimeout, TransportError, Unreachable
 
 from .harness import Harness, Request, outcome
@@ -50,6 +50,58 @@ def test_waits_double_up_to_the_maximum() -> None:
     harness.pass_time(60)
     waits = [b - a for a, b in itertools.pairwise(times)]
     assert waits[:5] == pytest.approx([1, 2, 4, 8, 8], abs=0.06)
+
+
+@pytest.mark.parametrize("step", ["handshake", "connect", "unreachable"])
+def test_row_10_the_number_of_attempts_can_be_limited(step: str) -> None:
+    harness = Harness(retry=Retry(attempts=3))
+    tried: list[Request] = []
+
+    def serve(request: Request) -> None:
+        if step == "unreachable":
+            tried.append(request)
+            request.fail(Unreachable("refused"))
+        elif f"/meta/{step}" in request.channels:
+            tried.append(request)
+            harness.answer(request, error="403:a,b:No", advice={"reconnect": "retry"})
+        else:
+            harness.reply_to_all(request)
+
+    harness.respond = serve
+    published = outcome(harness.client.publish("/a", 1))
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    for attempts in (3, 6):
+        connected = outcome(harness.client.connect())
+        harness.pass_time(60)
+        assert harness.client.state is State.REFUSED
+        assert len(tried) == attempts
+        [error] = connected
+        assert isinstance(error, RetriesExhausted)
+        assert error.code == (503 if step == "unreachable" else 403)
+        assert str(error.__cause__) in ("refused", "403:a,b:No")
+        assert harness.clock.getDelayedCalls() == []
+    if step != "connect":  # between handshake and connect both are answered
+        assert isinstance(published[0], RetriesExhausted)
+        assert published == ready
+
+
+def test_row_10_attempts_are_counted_anew_after_a_stable_session() -> None:
+    harness = Harness(retry=Retry(attempts=3))
+    harness.connect()
+    for _ in range(5):
+        harness.respond = lambda request: request.fail(Unreachable("refused"))
+        harness.transports[-1].drop()
+        harness.pass_time(1)  # one more attempt
+        harness.respond = harness.reply_to_all
+        harness.pass_time(30)
+        assert harness.client.state is State.CONNECTED
+    assert harness.count("/meta/handshake") == 1
+
+
+@pytest.mark.parametrize("attempts", [0, -1])
+def test_row_10_at_least_one_attempt_is_made(attempts: int) -> None:
+    with pytest.raises(ValueError, match="attempt"):
+        Retry(attempts=attempts)
 
 
 def test_backoff_is_reset_after_a_stable_session() -> None:

@@ -21,7 +21,7 @@ LEGAL = {
         Input.REFUSE,
         Input.STOP,
     },
-    State.WAITING: {Input.START, Input.TIMER, Input.STOP},
+    State.WAITING: {Input.START, Input.TIMER, Input.REFUSE, Input.STOP},
     State.CONNECTING: {
         Input.START,
         Input.CONNECTED,

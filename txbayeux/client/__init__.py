@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from txbayeux.client.backoff import Retry
 from txbayeux.client.client import Client
-from txbayeux.client.errors import BufferOverflow, Closed, OutboxFull, PublishTimeout
+from txbayeux.client.errors import (
+    BufferOverflow,
+    Closed,
+    OutboxFull,
+    PublishTimeout,
+    RetriesExhausted,
+)
 from txbayeux.client.state import IllegalTransition, State
 from txbayeux.client.subscription import Subscription
 
@@ -15,6 +21,7 @@ __all__ = [
     "IllegalTransition",
     "OutboxFull",
     "PublishTimeout",
+    "RetriesExhausted",
     "Retry",
     "State",
     "Subscription",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-__all__ = ["HANDSHAKE", "NONE", "RETRY", "Advice"]
+__all__ = ["HANDSHAKE", "NONE", "RETRY", "Advice", "advises_to_go_on"]
 
 RETRY: Final = "retry"
 HANDSHAKE: Final = "handshake"
@@ -62,6 +62,14 @@ class Advice:
     def final(self) -> bool:
         """Whether the server advises to stop for good."""
         return self.reconnect == NONE or self.interval < 0
+
+
+def advises_to_go_on(advice: object, connection_type: str) -> bool:
+    """Return whether ``advice``, the field of a message, asks for another attempt.
+
+    One that says nothing of ``reconnect`` does not ask.
+    """
+    return not Advice(reconnect=NONE).updated(advice, connection_type).final
 
 
 def _seconds(milliseconds: object) -> float | None:

@@ -36,7 +36,7 @@ class Retry:
     seven attempts in ten seconds.
 
     :raises ValueError: on construction, for times that are not positive, a
-        ``factor`` below 1, or a ``maximum`` below ``initial``.
+        ``factor`` or ``attempts`` below 1, or a ``maximum`` below ``initial``.
     """
 
     initial: float = 0.5
@@ -53,12 +53,19 @@ class Retry:
     tight loop.  For the same reason an interval shorter than this that a server
     advises along with a failure is lengthened.
     """
+    attempts: int | None = None
+    """Handshakes and connects that may fail in a row, from 1; None for no limit.
+
+    After that many the client stops, as if the server had refused it for good.
+    """
 
     def __post_init__(self) -> None:
         if self.initial <= 0 or self.stable <= 0:
             raise ValueError("initial and stable must be positive")
         if self.factor < 1 or self.maximum < self.initial:
             raise ValueError("factor must be at least 1, maximum at least initial")
+        if self.attempts is not None and self.attempts < 1:
+            raise ValueError("there must be at least one attempt")
 
 
 class Backoff:
@@ -86,13 +93,15 @@ class Backoff:
         self.last = min(delay, policy.maximum) * (0.5 + self._random() / 2)
         return self.last
 
-    def succeeded(self, seconds: float) -> None:
-        """Reset if the operation was up for long enough.
+    def succeeded(self, seconds: float) -> bool:
+        """Reset if the operation was up for long enough; return whether it was.
 
         :param seconds: how long it was up.
         """
-        if seconds >= max(self._policy.stable, self.last):
+        stable = seconds >= max(self._policy.stable, self.last)
+        if stable:
             self.reset()
+        return stable
 
     def reset(self) -> None:
         """Forget the failures."""
@@ -111,6 +120,18 @@ class ReconnectPolicy:
         idle = dataclasses.replace(retry, maximum=max(IDLE_MAXIMUM, retry.initial))
         self._idle = Backoff(idle, random)
         self._up_since: float | None = None
+        self._failed = 0
+
+    @property
+    def exhausted(self) -> int:
+        """How many attempts failed, if no more are allowed; otherwise 0."""
+        allowed = self._retry.attempts
+        return 0 if allowed is None or self._failed < allowed else self._failed
+
+    def start_anew(self) -> None:
+        """Forget all failures: the user wants another attempt."""
+        self._failed = 0
+        self._failures.reset()
 
     def advise(self, reply: Message, connection_type: str) -> None:
         """Apply the advice of a reply, if it has any."""
@@ -135,7 +156,8 @@ class ReconnectPolicy:
     def down(self, now: float) -> None:
         """Called when the session or its connection was lost, at time ``now``."""
         if self._up_since is not None:
-            self._failures.succeeded(now - self._up_since)
+            if self._failures.succeeded(now - self._up_since):
+                self._failed = 0
             self._up_since = None
 
     def after_failure(
@@ -150,6 +172,7 @@ class ReconnectPolicy:
         :param keep_interval: whether to wait at least for the interval advised
             before the failure.  It applies to connects, not to handshakes.
         """
+        self._failed += 1
         delay = self._failures.next()
         interval = self.advice.interval
         advice = None if reply is None else reply.get("advice")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from txbayeux.errors import BayeuxError
 
-__all__ = ["BufferOverflow", "Closed", "OutboxFull", "PublishTimeout"]
+__all__ = [
+    "BufferOverflow",
+    "Closed",
+    "OutboxFull",
+    "PublishTimeout",
+    "RetriesExhausted",
+]
 
 
 class Closed(BayeuxError):
@@ -39,3 +45,20 @@ class BufferOverflow(BayeuxError):
         super().__init__(
             507, (channel,), "Messages were dropped because they were not read"
         )
+
+
+class RetriesExhausted(BayeuxError):
+    """As many attempts failed in a row as :class:`Retry` allows.
+
+    ``__cause__`` is the last failure.  If it was a refusal, ``code`` and ``arguments``
+    are those of the refusal; otherwise ``code`` is 503.
+    """
+
+    def __init__(self, attempts: int, cause: Exception) -> None:
+        last = cause
+        if not isinstance(last, BayeuxError):
+            last = BayeuxError(503, (), str(cause))
+        super().__init__(
+            last.code, last.arguments, f"{last.text} (attempts: {attempts})"
+        )
+        self.__cause__ = cause

@@ -17,11 +17,12 @@ from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
 from txbayeux.client import messages
-from txbayeux.client.advice import HANDSHAKE, Advice
+from txbayeux.client.advice import HANDSHAKE, Advice, advises_to_go_on
 from txbayeux.client.backoff import ReconnectPolicy
 from txbayeux.client.credentials import Credentials, CredentialsProvider
 from txbayeux.client.dispatcher import Dispatcher
 from txbayeux.client.envelope import Envelope
+from txbayeux.client.errors import RetriesExhausted
 from txbayeux.client.state import Input, Machine, State
 from txbayeux.client.transports import TransportSelector
 from txbayeux.errors import BayeuxError
@@ -134,6 +135,7 @@ class Session:
             self.refusal = None
         if self._machine.feed(Input.START) is not before and not self._ending:
             self._credentials.forget_refusal()
+            self._policy.start_anew()
             self._handshake()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
@@ -234,7 +236,8 @@ class Session:
         types = reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
             error = BayeuxError.parse(reply.get("error"))
-            if error.code in _AUTHENTICATION:
+            go_on = advises_to_go_on(reply.get("advice"), self._transports.name)
+            if error.code in _AUTHENTICATION and not go_on:
                 self._unauthenticated(error, reply)
             elif advice.final:
                 self._refuse(error)
@@ -440,10 +443,14 @@ class Session:
         *,
         keep_interval: bool = False,
     ) -> None:
-        if not self._ending:
-            delay = self._policy.after_failure(
-                reply, self._transports.name, keep_interval=keep_interval
-            )
+        if self._ending:
+            return
+        delay = self._policy.after_failure(
+            reply, self._transports.name, keep_interval=keep_interval
+        )
+        if self._policy.exhausted:
+            self._refuse(RetriesExhausted(self._policy.exhausted, error))
+        else:
             self._wait(delay, then)
             self._on_failure(error)
 

@@ -33,7 +33,7 @@ class State(enum.Enum):
     BROKEN = "broken"
     """A connect failed; the session may still exist, and the next connect is due."""
     REFUSED = "refused"
-    """The server refused for good: nothing more is sent."""
+    """The server refused for good, or no more attempts are allowed: nothing is sent."""
     DISCONNECTING = "disconnecting"
     """The session and the connections are being closed."""
     DISCONNECTED = "disconnected"
@@ -58,7 +58,7 @@ class Input(enum.Enum):
     TIMER = "timer"
     """The one timer of the loop fired."""
     REFUSE = "refuse"
-    """The server refused for good."""
+    """The server refused for good, or no more attempts are allowed."""
     STOP = "stop"
     """The user disconnects."""
     STOPPED = "stopped"
@@ -71,6 +71,7 @@ def _table() -> dict[tuple[State, Input], State]:
         (s.IDLE, i.START): s.HANDSHAKING,
         (s.REFUSED, i.START): s.HANDSHAKING,
         (s.WAITING, i.TIMER): s.HANDSHAKING,
+        (s.WAITING, i.REFUSE): s.REFUSED,
         (s.HANDSHAKING, i.HANDSHAKEN): s.CONNECTING,
         (s.HANDSHAKING, i.HANDSHAKE_FAILED): s.WAITING,
         (s.HANDSHAKING, i.REFUSE): s.REFUSED,
