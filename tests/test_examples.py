@@ -23,6 +23,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from examples import chat, clock, shared
 from examples.auth import Auth
+from examples.calls import Calls
 from examples.echo import Echo
 from tests.web import HANDSHAKE, Browser, connect, get
 from txbayeux import Bayeux, Extension
@@ -120,6 +121,16 @@ def test_echo_answers_the_client_that_asked() -> None:
     assert browser.poll(bob) == []
     (reply,) = browser.post({**request, "clientId": "gone"})
     assert reply["successful"]
+
+
+def test_calls_counts_words() -> None:
+    browser = with_extension(Calls())
+    session_id = subscribed(browser, "/any")
+    for number, data in enumerate([{"text": "to be or not"}, {"text": 7}, "no"]):
+        call = {"channel": "/service/words", "id": str(number), "data": data}
+        browser.post({**call, "clientId": session_id})
+    refused = {"message": "text must be a string"}
+    assert browser.poll(session_id) == [{"words": 4}, refused, refused]
 
 
 # Processes

@@ -207,13 +207,29 @@ class Bayeux:
         """
         return self._client.subscribe(channel, listener)
 
-    def deliver(self, session_id: str, channel: str, data: Any) -> Deferred[None]:
+    def deliver(
+        self,
+        session_id: str,
+        channel: str,
+        data: Any,
+        *,
+        id: str | int | None = None,  # noqa: A002 -- the name of the field
+        successful: bool | None = None,
+    ) -> Deferred[None]:
         """Send ``data`` to one session only, whatever it is subscribed to.
+
+        See :meth:`.LocalClient.deliver`.
 
         Fails with :class:`~txbayeux.errors.UnknownSession`, or with BayeuxError 405 if
         ``channel`` is not a channel name.
         """
-        return self._client.deliver(session_id, channel, data)
+        return self._client.deliver(
+            session_id, channel, data, id=id, successful=successful
+        )
+
+    def on_call(self, name: str, function: Callable[[Message], Any]) -> Registration:
+        """Answer CometD's ``remoteCall(name, data)``; see :meth:`.Server.on_call`."""
+        return self.server.on_call(name, function)
 
 
 def _engine_factory(redis: str | None, engine: EngineFactory | None) -> EngineFactory:

@@ -8,10 +8,11 @@ else, so an argument with other characters is left out.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 __all__ = [
     "BayeuxError",
+    "CallError",
     "TooManyDeliveries",
     "TooManySessions",
     "TooManySubscriptions",
@@ -91,6 +92,17 @@ class TooManySubscriptions(BayeuxError):
 
     def __init__(self, limit: int, of: str = "subscriptions") -> None:
         super().__init__(403, (), f"More than {limit} {of}")
+
+
+class CallError(Exception):
+    """Raised by a function to answer a call with a failure.
+
+    ``data``, anything that JSON can represent, is what the client gets.
+    """
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data)
+        self.data = data
 
 
 def version_mismatch(version: str) -> BayeuxError:

@@ -90,19 +90,26 @@ class Server:
 
 
 def txbayeux(
-    output: Path, timeout: int, origins: Sequence[str], *, shared: bool = False
+    output: Path,
+    timeout: int,
+    origins: Sequence[str],
+    *,
+    shared: bool = False,
+    extensions: Sequence[str] = (),
 ) -> Server:
     """Return our server.
 
     :param timeout: seconds for which it holds a connect.
     :param origins: other origins that are allowed.
     :param shared: two front-ends on Redis, behind a proxy that alternates.
+    :param extensions: further ones, as ``--extension`` names them.
     """
     port = free_port()
     options = [
         "--mount=/bayeux",
         f"--timeout={timeout}",
         "--extension=refusing:factory",
+        *(f"--extension={extension}" for extension in extensions),
         *(f"--allow-origin={origin}" for origin in origins),
     ]
     if shared:

@@ -187,3 +187,20 @@ def test_a_listener_may_cancel_itself_and_others() -> None:
     third.cancel()
     events.emit(Subscribed("s", "/b"))
     assert set(got) == {Subscribed("s", "/a")}
+
+
+def test_the_server_can_end_one_subscription(
+    harness: Harness, alice: Client, bob: Client
+) -> None:
+    received = listen(harness, Unsubscribed)
+    for client in (alice, bob):
+        client.subscribe("/a", "/b")
+    assert result_of(harness.server.unsubscribe(alice.id, "/a")) is True
+    assert result_of(harness.server.unsubscribe(alice.id, "/a")) is False
+    assert received == [Unsubscribed(alice.id, "/a")]
+    harness.server.client().publish("/a", 1)
+    harness.server.client().publish("/b", 2)
+    assert (alice.poll(), bob.poll()) == ([2], [1, 2])
+    failed: list[Any] = []
+    harness.server.unsubscribe("nobody", "/a").addErrback(failed.append)
+    assert str(failed[0].value) == "402:nobody:Unknown client"

@@ -62,7 +62,15 @@ class LocalClient:
             return self._services.listen(channel, listener)
         return self._engine.hub.listen(channel, lambda e: listener(e.message()))
 
-    def deliver(self, session_id: str, channel: str, data: Any) -> Deferred[None]:
+    def deliver(
+        self,
+        session_id: str,
+        channel: str,
+        data: Any,
+        *,
+        id: str | int | None = None,  # noqa: A002 -- the name of the field
+        successful: bool | None = None,
+    ) -> Deferred[None]:
         """Send ``data`` to one session only, whatever it is subscribed to.
 
         This is how a service replies to the client that called it.
@@ -70,11 +78,21 @@ class LocalClient:
         Fails with :class:`~txbayeux.errors.UnknownSession`; with BayeuxError 405 if
         ``channel`` is not a channel name; with the encoder's error if JSON cannot
         represent ``data``.
+
+        :param id: of the message that is answered: CometD's ``remoteCall`` finds its
+            answer by it.  :meth:`.Server.on_call` does this by itself.
+        :param successful: whether ``data`` is the result of a call or a failure; left
+            out of the message by default.
         """
         if not channels.is_name(channel) or channels.is_reserved(channel):
             return fail(channel_invalid(channel))
+        message: Message = {"channel": channel, "data": data}
+        if id is not None:
+            message["id"] = id
+        if successful is not None:
+            message["successful"] = successful
         try:
-            json = encode({"channel": channel, "data": data})
+            json = encode(message)
         except Exception:
             return fail()
         return self._engine.deliver(session_id, channel, json)

@@ -27,12 +27,14 @@ from txbayeux.errors import (
     server_error,
     wrong_parameter,
 )
-from txbayeux.events import Disconnected, Events, Reason
+from txbayeux.events import Disconnected, Events, Reason, Unsubscribed
 from txbayeux.extension import Extension, Pipeline
 from txbayeux.interfaces import Delivery, Engine, Request, Stream
 from txbayeux.message import Entry, Message
 from txbayeux.peer_limits import EVERYBODY, PeerLimits, PeerRegistry
 from txbayeux.processor import Processor, Response
+from txbayeux.registration import Registration
+from txbayeux.server.calls import CallFunction, answer_calls
 from txbayeux.server.connect import answer_connect, connect
 from txbayeux.server.context import (
     Operation,
@@ -49,7 +51,7 @@ from txbayeux.server.publish import must_wait, publish
 from txbayeux.server.replies import default_advice, refusal
 from txbayeux.server.responses import Answer, Responder
 from txbayeux.server.service_channels import ServiceChannels
-from txbayeux.server.subscribe import subscribe, unsubscribe
+from txbayeux.server.subscribe import emit_subscriptions, subscribe, unsubscribe
 
 __all__ = ["Server"]
 
@@ -123,6 +125,40 @@ class Server:
     def client(self) -> LocalClient:
         """Return a client that publishes and subscribes in this process."""
         return LocalClient(self, self._context.engine, self._context.services)
+
+    def on_call(self, name: str, function: CallFunction) -> Registration:
+        """Answer CometD's ``remoteCall(name, data)`` with what ``function`` returns.
+
+        ``function`` is called with each message on ``/service`` and ``name``, which
+        may be a pattern; it must not change the message.  The caller's session is the
+        message's ``clientId``, and the answer goes to that session only, on whichever
+        process it is; a message without session is ignored.  What the function
+        returns, also through a Deferred or as a coroutine, is the ``data`` of the
+        answer.  It may raise :exc:`~txbayeux.errors.CallError` to answer with a
+        failure; any other exception is logged, and the client gets
+        ``{"message": "Internal server error"}``.
+
+        :raises ValueError: if ``name`` does not begin with a slash.
+        :raises BayeuxError: 405 if ``/service`` and ``name`` are neither a channel
+            name nor a pattern.
+        """
+        return answer_calls(self.client(), name, function)
+
+    def unsubscribe(self, session_id: str, channel: str) -> Deferred[bool]:
+        """End one subscription of a session, to exactly this name or pattern.
+
+        Fires with whether there was one.  The protocol has no way to tell the client,
+        which may subscribe again; an extension can refuse that.
+
+        Fails with :class:`~txbayeux.errors.UnknownSession`.
+        """
+
+        def changed(names: Sequence[str]) -> bool:
+            emit_subscriptions(self.events, Unsubscribed, session_id, names)
+            return bool(names)
+
+        ended = self._context.engine.unsubscribe(session_id, [channel])
+        return ended.addCallback(changed)
 
     def kick(self, session_id: str, why: str = "Session closed") -> Deferred[None]:
         """End a session.

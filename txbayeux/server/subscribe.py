@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 
-from txbayeux.events import Subscribed, Unsubscribed
+from txbayeux.events import Events, Subscribed, Unsubscribed
 from txbayeux.message import Message
 from txbayeux.server.context import RequestContext, ServerContext
 from txbayeux.server.fields import session_id, subscription
 from txbayeux.server.replies import reply
 
-__all__ = ["subscribe", "unsubscribe"]
+__all__ = ["emit_subscriptions", "subscribe", "unsubscribe"]
 
 
 def subscribe(
@@ -67,9 +67,19 @@ def _reply(
     session: str,
     event: type[Subscribed | Unsubscribed],
 ) -> Message:
-    if server.events.has_listeners(event):
-        for channel in changed:
-            server.events.emit(event(session, channel))
+    emit_subscriptions(server.events, event, session, changed)
     answer = reply(message)
     answer["subscription"] = message["subscription"]
     return answer
+
+
+def emit_subscriptions(
+    events: Events,
+    event: type[Subscribed | Unsubscribed],
+    session: str,
+    changed: Sequence[str],
+) -> None:
+    """Emit an event for each channel that a session has subscribed to or left."""
+    if events.has_listeners(event):
+        for channel in changed:
+            events.emit(event(session, channel))

@@ -1,0 +1,33 @@
+/**
+ * CometD's client calls functions of the server: node call.js URL TRANSPORT
+ *
+ * Prints a JSON line for each call: {"call": name, "successful": ..., "data": ..., "error": ...}.
+ */
+import {adapt} from "cometd-nodejs-client";
+adapt();
+const {CometD} = await import("cometd");
+
+const [url, transport] = process.argv.slice(2);
+const cometd = new CometD();
+for (const type of cometd.getTransportTypes()) {
+    if (type !== transport) {
+        cometd.unregisterTransport(type);
+    }
+}
+cometd.configure({url, logLevel: "warn"});
+
+/** timeout: milliseconds */
+function call(name, content, timeout) {
+    return new Promise(resolve => cometd.remoteCall(name, content, timeout, answer => {
+        const {successful, data, error} = answer;
+        process.stdout.write(JSON.stringify({call: name, successful, data, error}) + "\n");
+        resolve();
+    }));
+}
+
+await new Promise(resolve => cometd.handshake(resolve));
+await call("/words", {text: "to be or not to be"}, 20000);
+await call("/words", {text: 7}, 20000);
+await Promise.all(["a", "a b", "a b c"].map(text => call("/words", {text}, 20000)));
+await call("/nobody", {}, 500);
+await new Promise(resolve => cometd.disconnect(resolve));
