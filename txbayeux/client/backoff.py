@@ -6,13 +6,15 @@ Pure arithmetic: no clock, times are arguments in seconds.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from txbayeux.client.advice import RETRY, Advice
 from txbayeux.message import Message
 
-__all__ = ["Backoff", "ReconnectPolicy", "Retry"]
+__all__ = ["Backoff", "HandshakeLimit", "ReconnectPolicy", "Retry"]
 
 DEFAULT_HOLD: Final = 60.0
 """Seconds for which a server is expected to hold a connect before it has advised a
@@ -24,6 +26,9 @@ HELD: Final = 1.0
 was not held.  A server that never holds one is polled at growing intervals, up to
 :data:`IDLE_MAXIMUM`."""
 IDLE_MAXIMUM: Final = 5.0
+MAX_HANDSHAKES: Final = 9
+"""Handshakes in any ten seconds, whatever a server does."""
+_HANDSHAKE_SECONDS: Final = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +51,11 @@ class Retry:
     maximum: float = 30.0
     """Precedent: Twisted's ClientService waits 60 s at most, Salesforce asks for 30."""
     stable: float = 1.5
-    """Seconds for which a session must have been up to count as recovered.
+    """Seconds for which a session must have been up for the delays to start over.
 
-    It must also have been up for as long as the delay before it, so that a server
-    which accepts each handshake and forgets the session at once is not retried in a
-    tight loop.  For the same reason an interval shorter than this that a server
+    After a shorter time they start one step higher than the last time, so that a
+    server which accepts each handshake and forgets the session at once is not retried
+    in a tight loop.  For the same reason an interval shorter than this that a server
     advises along with a failure is lengthened.
     """
     attempts: int | None = None
@@ -74,39 +79,57 @@ class Backoff:
     :param random: returns a number from 0 up to, not including, 1.
     """
 
-    __slots__ = ("_attempts", "_policy", "_random", "last")
+    __slots__ = ("_attempts", "_policy", "_random", "_steps")
 
     def __init__(self, policy: Retry, random: Callable[[], float]) -> None:
         self._policy = policy
         self._random = random
         self._attempts = 0
-        self.last = 0.0
-        """The delay returned last, in seconds; 0 after a reset."""
+        # Beyond the maximum the exponent must not grow: the power could overflow.
+        growth = math.log(policy.factor)
+        ratio = math.log(policy.maximum / policy.initial)
+        self._steps = math.ceil(ratio / growth) if growth else 0
+
+    def first(self) -> float:
+        """Return the delay before a first retry, and count no failure."""
+        return self._delay(0)
 
     def next(self) -> float:
         """Count a failure, and return the seconds to wait before the next attempt."""
-        policy = self._policy
-        # At the maximum the exponent no longer grows, so it cannot overflow.
-        delay = policy.initial * policy.factor**self._attempts
-        if delay < policy.maximum:
-            self._attempts += 1
-        self.last = min(delay, policy.maximum) * (0.5 + self._random() / 2)
-        return self.last
+        delay = self._delay(self._attempts)
+        self._attempts = min(self._attempts + 1, self._steps)
+        return delay
 
-    def succeeded(self, seconds: float) -> bool:
-        """Reset if the operation was up for long enough; return whether it was.
+    def reset(self, failures: int = 0) -> None:
+        """Forget all failures but so many."""
+        self._attempts = min(failures, self._steps)
 
-        :param seconds: how long it was up.
-        """
-        stable = seconds >= max(self._policy.stable, self.last)
-        if stable:
-            self.reset()
-        return stable
+    def _delay(self, failures: int) -> float:
+        delay = self._policy.initial * self._policy.factor**failures
+        return min(delay, self._policy.maximum) * (0.5 + self._random() / 2)
 
-    def reset(self) -> None:
-        """Forget the failures."""
-        self._attempts = 0
-        self.last = 0.0
+
+class HandshakeLimit:
+    """Keeps a client from more than :data:`MAX_HANDSHAKES` in ten seconds.
+
+    It takes a server that fails in turns at the right moments to reach it.
+    """
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MAX_HANDSHAKES)
+
+    def sent(self, now: float) -> None:
+        """Called when a handshake is sent, at time ``now``."""
+        self._times.append(now)
+
+    def pause(self, now: float) -> float:
+        """Return the seconds to wait at least before the next one."""
+        if len(self._times) < MAX_HANDSHAKES:
+            return 0.0
+        left = self._times[0] + _HANDSHAKE_SECONDS - now
+        return min(max(left, 0.0), _HANDSHAKE_SECONDS)  # the clock may be set
 
 
 class ReconnectPolicy:
@@ -119,8 +142,13 @@ class ReconnectPolicy:
         self._failures = Backoff(retry, random)
         idle = dataclasses.replace(retry, maximum=max(IDLE_MAXIMUM, retry.initial))
         self._idle = Backoff(idle, random)
+        self.handshakes = HandshakeLimit()
         self._up_since: float | None = None
         self._failed = 0
+        self._short_sessions = 0
+        """How many sessions in a row were up for less than ``stable`` seconds."""
+        self._may_lose = False
+        """Whether the loss of the session is what is left of an outage, no new one."""
 
     @property
     def exhausted(self) -> int:
@@ -130,7 +158,7 @@ class ReconnectPolicy:
 
     def start_anew(self) -> None:
         """Forget all failures: the user wants another attempt."""
-        self._failed = 0
+        self._failed = self._short_sessions = 0
         self._failures.reset()
 
     def advise(self, reply: Message, connection_type: str) -> None:
@@ -155,13 +183,24 @@ class ReconnectPolicy:
 
     def down(self, now: float) -> None:
         """Called when the session or its connection was lost, at time ``now``."""
-        if self._up_since is not None:
-            if self._failures.succeeded(now - self._up_since):
-                self._failed = 0
-            self._up_since = None
+        if self._up_since is None:
+            return
+        stable = now - self._up_since >= self._retry.stable
+        self._up_since = None
+        if stable:
+            self._failed = self._short_sessions = 0
+        self._failures.reset(self._short_sessions)
+        if not stable:
+            self._short_sessions += 1
+        self._may_lose = stable
 
     def after_failure(
-        self, reply: Message | None, connection_type: str, *, keep_interval: bool
+        self,
+        reply: Message | None,
+        connection_type: str,
+        *,
+        lost: bool = False,
+        keep_interval: bool = False,
     ) -> float:
         """Return the seconds to wait after a failure; never 0.
 
@@ -169,11 +208,17 @@ class ReconnectPolicy:
         that a server which always fails would be retried in a tight loop.
 
         :param reply: the unsuccessful reply; None if there was none.
+        :param lost: whether the session was lost.  It costs the first delay only if
+            it had been up, or if the failures before it were counted.
         :param keep_interval: whether to wait at least for the interval advised
             before the failure.  It applies to connects, not to handshakes.
         """
-        self._failed += 1
-        delay = self._failures.next()
+        if lost and self._may_lose:
+            delay = self._failures.first()
+        else:
+            self._failed += 1
+            delay = self._failures.next()
+        self._may_lose = not lost
         interval = self.advice.interval
         advice = None if reply is None else reply.get("advice")
         advised = Advice(interval=-1).updated(advice, connection_type).interval >= 0

@@ -224,7 +224,9 @@ class Session:
             self._refuse(refusal)
             return
         self._transports.use_credentials(credentials)
-        transport = self._transports.for_handshake(self._reactor.seconds())
+        now = self._reactor.seconds()
+        self._policy.handshakes.sent(now)
+        transport = self._transports.for_handshake(now)
         types = self._transports.ranking.types
         message = messages.handshake(types, credentials.ext)
         self._send(transport, message, self._transports.network_delay)
@@ -432,7 +434,7 @@ class Session:
         self._transports.advised_hosts(self._policy.advice.hosts)
         cancel = self._abandon()
         self._machine.feed(Input.SESSION_LOST)
-        self._recover(error, reply, self._handshake)
+        self._recover(error, reply, self._handshake, lost=True)
         cancel()
 
     def _recover(
@@ -441,13 +443,17 @@ class Session:
         reply: Message | None,
         then: Callable[[], None],
         *,
+        lost: bool = False,
         keep_interval: bool = False,
     ) -> None:
         if self._ending:
             return
         delay = self._policy.after_failure(
-            reply, self._transports.name, keep_interval=keep_interval
+            reply, self._transports.name, lost=lost, keep_interval=keep_interval
         )
+        if self.id is None:  # a handshake comes next
+            pause = self._policy.handshakes.pause(self._reactor.seconds())
+            delay = max(delay, pause)
         if self._policy.exhausted:
             self._refuse(RetriesExhausted(self._policy.exhausted, error))
         else:

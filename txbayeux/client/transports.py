@@ -120,6 +120,8 @@ class TransportRanking:
     def failed(self, name: str, error: TransportError, now: float) -> None:
         """Called on a failure; demotes a connection type that cannot be used."""
         if isinstance(error, Unreachable):  # true of all connection types
+            # The server is away: that may be why those before failed.
+            self._failures.clear()
             return
         failures = self._failures.get(name, 0) + 1
         if failures < MAX_FAILURES and not isinstance(error, TransportUnavailable):
