@@ -52,6 +52,24 @@ class TestStreamHandover(NodesHarness):
         assert not (await self.answered(held)).entries
 
     @contract
+    async def test_a_poll_that_acknowledges_gets_messages_whatever_node_has_the_stream(
+        self,
+    ) -> None:
+        a, b = await self.nodes(2)
+        stream = RecordingStream(preempted_by_poll=False)
+        alice = await self.join(a, "/a", acknowledges=True)
+        await a.attach(alice, stream)
+        position = (await a.connect(alice, hold=0)).acknowledgement
+        for number, node in enumerate((b, a, b)):
+            held = node.connect(alice, hold=self.hold, acknowledged=position)
+            await self.unanswered(held)
+            await self.publish(a, "/a", number)
+            delivery = await self.answered(held)
+            assert self.data(delivery.entries) == [number]
+            position = delivery.acknowledgement
+        assert (stream.data, stream.closed) == ([], [])
+
+    @contract
     async def test_a_new_stream_during_such_a_poll_acquires_the_session(
         self,
     ) -> None:

@@ -95,22 +95,22 @@ def txbayeux(
     origins: Sequence[str],
     *,
     shared: bool = False,
-    extensions: Sequence[str] = (),
+    more: Sequence[str] = (),
 ) -> Server:
     """Return our server.
 
     :param timeout: seconds for which it holds a connect.
     :param origins: other origins that are allowed.
     :param shared: two front-ends on Redis, behind a proxy that alternates.
-    :param extensions: further ones, as ``--extension`` names them.
+    :param more: options of ``twistd bayeux``.
     """
     port = free_port()
     options = [
         "--mount=/bayeux",
         f"--timeout={timeout}",
         "--extension=refusing:factory",
-        *(f"--extension={extension}" for extension in extensions),
         *(f"--allow-origin={origin}" for origin in origins),
+        *more,
     ]
     if shared:
         command = [sys.executable, str(_HERE / "round_robin.py"), str(port), *options]

@@ -21,7 +21,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         10,
         [],
         shared=request.param == "two",
-        extensions=["examples.calls:Calls"],
+        more=["--extension=examples.calls:Calls"],
     )
     server.start()
     yield server

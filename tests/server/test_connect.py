@@ -216,6 +216,33 @@ def test_a_connect_of_type_eventsource_is_answered_at_once(
     assert reply["advice"] == {"reconnect": "retry", "interval": 45000, "timeout": 0}
 
 
+def test_a_connect_of_type_eventsource_that_acknowledges_is_held(
+    harness: Harness,
+) -> None:
+    alice = harness.client("/a", ack=True)
+    stream = RecordingStream(preempted_by_poll=False)
+    result_of(harness.server.attach(alice.id, stream))
+    first = alice.connect(
+        connectionType="eventsource", ext={"ack": -1}, advice={"timeout": 0}
+    ).reply
+    assert first["advice"] == ADVICE
+    poll = alice.connect(connectionType="eventsource", ext={"ack": first["ext"]["ack"]})
+    assert poll.held
+    alice.publish("/a", 1)
+    assert (poll.data, stream.entries) == ([1], [])
+    assert poll.reply["advice"] == ADVICE
+
+
+@pytest.mark.parametrize("ack", [None, True, "1", 1.5, []])
+def test_one_that_does_not_is_answered_at_once_and_spaced(
+    harness: Harness, ack: Any
+) -> None:
+    """Also in a session that could acknowledge: its client connects again at once."""
+    alice = harness.client("/a", ack=True)
+    reply = alice.connect(connectionType="eventsource", ext={"ack": ack}).reply
+    assert reply["advice"] == {"reconnect": "retry", "interval": 45000, "timeout": 0}
+
+
 def test_a_session_ends_when_it_does_not_connect_in_time(
     harness: Harness, alice: Client
 ) -> None:

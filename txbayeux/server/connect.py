@@ -53,16 +53,15 @@ def connect(
     client's ``advice.timeout`` and the server's.  It is not held if its request has
     other messages, whose replies would be late (as on CometD's server).  A connect of
     type ``eventsource`` is answered at once: messages go to the event stream, and the
-    advice spaces the connects (as on Faye's server).
+    advice spaces the connects (as on Faye's server).  One that acknowledges is held:
+    its session gets messages with answers only, whatever stream it has.
     """
     session = session_id(message)
     connection_type = _connection_type(message)
     hold = connect_timeout(message, server.options.timeout)
-    if not context.alone or connection_type == "eventsource":
+    acknowledged = _acknowledged(message)
+    if not context.alone or (connection_type == "eventsource" and acknowledged is None):
         hold = 0.0
-    acknowledged = extension_field(message, "ack")
-    if isinstance(acknowledged, bool) or not isinstance(acknowledged, int):
-        acknowledged = None
 
     connect_session = server.engine.connect
     if server.events.has_listeners(Connected):
@@ -84,6 +83,12 @@ def _emit_and_connect(
 
     # The engine refuses an unknown session only with its answer, which may take long.
     return server.engine.check_session(session).addCallback(exists)
+
+
+def _acknowledged(message: Message) -> int | None:
+    """Return the position that ``ext.ack`` acknowledges, or None."""
+    value = extension_field(message, "ack")
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _connection_type(message: Message) -> str:
@@ -115,7 +120,7 @@ def answer_connect(
             answer["advice"] = {"reconnect": "none"}
     if delivery.superseded:
         advice["interval"] = max(_SUPERSEDED_INTERVAL, advice["interval"])
-    elif message["connectionType"] == "eventsource":
+    elif message["connectionType"] == "eventsource" and _acknowledged(message) is None:
         advice["interval"] = advice["timeout"]
         advice["timeout"] = 0
     if delivery.acknowledgement is not None:

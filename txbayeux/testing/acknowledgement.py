@@ -136,6 +136,21 @@ class AcknowledgementContract(EngineHarness):
         assert (await self.fetched(engine, alice, 1))[0] == [1]
 
     @contract
+    async def test_messages_come_with_answers_beside_an_event_stream(self) -> None:
+        engine, stream = await self.start(), RecordingStream(preempted_by_poll=False)
+        alice = await self.join(engine, "/a", acknowledges=True)
+        await engine.attach(alice, stream)
+        position = _position(await self.connect(engine, alice))
+        for number in range(3):
+            held = engine.connect(alice, hold=self.hold, acknowledged=position)
+            await self.unanswered(held)
+            await self.publish(engine, "/a", number)
+            delivery = await self.answered(held)
+            assert self.data(delivery.entries) == [number]
+            position = _position(delivery)
+        assert (stream.entries, stream.closed) == ([], [])
+
+    @contract
     async def test_giving_back_makes_no_duplicates(self) -> None:
         engine = await self.start()
         alice = await self.join(engine, "/a", acknowledges=True)

@@ -56,7 +56,7 @@ class OwnedSession(Session):
     ``generation`` counts the owners of the session: Redis accepts what a node writes
     for a session only with the generation with which the node owns it.  ``written`` is
     the checkpoint in Redis: the cursor, or "" if it is the position that all sessions
-    of this node have reached, and whether an event stream is open.
+    of this node have reached, and whether an event stream gets its messages.
     """
 
     __slots__ = ("generation", "written")
@@ -76,7 +76,8 @@ class OwnedSession(Session):
 
     def current(self) -> tuple[int | str, str]:
         """Return what ``written`` should be."""
-        event_stream = self.stream is not None and not self.stream.preempted_by_poll
+        stream = None if self.acknowledges else self.stream
+        event_stream = stream is not None and not stream.preempted_by_poll
         cursor: int | str = self.queue[0].position - 1 if self.queue else ""
         return cursor, "1" if event_stream else ""
 
