@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from txbayeux.adapter.origins import Origins
 from txbayeux.errors import UnknownSession, unavailable
 from txbayeux.events import Reason
 from txbayeux.message import Entry
@@ -213,6 +214,30 @@ def test_shutdown_ends_every_stream() -> None:
     assert transport.value().endswith(b"0\r\n\r\n")
     assert Answer(early.value()).headers["content-type"] == "text/event-stream"
     assert len(service.processor.detached) == 2
+
+
+@pytest.mark.parametrize("origin", [None, "https://friend.example"])
+def test_a_stopping_service_answers_with_a_stream_that_ends(
+    origin: str | None,
+) -> None:
+    """With a 503, a browser would give up for good."""
+    service = Service(origins=Origins(["https://friend.example"]))
+    service.resource.refuse_requests()
+    transport = open_stream(service, **({} if origin is None else {"origin": origin}))
+    answer = Answer(transport.value())
+    assert (answer.code, answer.body) == (200, b"retry: 2000\r\n\r\n")
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["connection"] == "close"
+    assert answer.headers.get("access-control-allow-origin") == origin
+    assert transport.disconnecting
+    assert service.processor.attached == {}
+
+
+def test_a_stopping_service_refuses_streams_for_strangers() -> None:
+    service = Service()
+    service.resource.refuse_requests()
+    answer = Answer(open_stream(service, origin="https://stranger.example").value())
+    assert answer.code == 403
 
 
 def test_the_service_s_own_page_may_open_a_stream_over_plain_http() -> None:

@@ -30,7 +30,7 @@ from txbayeux.interfaces import Clock, Stream
 from txbayeux.message import Entry, encode_list
 from txbayeux.processor import Processor
 
-__all__ = ["EventStream", "EventStreams", "wants_events"]
+__all__ = ["EventStream", "EventStreams", "ended_stream", "wants_events"]
 
 _RETRY: Final = b"retry: 2000\r\n\r\n"  # milliseconds; what Faye's server advises
 _KEEP_ALIVE: Final = b":\r\n\r\n"
@@ -49,6 +49,16 @@ _log: Final = Logger()
 def wants_events(request: HTTPRequest) -> bool:
     """Return whether a GET asks for an event stream."""
     return "text/event-stream" in (request.headers.get("accept") or "")
+
+
+def ended_stream(headers: Sequence[Header]) -> tuple[ResponseHead, bytes]:
+    """Make the response of a stream that ends at once, as the service stops.
+
+    Its client tries again after the retry time, on another connection.  Anything but a
+    200 makes a browser give up for good (HTML, "Server-sent events").
+    """
+    close = (b"Connection", b"close")
+    return ResponseHead(200, (*_HEADERS, close, *headers)), _RETRY
 
 
 class StreamRegistry(Protocol):

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from txbayeux.adapter import callback_polling
 from txbayeux.adapter.body import TooLarge
 from txbayeux.adapter.client_script import ClientScript
-from txbayeux.adapter.eventsource import EventStreams, wants_events
+from txbayeux.adapter.eventsource import EventStreams, ended_stream, wants_events
 from txbayeux.adapter.io import base_of, has_closed, replace_protocol
 from txbayeux.adapter.long_polling import LongPolling
 from txbayeux.adapter.origins import Origins, cors_headers, preflight_headers
@@ -121,6 +121,8 @@ class BayeuxResource:
         """Answer every request from now on with 503, and close its connection.
 
         Those of WebSockets are dropped: without a reply, the client sends them again.
+        Those for an event stream get one that ends: with a 503, a browser would never
+        ask again.
         To be called when the service stops, before the server does: a client that
         is answered comes back at once on its connection, and would find a service
         that is about to forget it.
@@ -208,6 +210,9 @@ class BayeuxResource:
         self, request: HTTPRequest, writer: ResponseWriter, wait: float | None
     ) -> None:
         if self.refuses:
+            if request.method == b"GET" and wants_events(request):
+                writer.respond(*ended_stream(self._check_origin(request)))
+                return
             raise Refused(503, "The service is stopping", [(b"Connection", b"close")])
         if wait is None:
             peer = self._peers.key(peer_of(request.address))
