@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
+from examples import faults_test
 from txbayeux import Bayeux, ServerOptions, channel, message, rates
 from txbayeux.adapter import (
     callback_polling,
@@ -29,6 +30,7 @@ from txbayeux.peer_limits import PeerLimits, PeerRegistry
 from txbayeux.server import fields as message_fields
 from txbayeux.service import admin, ports
 from txbayeux.tap import Options
+from txbayeux.testing import MemoryServer, ScriptedServer
 
 REFERENCE = Path(__file__).parent.parent / "docs/reference"
 
@@ -187,3 +189,22 @@ def test_every_argument_and_method_of_bayeux_is_documented() -> None:
 def test_options_of_the_server_are_documented_with_their_defaults() -> None:
     text = (REFERENCE / "bayeux.md").read_text()
     assert f"`{ServerOptions()!r}`" in text
+
+
+@pytest.mark.parametrize("kind", [MemoryServer, ScriptedServer])
+def test_every_method_of_the_test_kit_is_documented(kind: type) -> None:
+    text = (REFERENCE / "testing.md").read_text()
+    named = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", text))
+    called_by_transports = {"connection_lost", "requested", "serve"}
+    public = {name for name in dir(kind) if not name.startswith("_")}
+    assert public - named == called_by_transports
+
+
+def test_every_fault_of_the_test_kit_has_its_example() -> None:
+    examples = set(vars(faults_test))
+    for fault, _, tests in rows("Faults", "testing.md"):
+        name = fault.strip("`").partition("(")[0]
+        assert callable(getattr(MemoryServer, name))
+        found = re.findall(r"`(\w+)`", tests)
+        assert found[0] == f"test_{name}"
+        assert set(found) <= examples
