@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.testing import MemoryReactorClock
 
 from examples import follow, listen, salesforce
 from txbayeux import Bayeux, Client, Extension
 from txbayeux.message import Message
+from txbayeux.testing import MemoryServer
 
 
 class Refusing(Extension):
@@ -35,19 +35,15 @@ class Running:
         *arguments: str,
         extensions: tuple[Extension, ...] = (),
     ) -> None:
-        self.reactor = MemoryReactorClock()
-        self.bayeux = Bayeux(self.reactor, extensions=extensions)
-        self.bayeux.start()
+        self.server = MemoryServer(lambda clock: Bayeux(clock, extensions=extensions))
+        self.reactor: Any = self.server.clock
+        self.bayeux = self.server.bayeux
         self.clients: list[tuple[str, dict[str, Any]]] = []
         self.ended: list[Any] = []
 
         def client(url: str, **options: Any) -> Client:
             self.clients.append((url, options))
-            return Client.in_process(
-                self.bayeux.server,
-                reactor=self.reactor,
-                extensions=options.get("extensions", ()),
-            )
+            return self.server.new_client(url, **options)
 
         for module in (follow, listen, salesforce):
             monkeypatch.setattr(module, "Client", client)
@@ -57,11 +53,7 @@ class Running:
         self.pass_time()
 
     def pass_time(self) -> None:
-        self.reactor.pump([0.01] * 10)
-
-    def publish(self, channel: str, data: object) -> None:
-        self.bayeux.publish(channel, data)
-        self.pass_time()
+        self.server.advance(0.1)
 
     def interrupt(self) -> None:
         """Stop the reactor as Ctrl-C does."""
@@ -73,6 +65,7 @@ class Running:
 
     def status(self) -> object:
         """Return what the example would exit with; fails if it goes on."""
+        self.server.until(lambda: self.ended)
         (ended,) = self.ended
         if isinstance(ended, SystemExit):
             return ended.code
@@ -94,8 +87,8 @@ Patch = pytest.MonkeyPatch
 
 def test_follow_prints_what_is_said(monkeypatch: Patch, capsys: Capture) -> None:
     running = Running(monkeypatch, follow.main)
-    running.publish("/chat", "hello")
-    running.publish("/chat", "you")
+    running.server.publish("/chat", "hello")
+    running.server.publish("/chat", "you")
     assert capsys.readouterr().out == "hello\nyou\n"
     assert running.ended == []
 
@@ -105,14 +98,14 @@ def test_listen_answers_questions(monkeypatch: Patch, capsys: Capture) -> None:
     answers: list[Any] = []
     running.bayeux.subscribe("/answers", lambda m: answers.append(m["data"]["to"]))
     for question in ("how are you?", "really?"):
-        running.publish("/questions", question)
+        running.server.publish("/questions", question)
     assert answers == ["how are you?", "really?"]
     assert capsys.readouterr().out == "connected\nhow are you?\nreally?\n"
 
 
 def test_salesforce_prints_events(monkeypatch: Patch, capsys: Capture) -> None:
     running = Running(monkeypatch, salesforce.main, "/event/A")
-    running.publish("/event/A", {"n": 1})
+    running.server.publish("/event/A", {"n": 1})
     running.interrupt()  # closes its file
     assert capsys.readouterr().out == "{'n': 1}\n"
     ((url, options),) = running.clients
