@@ -1,4 +1,4 @@
-"""CometD's JavaScript client calls functions of the server (``remoteCall``)."""
+"""CometD's JavaScript client calls functions of the server, and asks for its time."""
 
 import json
 import subprocess
@@ -21,7 +21,10 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         10,
         [],
         shared=request.param == "two",
-        more=["--extension=examples.calls:Calls"],
+        more=[
+            "--extension=examples.calls:Calls",
+            "--extension=txbayeux.extensions:ServerTimeSync",
+        ],
     )
     server.start()
     yield server
@@ -29,7 +32,9 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("transport", ["long-polling", "websocket"])
-def test_remote_calls_are_answered(shared: Server, transport: str) -> None:
+def test_remote_calls_are_answered_and_the_clock_is_compared(
+    shared: Server, transport: str
+) -> None:
     done = subprocess.run(
         ["node", "call.js", shared.url, transport],
         cwd=tools.node_programs(),
@@ -43,6 +48,7 @@ def test_remote_calls_are_answered(shared: Server, transport: str) -> None:
     answers: list[dict[str, Any]] = [
         json.loads(line) for line in done.stdout.splitlines()
     ]
+    times = answers.pop()
     nobody = answers.pop()
     words = [(answer["successful"], answer["data"]) for answer in answers]
     assert words[:2] == [
@@ -53,3 +59,6 @@ def test_remote_calls_are_answered(shared: Server, transport: str) -> None:
     counts = sorted(data["words"] for _, data in words[2:])
     assert counts == [1, 2, 3]
     assert nobody == {"call": "/nobody", "successful": False, "error": "406::timeout"}
+    assert times["handshake"].keys() == {"tc", "ts", "p", "a"}
+    # Both have the same clock; what is left is how long the messages took.
+    assert abs(times["offset"]) <= 1000 * DEADLINE

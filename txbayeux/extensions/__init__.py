@@ -1,12 +1,13 @@
-"""Extensions of the client that CometD's and Salesforce's servers support.
+"""Extensions that CometD's and Salesforce's servers, and CometD's clients, support.
 
-Our server's half of ack is built in: ``ServerOptions.acknowledge``.
+All but ``ServerTimeSync`` are the client's.  Our server's half of ack is built in:
+``ServerOptions.acknowledge``.
 """
 
 from __future__ import annotations
 
 from txbayeux.extensions.ack import Ack
 from txbayeux.extensions.replay import ALL, NEW, Replay
-from txbayeux.extensions.timesync import TimeSync
+from txbayeux.extensions.timesync import ServerTimeSync, TimeSync
 
-__all__ = ["ALL", "NEW", "Ack", "Replay", "TimeSync"]
+__all__ = ["ALL", "NEW", "Ack", "Replay", "ServerTimeSync", "TimeSync"]
