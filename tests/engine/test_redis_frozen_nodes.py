@@ -11,7 +11,7 @@ from tests.engine.redis_own_server import OwnServer, text
 from tests.engine.redis_parts import checkpoint, node_id
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
-from txbayeux.interfaces import Delivery
+from txbayeux.interfaces import Delivery, Engine
 from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
 
@@ -49,6 +49,12 @@ class TestFrozenNodes(OwnServer):
     async def thaw(self, engine: RedisEngine) -> None:
         self.reactors[engine].thaw(elapsed=4.0)
         await pause(0.5)
+
+    async def stop(self, engine: Engine) -> None:
+        # After a failure a node may still be frozen, and would wait for Redis forever.
+        for clock in self.reactors.values():
+            clock.thaw()
+        await super().stop(engine)
 
     async def checkpointed(self) -> None:
         for engine, clock in self.reactors.items():
