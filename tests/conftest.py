@@ -12,6 +12,10 @@ import pytest
 from hypothesis import settings
 from twisted.logger import globalLogBeginner
 
+from tests.time_limit import pytest_enter_pdb, pytest_runtest_protocol
+
+__all__ = ["pytest_enter_pdb", "pytest_runtest_protocol"]
+
 # A slow machine must not fail a test.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
