@@ -72,6 +72,33 @@ def test_interval_zero_with_failures_backs_off() -> None:
     assert harness.count("/meta/handshake") == 1
 
 
+@pytest.mark.parametrize("connection_type", ["websocket", "long-polling"])
+@pytest.mark.parametrize("advised", [None, 20_000, 3_600_000])
+def test_row_5_the_server_is_asked_to_hold_no_longer_than_is_waited(
+    advised: int | None, connection_type: str
+) -> None:
+    harness = Harness(types=[connection_type])
+    harness.advice = {} if advised is None else {"timeout": advised}
+
+    def serve(request: Request) -> None:  # holds for an hour unless asked
+        advice = request.messages[0].get("advice", {})
+        hold = advice.get("timeout", 3_600_000) / 1000
+        if request.channels != ["/meta/connect"]:
+            harness.reply_to_all(request)
+        else:
+            harness.clock.callLater(hold, lambda: harness.answer(request))
+
+    harness.respond = serve
+    harness.client.connect()
+    harness.pass_time(3700, step=5)
+    assert harness.failures == []
+    assert harness.states[-1] is State.CONNECTED
+    asked = {m["advice"]["timeout"] for m in harness.sent("/meta/connect")}
+    assert asked == {0, min(advised or 60_000, 600_000)}
+    [handshake] = harness.sent("/meta/handshake")
+    assert handshake["advice"] == {"timeout": 60_000}
+
+
 def test_missing_fields_keep_their_value() -> None:
     harness = Harness()
     harness.advice = {"interval": 2000, "timeout": 20_000}

@@ -42,6 +42,32 @@ def test_a_socket_is_opened_for_the_first_message_and_kept_open() -> None:
     assert len(fixture.network.connections) == 1
 
 
+def test_row_5_a_connect_is_not_late_while_messages_arrive() -> None:
+    fixture = WebSocketFixture()
+    connect = {"channel": "/meta/connect", "clientId": "s", "id": "1"}
+    done = outcome(fixture.transport.send([connect], 70))
+    fixture.upgrade()
+    delivery = frame(encode_list([{"channel": "/b", "data": 2}]))
+    for _ in range(20):
+        fixture.answer_pings(30)
+        fixture.connection.send(delivery)
+    assert done == []
+    fixture.answer_pings(69)
+    assert done == []
+    fixture.answer_pings(1)  # 70 s after the last message
+    assert str(done[0]) == "no reply within 70 s"
+    fixture.assert_nothing_left()
+
+
+def test_row_5_messages_do_not_prolong_the_time_for_other_replies() -> None:
+    fixture = WebSocketFixture()
+    done = fixture.open()
+    for _ in range(10):
+        fixture.clock.advance(1)
+        fixture.connection.send(frame(encode_list([{"channel": "/b", "data": 2}])))
+    assert isinstance(done[0], NoReply)
+
+
 def test_a_reply_without_id_answers_one_batch_only() -> None:
     fixture = WebSocketFixture()
     first, second = fixture.send(), fixture.send()

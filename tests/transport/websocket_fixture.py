@@ -68,5 +68,11 @@ class WebSocketFixture(TransportFixture):
         self.upgrade()
         return done
 
+    def answer_pings(self, seconds: int) -> None:
+        """Advance the clock, and answer all pings."""
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.connection.send(frame(b"", opcode=10))
+
     def reply(self) -> None:
         self.connection.send(frame(encode_list([REPLY])))

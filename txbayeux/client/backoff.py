@@ -14,10 +14,10 @@ from typing import Final
 from txbayeux.client.advice import RETRY, Advice
 from txbayeux.message import Message
 
-__all__ = ["Backoff", "HandshakeLimit", "ReconnectPolicy", "Retry"]
+__all__ = ["DEFAULT_HOLD", "Backoff", "HandshakeLimit", "ReconnectPolicy", "Retry"]
 
 DEFAULT_HOLD: Final = 60.0
-"""Seconds for which a server is expected to hold a connect before it has advised a
+"""Seconds for which a server is asked to hold a connect before it has advised a
 timeout; precedent: Faye's ``CONNECTION_TIMEOUT``."""
 LONGEST_HOLD: Final = 600.0
 """Upper bound, in seconds, on an advised timeout."""
@@ -172,7 +172,7 @@ class ReconnectPolicy:
 
     @property
     def hold(self) -> float:
-        """Seconds for which the server may hold a connect."""
+        """Seconds for which the server is asked to hold a connect at most."""
         advised = self.advice.timeout
         return min(DEFAULT_HOLD if advised is None else advised, LONGEST_HOLD)
 

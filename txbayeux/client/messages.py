@@ -28,46 +28,53 @@ __all__ = [
 VERSION: Final = "1.0"
 
 
-def handshake(types: Sequence[str], ext: Mapping[str, Any]) -> Message:
+def handshake(types: Sequence[str], ext: Mapping[str, Any], *, hold: float) -> Message:
     """Return a handshake that offers the connection types ``types``.
+
+    :param hold: seconds for which the server may hold connects.
 
     ====================================  =====================================
     MUST contain                          channel, version, supportedConnectionTypes
-    MAY contain                           minimumVersion, ext, id
+    MAY contain                           minimumVersion, ext, id, advice (timeout)
     ====================================  =====================================
 
-    Source: "Handshake Request".
+    Source: "Handshake Request"; ``advice`` is CometD's.
     """
     message: Message = {
         "channel": channels.HANDSHAKE,
         "version": VERSION,
         "minimumVersion": VERSION,
         "supportedConnectionTypes": list(types),
+        "advice": {"timeout": _milliseconds(hold)},
     }
     if ext:
         message["ext"] = dict(ext)
     return message
 
 
-def connect(session_id: str, connection_type: str, *, at_once: bool) -> Message:
+def connect(session_id: str, connection_type: str, *, hold: float) -> Message:
     """Return a connect.
 
     ====================================  =====================================
     MUST contain                          channel, clientId, connectionType
-    MAY contain                           ext, id
+    MAY contain                           ext, id, advice (timeout)
     ====================================  =====================================
 
-    Source: "Connect Request".  ``advice: {timeout: 0}``, which asks for an immediate
-    answer, is CometD's; Faye's server and ours know it too.
+    Source: "Connect Request".  ``advice`` is CometD's; Faye's server and ours know it
+    too.
+
+    :param hold: seconds for which the server may hold it; 0 for an immediate answer.
     """
-    message: Message = {
+    return {
         "channel": channels.CONNECT,
         "clientId": session_id,
         "connectionType": connection_type,
+        "advice": {"timeout": _milliseconds(hold)},
     }
-    if at_once:
-        message["advice"] = {"timeout": 0}
-    return message
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def disconnect(session_id: str) -> Message:

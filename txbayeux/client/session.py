@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from txbayeux import channel as channels
 from txbayeux.client import messages
 from txbayeux.client.advice import HANDSHAKE, Advice, advises_to_go_on
-from txbayeux.client.backoff import ReconnectPolicy
+from txbayeux.client.backoff import DEFAULT_HOLD, ReconnectPolicy
 from txbayeux.client.credentials import Credentials, CredentialsProvider
 from txbayeux.client.dispatcher import Dispatcher
 from txbayeux.client.envelope import Envelope
@@ -228,7 +228,7 @@ class Session:
         self._policy.handshakes.sent(now)
         transport = self._transports.for_handshake(now)
         types = self._transports.ranking.types
-        message = messages.handshake(types, credentials.ext)
+        message = messages.handshake(types, credentials.ext, hold=DEFAULT_HOLD)
         self._send(transport, message, self._transports.network_delay)
 
     def _handshake_answered(self, reply: Message) -> None:
@@ -309,7 +309,7 @@ class Session:
         hold = 0.0 if at_once else self._policy.hold
         self._send(
             transport,
-            messages.connect(session_id, kind, at_once=at_once),
+            messages.connect(session_id, kind, hold=hold),
             hold + self._transports.network_delay,
         )
         if self._in_flight is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from autobahn.exception import Disconnected
@@ -16,6 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
+from txbayeux.channel import CONNECT
 from txbayeux.message import Message, encode_list
 from txbayeux.transport.base import (
     Context,
@@ -67,7 +69,8 @@ class WebSocket:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`.
 
         A reply that does not arrive in time ends the socket: everything in flight on
-        it fails, so that nothing arrives late.
+        it fails, so that nothing arrives late.  A connect has time for as long as
+        messages arrive: a server may answer it when it wants.
         """
         socket = self._socket
         if socket is None:
@@ -115,6 +118,16 @@ class WebSocket:
                 deferred.callback(None)
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What was sent together, and is not answered yet."""
+
+    done: Deferred[None]
+    timeout: float
+    is_connect: bool
+    timer: Any = None
+
+
 class _Socket:
     """One socket, opening, open or closing, with its batches in flight and timers."""
 
@@ -127,7 +140,9 @@ class _Socket:
         self._protocol: WebSocketProtocol | None = None
         self._connecting: Deferred[Any] | None = None
         self._outbox: list[bytes] = []
-        self._batches: dict[PendingReplies, tuple[Deferred[None], Any]] = {}
+        self._batches: dict[PendingReplies, _Batch] = {}
+        self._last_messages = 0.0
+        """When the last messages arrived."""
         self._timer: Any = None
         self._open = False
         self._ended = False
@@ -171,10 +186,14 @@ class _Socket:
         if self._ended:
             done.errback(self._why or NoReply("the socket is closed"))
             return done
-        timer = self._context.reactor.callLater(timeout, self._timed_out, timeout)
-        self._batches[pending] = (done, timer)
+        is_connect = any(message["channel"] == CONNECT for message in messages)
+        batch = self._batches[pending] = _Batch(done, timeout, is_connect)
+        self._expect_reply(batch, timeout)
         self._write(encode_list(messages))
         return done
+
+    def _expect_reply(self, batch: _Batch, seconds: float) -> None:
+        batch.timer = self._context.reactor.callLater(seconds, self._timed_out, batch)
 
     def _write(self, frame: bytes) -> None:
         if not self._open:
@@ -185,8 +204,12 @@ class _Socket:
         except Disconnected:
             self.fail(NoReply("the socket is closing"))
 
-    def _timed_out(self, timeout: float) -> None:
-        why = f"no reply within {timeout:g} s"
+    def _timed_out(self, batch: _Batch) -> None:
+        left = self._last_messages + batch.timeout - self._context.reactor.seconds()
+        if batch.is_connect and left > 0:
+            self._expect_reply(batch, min(left, batch.timeout))  # the clock may be set
+            return
+        why = f"no reply within {batch.timeout:g} s"
         # A socket without any reply may go through a proxy that drops frames.
         self.fail(
             NoReply(why)
@@ -225,13 +248,14 @@ class _Socket:
         if not messages:  # `[]` is Faye's heartbeat
             return
         self._useful = True
+        self._last_messages = self._context.reactor.seconds()
         note_replies(messages, self._batches)
         self._transport.received(self, messages)
         for pending in [e for e in self._batches if e.complete]:
-            found = self._batches.pop(pending, None)
-            if found is not None:
-                _stop(found[1])
-                found[0].callback(None)
+            batch = self._batches.pop(pending, None)
+            if batch is not None:
+                _stop(batch.timer)
+                batch.done.callback(None)
 
     def closing(self, error: TransportError) -> None:
         """Called when the peer closes; the close frame has been answered."""
@@ -309,9 +333,9 @@ class _Socket:
 
     def _fail_batches(self, error: TransportError) -> None:
         batches, self._batches = self._batches, {}
-        for done, timer in batches.values():
-            _stop(timer)
-            done.errback(error)
+        for batch in batches.values():
+            _stop(batch.timer)
+            batch.done.errback(error)
 
 
 def _stop(timer: Any) -> None:
