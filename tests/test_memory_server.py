@@ -408,6 +408,7 @@ def test_a_status_is_the_error_that_the_transport_makes_of_it(
     assert type(client.last_failure) is error
     assert client.last_failure.status == status
     assert server.received("/meta/handshake") == []
+    assert len(server.sent("/meta/handshake")) == 1
 
 
 def test_an_outage_comes_before_other_faults() -> None:

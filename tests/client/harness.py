@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
 from txbayeux.client import State
-from txbayeux.message import Message
 from txbayeux.testing import ClientRequest as Request
 from txbayeux.testing import FakeTransport, ScriptedServer
 
@@ -37,15 +36,6 @@ class Harness(ScriptedServer):
     @property
     def transports(self) -> list[FakeTransport]:
         return self.connections
-
-    def sent(self, channel: str) -> list[Message]:
-        """Return the messages that the client sent on ``channel``."""
-        return [
-            message
-            for request in self.requests
-            for message in request.messages
-            if message["channel"] == channel
-        ]
 
     def count(self, channel: str) -> int:
         return len(self.sent(channel))

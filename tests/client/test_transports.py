@@ -12,6 +12,7 @@ from txbayeux.client.transports import (
     LONGEST_DEMOTION,
     TransportRanking,
 )
+from txbayeux.testing import Fault
 from txbayeux.transport.base import (
     NoReply,
     ReplyTimeout,
@@ -22,14 +23,9 @@ from txbayeux.transport.base import (
 from .harness import Harness, Request, outcome
 
 
-def without_sockets(harness: Harness) -> Any:
-    def serve(request: Request) -> None:
-        if request.transport.connection_type == "websocket":
-            request.fail(TransportUnavailable("refused by a proxy", 403))
-        else:
-            harness.reply_to_all(request)
-
-    return serve
+def without_sockets(harness: Harness) -> Fault:
+    """Refuse WebSockets, as a proxy does."""
+    return harness.answer_with_status(403, connection_type="websocket", times=None)
 
 
 def test_the_most_preferred_common_transport_is_used() -> None:
@@ -44,14 +40,14 @@ def test_the_most_preferred_common_transport_is_used() -> None:
 
 def test_a_refused_websocket_is_demoted_and_retried_later() -> None:
     harness = Harness()
-    harness.respond = without_sockets(harness)
+    proxy = without_sockets(harness)
     ready = outcome(harness.client.subscribe("/a", print).ready)
     harness.pass_time(1)
     assert ready == [None]
     assert harness.client.transport == "long-polling"
     assert harness.count("/meta/handshake") == 2
-    harness.respond = harness.reply_to_all
-    harness.pass_time(FIRST_DEMOTION, step=1)
+    proxy.cancel()
+    harness.pass_time(FIRST_DEMOTION)
     held = harness.held_connect
     harness.answer(held)
     harness.pass_time(0.1)
@@ -64,29 +60,20 @@ def test_a_refused_websocket_is_demoted_and_retried_later() -> None:
 
 def test_a_silent_websocket_is_demoted() -> None:
     harness = Harness()
-
-    def serve(request: Request) -> None:
-        if request.transport.connection_type != "websocket":
-            harness.reply_to_all(request)
-
-    harness.respond = serve
+    harness.drop_requests()
     harness.client.connect()
-    # What the socket's own transport makes of silence on a new one.
-    harness.requests[0].fail(
-        TransportUnavailable("no reply within 10 s, over a new socket")
-    )
-    harness.pass_time(1)
+    harness.pass_time(11)
     assert harness.client.state is State.CONNECTED
     assert harness.client.transport == "long-polling"
 
 
 def test_a_failed_retry_of_a_demoted_transport_keeps_the_session() -> None:
     harness = Harness()
-    harness.respond = without_sockets(harness)
+    without_sockets(harness)
     harness.client.connect()
     harness.pass_time(1)
     for _ in range(4):
-        harness.pass_time(20, step=1)
+        harness.pass_time(20)
         held = harness.held_connect
         harness.answer(held)
         harness.pass_time(1)
@@ -99,9 +86,10 @@ def test_a_failed_retry_of_a_demoted_transport_keeps_the_session() -> None:
 
 def test_a_batch_in_flight_completes_before_the_transport_changes() -> None:
     harness = Harness()
-    harness.respond = without_sockets(harness)
+    proxy = without_sockets(harness)
     harness.client.connect()
     harness.pass_time(1)
+    proxy.cancel()
     polling = harness.held_connect.transport
     harness.respond = lambda request: (
         None if "/a" in request.channels else harness.reply_to_all(request)

@@ -121,15 +121,13 @@ class FakeServer:
 
     # What clients sent.
 
+    def sent(self, channel: str) -> list[Message]:
+        """Return the messages that clients have sent on a channel."""
+        return _on(channel, self.requests)
+
     def received(self, channel: str) -> list[Message]:
-        """Return the messages on a channel that have reached the server."""
-        return [
-            message
-            for request in self.requests
-            if request.arrived
-            for message in request.messages
-            if message["channel"] == channel
-        ]
+        """Return those of them that have reached the server."""
+        return _on(channel, [request for request in self.requests if request.arrived])
 
     # Time.
 
@@ -230,9 +228,9 @@ class FakeServer:
     ) -> Fault:
         """Lose answers on their way: the server has done what was asked for.
 
-        What else the server sends with the answer, such as messages with the reply to
-        a connect, is lost as well.  The client finds out when it has waited long
-        enough.
+        The messages that come with the reply to a connect are lost as well; not so
+        those that are pushed over a WebSocket.  The client finds out when it has waited
+        long enough.
 
         :param channel: only answers to requests with a message on this channel name or
             pattern.
@@ -367,3 +365,12 @@ class FakeServer:
 
     def connection_lost(self, transport: FakeTransport) -> None:
         """Called by a transport when its connection was closed, or broken."""
+
+
+def _on(channel: str, requests: Sequence[ClientRequest]) -> list[Message]:
+    return [
+        message
+        for request in requests
+        for message in request.messages
+        if message["channel"] == channel
+    ]
