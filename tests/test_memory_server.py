@@ -389,6 +389,21 @@ def test_a_late_reply_ends_a_websocket_and_silence_on_a_new_one_shows_a_proxy() 
     assert isinstance(client.last_failure, TransportUnavailable)
 
 
+@TYPES
+def test_a_websocket_lives_while_messages_arrive(kind: str) -> None:
+    server = ScriptedServer()
+    client = server.new_client(transports=[kind])
+    client.connect()
+    server.advance()
+    connect = server.held_connect
+    for _ in range(20):
+        connect.push({"channel": "/a", "data": 1})
+        server.advance(30)
+    assert (connect is server.held_connect) is (kind == "websocket")
+    server.advance(3600)
+    assert not connect.open
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "error"),
     [
