@@ -19,7 +19,7 @@ from txbayeux.errors import server_error
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
-__all__ = ["Extension", "HookResult", "Pipeline", "check_extension"]
+__all__ = ["Extension", "HookResult", "Pipeline", "check_extension", "overrides"]
 
 HookResult: TypeAlias = Message | Awaitable[Message | None] | None
 """What a hook returns: a message, None to drop it, or a Deferred or coroutine of these.
@@ -67,6 +67,17 @@ class Extension:
         """
         return message
 
+    def delivering(self, message: Message, processed: Deferred[bool]) -> None:
+        """Called on a client with each message, before its subscriptions get it.
+
+        It is called in the order of arrival, whatever :attr:`channels` is, and must
+        not change the message, which has passed :meth:`incoming`.
+
+        :param processed: fires when all subscriptions are done with the message: with
+            True if they have processed it, with False if it was dropped or nobody
+            wanted it any more.  Those of later messages may fire earlier.
+        """
+
     def installed(self, server: Any) -> None:
         """Called by a server, once, before the first message.
 
@@ -79,7 +90,7 @@ _Direction: TypeAlias = Literal["incoming", "outgoing"]
 _Hook: TypeAlias = Callable[[Message, Request | None], HookResult]
 _Outcome: TypeAlias = Message | Deferred[Message | None] | None
 
-_HOOKS: Final = ("incoming", "outgoing", "installed")
+_HOOKS: Final = ("incoming", "outgoing", "delivering", "installed")
 _log: Final = Logger()
 
 
@@ -95,9 +106,10 @@ def check_extension(extension: object) -> None:
             f"an extension must be an instance of a subclass of "
             f"txbayeux.Extension, not {extension!r}"
         )
-    if not any(_overrides(extension, hook) for hook in _HOOKS):
+    if not any(overrides(extension, hook) for hook in _HOOKS):
         raise TypeError(
-            f"an extension must override incoming, outgoing or installed: {extension!r}"
+            f"an extension must override incoming, outgoing, delivering or "
+            f"installed: {extension!r}"
         )
     patterns: object = extension.channels
     if patterns is None:
@@ -116,7 +128,8 @@ def check_extension(extension: object) -> None:
         )
 
 
-def _overrides(extension: Extension, name: str) -> bool:
+def overrides(extension: Extension, name: str) -> bool:
+    """Return whether an extension has a hook of its own."""
     hook = getattr(extension, name)
     default = getattr(Extension, name)
     return callable(hook) and getattr(hook, "__func__", None) is not default
@@ -135,7 +148,7 @@ class Pipeline:
         self._hooks: list[tuple[Sequence[str] | None, _Hook]] = []
         for extension in extensions:
             check_extension(extension)
-            if _overrides(extension, direction):
+            if overrides(extension, direction):
                 hook = getattr(extension, direction)
                 self._hooks.append((extension.channels, hook))
         self.empty = not self._hooks

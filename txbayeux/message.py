@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "Malformed",
     "Message",
+    "asks_for_immediate_reply",
     "decode",
     "encode",
     "encode_list",
@@ -26,6 +27,13 @@ __all__ = [
 
 Message: TypeAlias = dict[str, Any]
 """One Bayeux message."""
+
+
+def asks_for_immediate_reply(connect: Message) -> bool:
+    """Return whether a client's connect must not be held: CometD's ``timeout: 0``."""
+    advice = connect.get("advice")
+    return isinstance(advice, dict) and advice.get("timeout") == 0
+
 
 MAX_DEPTH: Final = 100
 """Deepest nesting of arrays and objects, counting the list of messages."""

@@ -38,11 +38,13 @@ class Registration:
             remove()
 
 
-def call_listener(purpose: str, listener: Callable[..., Any], *arguments: Any) -> None:
+def call_listener(
+    purpose: str, listener: Callable[..., Any], *arguments: Any
+) -> Deferred[Any] | None:
     """Call a listener, which may return a Deferred or be a coroutine function.
 
-    Nothing waits for the result.  What the listener raises, or its Deferred fails
-    with, is logged with ``purpose`` and goes no further.
+    What the listener raises, or its Deferred fails with, is logged with ``purpose``
+    and goes no further.  Return its Deferred, which then does not fail, or None.
     """
 
     def log(failure: Failure) -> None:
@@ -54,6 +56,5 @@ def call_listener(purpose: str, listener: Callable[..., Any], *arguments: Any) -
             result = Deferred.fromCoroutine(result)
     except Exception:
         log(Failure())
-        return
-    if isinstance(result, Deferred):
-        result.addErrback(log)
+        return None
+    return result.addErrback(log) if isinstance(result, Deferred) else None

@@ -366,7 +366,7 @@ REFUSE_ALL = put("error", "403::No")
         ("text", "must be an instance"),
         (Unrelated(), "must be an instance"),
         (Misspelled, "must be an instance"),
-        (Misspelled(), "must override incoming, outgoing or installed"),
+        (Misspelled(), "must override incoming, outgoing, delivering or installed"),
         (Extension(), "must override"),
         (type("", (Extension,), {"incoming": None})(), "must override"),
         (incoming(REFUSE_ALL, *"/meta/**"), "channels must be a sequence"),

@@ -18,11 +18,17 @@ from txbayeux.client.credentials import CredentialsProvider, Source
 from txbayeux.client.dispatcher import Dispatcher
 from txbayeux.client.envelope import Envelope
 from txbayeux.client.errors import Closed, OutboxFull, PublishTimeout
+from txbayeux.client.flow import DEFAULT_LIMIT, FlowControl
 from txbayeux.client.listeners import FailureListener, Listeners, StateListener
 from txbayeux.client.outbox import Outbox
 from txbayeux.client.session import Session
 from txbayeux.client.state import State
-from txbayeux.client.subscription import Listener, Subscription, Subscriptions
+from txbayeux.client.subscription import (
+    Listener,
+    Processed,
+    Subscription,
+    Subscriptions,
+)
 from txbayeux.client.transports import DEFAULT, TransportSelector, factories
 from txbayeux.errors import channel_invalid
 from txbayeux.extension import Extension
@@ -59,6 +65,9 @@ class Client:
         every handshake, that returns one, or a Deferred or coroutine of one.
     :param extensions: see :mod:`txbayeux.extension`; ``request`` is None.
     :param retry: the delays between attempts.
+    :param max_unprocessed: how many messages may have arrived without having been
+        processed before the client waits with its next connect; see
+        :data:`~txbayeux.client.subscription.Processed`.
     :param network_delay: seconds that a reply may take, beyond the time for which the
         server was asked to hold it.
     :param ping_interval: seconds of silence before a WebSocket is pinged.
@@ -84,6 +93,7 @@ class Client:
         ext: Source = None,
         extensions: Sequence[Extension] = (),
         retry: Retry | None = None,
+        max_unprocessed: int = DEFAULT_LIMIT,
         network_delay: float = 10.0,
         ping_interval: float = 20.0,
         tls: IPolicyForHTTPS | None = None,
@@ -97,6 +107,8 @@ class Client:
             reactor = default_reactor
         if network_delay <= 0 or ping_interval <= 0:
             raise ValueError("network_delay and ping_interval must be positive")
+        if max_unprocessed < 1:
+            raise ValueError("max_unprocessed must be at least 1")
         endpoint, user = parse(url)
         context = Context(
             reactor=reactor,
@@ -113,9 +125,10 @@ class Client:
         self._closed = False
         self._failure: Exception | None = None
         self._listeners = Listeners()
-        self._dispatcher = Dispatcher(self._deliver)
+        self._flow = FlowControl(reactor, max_unprocessed, self._room_changed)
+        self._dispatcher = Dispatcher(self._deliver, self._flow.queued)
         for extension in extensions:
-            self._dispatcher.add_extension(extension)
+            self.add_extension(extension)
         self._transports = TransportSelector(
             context,
             factories(transports),
@@ -129,6 +142,7 @@ class Client:
             transports=self._transports,
             credentials=CredentialsProvider(headers, cookies, ext),
             policy=ReconnectPolicy(retry, random),
+            flow=self._flow,
             on_state=self._state_changed,
             on_session=self._session_began,
             on_sendable=self._sendable,
@@ -193,9 +207,15 @@ class Client:
         """How many publishes and subscriptions the server has not answered yet."""
         return len(self._outbox)
 
+    @property
+    def unprocessed(self) -> int:
+        """How many messages have arrived and have not been processed."""
+        return len(self._flow)
+
     def add_extension(self, extension: Extension) -> None:
         """Install an extension behind those that are there."""
         self._dispatcher.add_extension(extension)
+        self._flow.add_extension(extension)
 
     # Listeners.  They may be coroutine functions; what they raise is logged.
 
@@ -242,7 +262,13 @@ class Client:
         self._session.start()
         return connected
 
-    def subscribe(self, channel: str, listener: Listener | None = None) -> Subscription:
+    def subscribe(
+        self,
+        channel: str,
+        listener: Listener | None = None,
+        *,
+        processed: Processed = "finished",
+    ) -> Subscription:
         """Subscribe to a channel or pattern, in this session and those after it.
 
         Without a ``listener`` the subscription is an asynchronous iterator.
@@ -251,8 +277,16 @@ class Client:
         if ``channel`` is neither a name nor a pattern.  A refusal that neither
         :attr:`Subscription.ready` nor an iterator reports is logged and reported to
         :meth:`on_failure`.
+
+        :param processed: when a message counts as processed, for the extensions that
+            acknowledge or store it, and for ``max_unprocessed``: when it is finished,
+            or when it was taken; see
+            :data:`~txbayeux.client.subscription.Processed`.
+        :raises ValueError: if ``processed`` is neither.
         """
-        subscription = Subscription(channel, listener, self._subscriptions.remove)
+        subscription = Subscription(
+            channel, listener, self._subscriptions.remove, processed
+        )
         if self._closed:
             subscription.closed(Closed(str(channel)))
         elif not (channels.is_name(channel) or channels.is_pattern(channel)):
@@ -348,6 +382,7 @@ class Client:
                 envelope.report(Closed(envelope.channel))
             self._outbox.stop()
 
+        self._flow.stop()
         return self._session.stop().addCallback(stopped)
 
     # Called by the parts of the client.
@@ -357,7 +392,13 @@ class Client:
             self._session.unsolicited(message)
         elif "data" in message:
             self._session.deliveries += 1
-            self._subscriptions.deliver(message)
+            processing = self._flow.arrived(message)
+            self._subscriptions.deliver(message, processing)
+            self._flow.delivered(processing)
+
+    def _room_changed(self) -> None:
+        if not self._flow.full:
+            self._session.room()
 
     def _transport_broken(self, error: TransportError) -> None:
         self._session.transport_broken(error)

@@ -33,10 +33,15 @@ class Dispatcher:
     """The path of all messages between the client and its transports.
 
     :param deliver: is called with each message that is not a reply.
+    :param queued: is called with how many messages wait for an extension, after each
+        change.
     """
 
-    def __init__(self, deliver: Callable[[Message], None]) -> None:
+    def __init__(
+        self, deliver: Callable[[Message], None], queued: Callable[[int], None]
+    ) -> None:
         self._deliver = deliver
+        self._queued = queued
         self._extensions: list[Extension] = []
         self._outgoing = Pipeline("outgoing", ())
         self._incoming = Pipeline("incoming", ())
@@ -168,6 +173,8 @@ class Dispatcher:
             except Exception:
                 _log.failure("Handling a message failed")
             self._busy = self._extending is not None
+        if not self._inbox or self._extending is not None:
+            self._queued(len(self._inbox))
 
     def _take(self, message: Message) -> None:
         channel = message.get("channel")

@@ -23,6 +23,7 @@ from txbayeux.client.credentials import Credentials, CredentialsProvider
 from txbayeux.client.dispatcher import Dispatcher
 from txbayeux.client.envelope import Envelope
 from txbayeux.client.errors import RetriesExhausted
+from txbayeux.client.flow import FlowControl
 from txbayeux.client.state import Input, Machine, State
 from txbayeux.client.transports import TransportSelector
 from txbayeux.errors import BayeuxError
@@ -77,6 +78,7 @@ class Session:
         transports: TransportSelector,
         credentials: CredentialsProvider,
         policy: ReconnectPolicy,
+        flow: FlowControl,
         on_state: Callable[[State, State], None],
         on_session: Callable[[], None],
         on_sendable: Callable[[], None],
@@ -87,6 +89,7 @@ class Session:
         self._transports = transports
         self._credentials = credentials
         self._policy = policy
+        self._flow = flow
         self._on_session = on_session
         self._on_sendable = on_sendable
         self._on_failure = on_failure
@@ -107,6 +110,8 @@ class Session:
         self._connect_sent: _Connect | None = None
         self._fetching_credentials: Deferred[Any] | None = None
         self._timer: Any = None
+        self._held_back = False
+        """Whether the next connect waits until messages have been processed."""
         self._stopping: list[Deferred[None]] = []
 
     @property
@@ -149,6 +154,7 @@ class Session:
         self._timer = self._reactor.callLater(seconds, fire)
 
     def _cancel_timer(self) -> None:
+        self._held_back = False
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -346,7 +352,18 @@ class Session:
                 seconds=self._reactor.seconds() - last.sent_at,
                 delivered=self.deliveries != last.deliveries,
             )
-            self._wait(delay, self._connect)
+            self._wait(delay, self._connect_with_room)
+
+    def _connect_with_room(self) -> None:
+        self._held_back = self._flow.full
+        if not self._held_back:
+            self._connect()
+
+    def room(self) -> None:
+        """Called when a connect may bring messages again."""
+        if self._held_back:
+            # Not at once: this is on the stack of what has processed a message.
+            self._wait(0, self._connect_with_room)
 
     def _connect_refused(self, error: BayeuxError, reply: Message) -> None:
         self._policy.advise_anew(reply, self._transports.name)

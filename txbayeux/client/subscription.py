@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -13,12 +13,20 @@ from txbayeux import channel as channels
 from txbayeux.client import messages
 from txbayeux.client.envelope import Envelope
 from txbayeux.client.errors import BufferOverflow, Closed
+from txbayeux.client.flow import Processing
 from txbayeux.client.outbox import Outbox
 from txbayeux.client.session import Session
 from txbayeux.message import Message
 from txbayeux.registration import call_listener
 
-__all__ = ["BUFFER", "ChannelSubscription", "Listener", "Subscription", "Subscriptions"]
+__all__ = [
+    "BUFFER",
+    "ChannelSubscription",
+    "Listener",
+    "Processed",
+    "Subscription",
+    "Subscriptions",
+]
 
 _log: Final = Logger()
 
@@ -28,8 +36,16 @@ BUFFER: Final = 4096
 Listener: TypeAlias = Callable[[Message], Any]
 """Called with each message, which it must not change.
 
-It may return a Deferred or a coroutine.  What it raises is logged, and changes nothing
-for other listeners."""
+It may return a Deferred or a coroutine, and is called with the next message before that
+has finished.  What it raises is logged, and changes nothing for other listeners."""
+
+Processed: TypeAlias = Literal["finished", "taken"]
+"""When a message counts as processed.
+
+``"finished"``: when the listener has returned, or the Deferred or coroutine that it
+returned has finished, with success or not; for an iterator, when the next message is
+asked for.  ``"taken"``: when the listener was called, or the iterator has returned it.
+"""
 
 
 class Subscription:
@@ -40,7 +56,7 @@ class Subscription:
     subscription is cancelled or the client is disconnected.  It raises
     :class:`~txbayeux.errors.BayeuxError` if the server refuses the subscription,
     and :class:`~txbayeux.client.BufferOverflow` once more than :data:`BUFFER` messages
-    were not read in time.
+    were not read in time, although the client receives no more for a while before.
 
     Made by :meth:`Client.subscribe() <txbayeux.client.Client.subscribe>`.
     """
@@ -50,15 +66,21 @@ class Subscription:
         channel: str,
         listener: Listener | None,
         cancel: Callable[[Subscription], None],
+        processed: Processed = "finished",
     ) -> None:
+        if processed not in ("finished", "taken"):
+            raise ValueError(f"processed must be 'finished' or 'taken': {processed!r}")
         self.channel = channel
         """The channel or pattern."""
         self._listener = listener
+        self._taking_suffices = processed == "taken"
         self._cancel = cancel
         self._state: bool | Exception | None = None
         self._waiting: list[Deferred[None]] = []
         self._active = True
-        self._buffer: deque[Message] = deque()
+        self._buffer: deque[tuple[Message, Processing | None]] = deque()
+        self._current: Processing | None = None
+        """The message that the iterator's reader works on."""
         self._overflown = False
         self._reader: Deferred[None] | None = None
 
@@ -92,11 +114,22 @@ class Subscription:
     def cancel(self) -> None:
         """Remove the listener.  Calling it again changes nothing.
 
-        The last subscription of a channel unsubscribes from it.
+        The last subscription of a channel unsubscribes from it.  What an iterator has
+        not finished by now does not count as processed any more; it can still be read.
         """
         if self._active:
             self._cancel(self)
             self.closed(Closed(self.channel))
+        self._give_up()
+
+    def _give_up(self) -> None:
+        unfinished = [processing for _, processing in self._buffer]
+        unfinished.insert(0, self._current)
+        self._current = None
+        self._buffer = deque((message, None) for message, _ in self._buffer)
+        for processing in unfinished:
+            if processing is not None:
+                processing.give_up()
 
     # Called by Subscriptions and Client.
 
@@ -126,19 +159,25 @@ class Subscription:
             else:
                 deferred.callback(None)
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Message, processing: Processing) -> None:
         """Called with a message for the subscription; does not raise."""
         if not self._active:
             return
+        processing.begin()
         if self._listener is None:
-            self._keep(message)
+            self._keep(message, processing)
+            return
+        working = call_listener(self.channel, self._listener, message)
+        if working is None or self._taking_suffices:
+            processing.end()
         else:
-            call_listener(self.channel, self._listener, message)
+            working.addBoth(lambda _: processing.end())
 
     # The iterator.
 
-    def _keep(self, message: Message) -> None:
+    def _keep(self, message: Message, processing: Processing) -> None:
         if self._overflown:
+            processing.drop()
             return
         if len(self._buffer) >= BUFFER:
             self._overflown = True
@@ -146,8 +185,9 @@ class Subscription:
                 "Dropping messages of {channel}: the iterator is not read",
                 channel=self.channel,
             )
+            processing.drop()
             return
-        self._buffer.append(message)
+        self._buffer.append((message, processing))
         self._wake()
 
     def _wake(self) -> None:
@@ -161,6 +201,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Message:
+        self._finish()
         while not self._buffer:
             if self._overflown:
                 self._overflown = False
@@ -175,7 +216,17 @@ class Subscription:
                 raise RuntimeError("a subscription may have one reader only")
             self._reader = Deferred(self._reader_cancelled)
             await self._reader
-        return self._buffer.popleft()
+        message, processing = self._buffer.popleft()
+        if processing is not None and self._taking_suffices:
+            processing.end()
+        else:
+            self._current = processing
+        return message
+
+    def _finish(self) -> None:
+        current, self._current = self._current, None
+        if current is not None:
+            current.end()
 
     def _reader_cancelled(self, deferred: Deferred[None]) -> None:
         self._reader = None
@@ -278,7 +329,7 @@ class Subscriptions:
             if unseen:
                 self._on_failure(error)
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: Message, processing: Processing) -> None:
         """Pass a message to each subscription it matches, once each."""
         name = message["channel"]
         if not channels.is_name(name):
@@ -289,4 +340,4 @@ class Subscriptions:
             if shared is not None:
                 found.extend(shared.subscriptions)
         for subscription in found:
-            subscription.deliver(message)
+            subscription.deliver(message, processing)

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from txbayeux import channel as channels
 from txbayeux.errors import BayeuxError
 from txbayeux.extension import Extension
+from txbayeux.extensions.progress import Progress
 from txbayeux.interfaces import Request
 from txbayeux.message import Message
 
@@ -34,8 +36,12 @@ class Replay(Extension):
     :param default: the replay id for a channel that is not in the store.
     :param fallback: the replay id if the server does not have the stored one any more.
 
-    An id is stored when its message arrives, before the listeners are called.
+    An id is stored once its message, and all earlier ones of its channel, have been
+    processed: what was not comes again after a restart.  A new session begins behind
+    the last message that has arrived, since those before it are still being processed.
     """
+
+    channels = (channels.HANDSHAKE, channels.SUBSCRIBE)
 
     def __init__(
         self,
@@ -48,6 +54,9 @@ class Replay(Extension):
         self._default = default
         self._fallback = fallback
         self._asked: dict[str, int] = {}
+        self._progress: dict[str, Progress[int | None]] = {}
+        self._holes: set[str] = set()
+        """Channels with a message that will not be processed unless it comes again."""
 
     def outgoing(self, message: Message, request: Request | None) -> Message:
         """Add the replay id to a subscription."""
@@ -56,23 +65,59 @@ class Replay(Extension):
             message.setdefault("ext", {})["replay"] = True
         elif channel == channels.SUBSCRIBE:
             wanted = message["subscription"]
-            begin = self._asked[wanted] = self.store.get(wanted, self._default)
+            begin = self._asked[wanted] = self._next(wanted)
             message.setdefault("ext", {})["replay"] = {wanted: begin}
         return message
 
+    def _next(self, channel: str) -> int:
+        if channel in self._holes:
+            self._forget(channel)
+        progress = self._progress.get(channel)
+        if progress is not None and progress.arrived is not None:
+            return progress.arrived
+        return self.store.get(channel, self._default)
+
+    def _forget(self, channel: str) -> None:
+        """Begin anew at the stored id; ignore what is still being processed."""
+        self._holes.discard(channel)
+        self._progress.pop(channel, None)
+
     def incoming(self, message: Message, request: Request | None) -> Message | None:
-        """Store replay ids; repeat a subscription whose id the server does not have.
+        """Repeat a subscription whose id the server does not have.
 
         Its refusal is dropped: the client takes the reply for lost, and repeats it.
         """
         if message["channel"] == channels.SUBSCRIBE:
             return self._answered(message)
+        return message
+
+    def delivering(self, message: Message, processed: Deferred[bool]) -> None:
+        """Store the message's id once it and all before it have been processed."""
+        channel = message["channel"]
         data = message.get("data")
         event = data.get("event") if isinstance(data, dict) else None
         replay_id = event.get("replayId") if isinstance(event, dict) else None
-        if isinstance(replay_id, int) and not isinstance(replay_id, bool):
-            self.store[message["channel"]] = replay_id
-        return message
+        if not isinstance(replay_id, int) or isinstance(replay_id, bool):
+            return
+        progress = self._progress.get(channel)
+        if progress is None:
+            progress = self._progress[channel] = Progress(self.store.get(channel))
+
+        def ended(is_processed: bool) -> None:
+            if self._progress.get(channel) is not progress:
+                return
+            if not is_processed:
+                self._holes.add(channel)
+                return
+            before = progress.position
+            progress.end(processed)
+            position = progress.position
+            if position is not None and position != before:
+                self.store[channel] = position
+
+        progress.begin(processed)
+        progress.arrived = replay_id
+        processed.addCallback(ended)
 
     def _answered(self, reply: Message) -> Message | None:
         channel = reply.get("subscription")
@@ -90,4 +135,5 @@ class Replay(Extension):
             error=error,
         )
         self.store[str(channel)] = self._fallback
+        self._forget(str(channel))
         return None
