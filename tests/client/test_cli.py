@@ -42,8 +42,13 @@ class Refusing(Extension):
 
 
 @pytest.fixture
-def url() -> Generator[str]:
-    server = Server(MemoryEngine(reactor), extensions=[Refusing()])
+def engine() -> MemoryEngine:
+    return MemoryEngine(reactor)
+
+
+@pytest.fixture
+def url(engine: MemoryEngine) -> Generator[str]:
+    server = Server(engine, extensions=[Refusing()])
     server.start()
     root = Resource()
     root.putChild(b"bayeux", BayeuxResource(server, reactor))
@@ -54,16 +59,24 @@ def url() -> Generator[str]:
     pytest_twisted.blockon(deferLater(reactor, 0.05, lambda: None))
 
 
+async def subscribed(
+    engine: MemoryEngine, listening: Deferred[int], count: int
+) -> None:
+    """Wait until the command has made this many subscriptions, or has ended."""
+    while engine.statistics()["subscriptions"] < count and not listening.called:
+        await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
+
+
 async def code_of(
     arguments: Sequence[str],
     stdin: bytes = b"",
     stdout: BinaryIO | None = None,
 ) -> int:
-    parsed = options([*arguments, "--timeout", "10"])
+    parsed = options([*arguments, "--timeout", "60"])
     running: Deferred[None] = run(
         reactor, parsed, io.BytesIO(stdin), stdout or io.BytesIO()
     )
-    running.addTimeout(30, reactor)  # type: ignore[arg-type]
+    running.addTimeout(120, reactor)  # type: ignore[arg-type]
     code: object = 0
     try:
         await running
@@ -74,11 +87,13 @@ async def code_of(
 
 
 @pytest_twisted.ensureDeferred
-async def test_subscribe_prints_what_publish_sends(url: str) -> None:
+async def test_subscribe_prints_what_publish_sends(
+    url: str, engine: MemoryEngine
+) -> None:
     output = io.BytesIO()
     arguments = ["subscribe", url, "/a/*", "/b", "--count", "4"]
     listening = Deferred.fromCoroutine(code_of(arguments, stdout=output))
-    await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
+    await subscribed(engine, listening, 2)
     assert await code_of(["publish", url, "/a/b", '{"text": "ü"}']) == 0
     lines = b'1\n\n"two"\n  \n[3]\n'
     assert await code_of(["publish", url, "/b", "-"], stdin=lines) == 0
@@ -126,7 +141,7 @@ async def test_no_server_has_exit_code_3(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest_twisted.ensureDeferred
 async def test_a_closed_output_pipe_is_not_an_error(
-    url: str, capsys: pytest.CaptureFixture[str]
+    url: str, engine: MemoryEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Closed(io.BytesIO):
         def write(self, data: object) -> int:
@@ -134,7 +149,7 @@ async def test_a_closed_output_pipe_is_not_an_error(
 
     arguments = ["subscribe", url, "/a"]
     listening = Deferred.fromCoroutine(code_of(arguments, stdout=Closed()))
-    await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
+    await subscribed(engine, listening, 1)
     alice = Client(url, reactor=reactor)
     await alice.publish("/a", 1)
     await alice.disconnect()
@@ -255,7 +270,7 @@ def test_closed_standard_streams_have_exit_code_2(closed: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_failed_write_has_exit_code_1(
-    url: str, capsys: pytest.CaptureFixture[str]
+    url: str, engine: MemoryEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class OutboxFull(io.BytesIO):
         def flush(self) -> None:
@@ -263,7 +278,7 @@ async def test_a_failed_write_has_exit_code_1(
 
     arguments = ["subscribe", url, "/a"]
     listening = Deferred.fromCoroutine(code_of(arguments, stdout=OutboxFull()))
-    await deferLater(reactor, 0.5, lambda: None)  # type: ignore[arg-type]
+    await subscribed(engine, listening, 1)
     assert await code_of(["publish", url, "/a", "1"]) == 0
     assert await listening == 1
     assert "No space left" in capsys.readouterr().err
