@@ -58,7 +58,7 @@ class RedisHarness(EngineHarness):
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition; a busy machine may take its time."""
-        for _ in range(500):
+        for _ in range(3000):
             if condition():
                 return
             await self.settle()

@@ -18,7 +18,7 @@ from txbayeux.testing import RecordingObserver
 class OwnServer(RedisHarness):
     """Starts a redis-server for each test."""
 
-    patience = 5.0
+    patience = 60.0
 
     @pytest.fixture(autouse=True)
     def _server(self, tmp_path: Path) -> Any:
@@ -43,7 +43,7 @@ class OwnServer(RedisHarness):
         await self.until(engine.ready)
         return engine, self.observer
 
-    async def soon(self, condition: Any, seconds: float = 15.0) -> None:
+    async def soon(self, condition: Any, seconds: float = 60.0) -> None:
         """Wait until a condition is true, for at most this time."""
         for _ in range(int(seconds / 0.05)):
             if condition():

@@ -152,6 +152,7 @@ class TestAway(OwnServer):
 
     @contract
     async def test_a_frozen_redis_refuses_and_then_goes_on(self) -> None:
+        self.patience = 5.0
         engine, observer = await self.start_node()
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
