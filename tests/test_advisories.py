@@ -30,7 +30,7 @@ from tests.adapter.sockets import CLOSE, TEXT, frame
 from tests.engine.redis_server import RedisServer
 from tests.transport import test_tls as tls
 from tests.web import HANDSHAKE, Browser, Connection, connect, post
-from txbayeux import Bayeux, Extension, Limits
+from txbayeux import Bayeux, Extension, Limits, ServerOptions
 from txbayeux.message import Message
 from txbayeux.transport.base import Unreachable
 from txbayeux.transport.tls import TLSPolicy
@@ -92,16 +92,19 @@ class Guard(Extension):
         return message
 
 
-def test_cve_2020_11020(reactor: MemoryReactorClock) -> None:
+@pytest.mark.parametrize("names", ["bayeux", "cometd"])
+def test_cve_2020_11020(reactor: MemoryReactorClock, names: str) -> None:
     """Faye took ``/meta/subscribe/x`` for a subscribe; extensions did not see it."""
-    bayeux = started(reactor, extensions=[Guard()])
+    options = ServerOptions(channel_names=names)
+    bayeux = started(reactor, extensions=[Guard()], options=options)
     browser = Browser(bayeux.site())
     session = browser.handshake()
-    for channel in ("/meta/subscribe", "/meta/subscribe/x"):
+    similar = ("/meta/subscribe/x", "/meta/subscribe/", "/meta/subscribe ")
+    for channel in ("/meta/subscribe", *similar):
         fields = {"clientId": session, "subscription": "/secret"}
         (reply,) = browser.post({"channel": channel, **fields})
         assert reply["successful"] is False
-        assert reply["error"].startswith("403:")
+        assert reply["error"].startswith(("403:", "405:"))
     assert bayeux.server.statistics()["subscriptions"] == 0
     bayeux.publish("/secret", 1)
     reactor.advance(0)

@@ -7,8 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from txbayeux.channel import (
+    BAYEUX,
+    COMETD,
     MAX_LENGTH,
     MAX_SEGMENTS,
+    Grammar,
     SubscriptionIndex,
     expand,
     is_meta,
@@ -103,9 +106,79 @@ def test_the_grammar_is_the_specifications(text: str) -> None:
     assert is_pattern(text) == spec_pattern(text)
 
 
+# CometD's grammar, as docs/reference/service.md describes it.
+WIDE_MARK = MARK | set(".:#+{}")
+WIDE_CLOSE = st.text(st.sampled_from("/*aZ9-. :#+{}%,;é\n\t\0\u00a0"), max_size=12)
+WIDE_NAME = st.builds(
+    lambda segments, end: "/" + "/".join(segments) + end,
+    st.lists(
+        st.from_regex(r"\A[a.#{}]([a .:+]*[a.])?\Z").filter(
+            lambda segment: segment not in {".", ".."}
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(["", "/"]),
+)
+
+
+def documented_segment(segment: str) -> bool:
+    return (
+        set(segment) <= ALPHANUM | WIDE_MARK | {" "}
+        and segment == segment.strip(" ")
+        and segment not in {"", ".", ".."}
+    )
+
+
+def documented_name(text: str) -> bool:
+    bare = text[:-1] if text.endswith("/") else text
+    return bare.startswith("/") and all(map(documented_segment, bare[1:].split("/")))
+
+
+@given(st.one_of(WIDE_CLOSE, WIDE_NAME, CLOSE, NAME, PATTERN, st.text(max_size=8)))
+@example("/a\n")
+@example("/ ")
+@example("/a /b")
+@example("/...")
+@example("/..a/")
+def test_cometds_grammar_is_as_documented(text: str) -> None:
+    assert COMETD.is_name(text) == documented_name(text)
+    parent, slash, wild = text.rpartition("/")
+    is_pattern = bool(slash) and wild in {"*", "**"}
+    is_parent = not parent or (documented_name(parent) and not parent.endswith("/"))
+    assert COMETD.is_pattern(text) == (is_pattern and is_parent)
+
+
+@pytest.mark.parametrize(
+    "name", ["/a.b", "/a b/c d", "/#", "/+1", "/{x}", "/a:b", "/chat/", "/v1.2/x/"]
+)
+def test_names_that_only_cometds_server_takes(name: str) -> None:
+    assert COMETD.is_name(name)
+    assert not is_name(name)
+
+
+@given(WIDE_NAME)
+def test_a_final_slash_makes_another_name_that_the_same_patterns_match(
+    name: str,
+) -> None:
+    bare = name.rstrip("/")
+    assert expand(f"{bare}/")[1:] == expand(bare)[1:]
+    assert all(COMETD.is_pattern(pattern) for pattern in expand(name)[1:])
+    assert (name in expand(bare)) == (name == bare)
+
+
+def test_long_wide_names_are_matched_in_linear_time() -> None:
+    assert COMETD.is_name("/" + "a " * 511 + "a")
+    assert COMETD.is_name("/" + "." * 1023)
+    for text in ("a " * 511, "a" * 1022 + "%", "a " * 511 + "%", " " * 1022):
+        assert not COMETD.is_name(f"/{text}")
+        assert not COMETD.is_pattern(f"/{text}/*")
+
+
+@pytest.mark.parametrize("grammar", [BAYEUX, COMETD])
 @pytest.mark.parametrize("wild", ["", "/*", "/**"])
-def test_length_and_depth_are_bounded(wild: str) -> None:
-    is_valid = is_pattern if wild else is_name
+def test_length_and_depth_are_bounded(wild: str, grammar: Grammar) -> None:
+    is_valid = grammar.is_pattern if wild else grammar.is_name
     room = MAX_LENGTH - 1 - len(wild)
     assert is_valid("/" + "a" * room + wild)
     assert not is_valid("/" + "a" * (room + 1) + wild)

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.engine.memory import MemoryEngine
-from txbayeux.server import Server
+from txbayeux.server import Server, ServerOptions
 from txbayeux.service.eventlog import log_events
 from txbayeux.testing import FakeRequest
 
@@ -58,3 +58,13 @@ def test_sessions_and_channels_are_logged_without_whole_ids() -> None:
         f"{name} disconnect: client",
     ]
     assert lines[-1].endswith(" handshake from a Unix socket over long-polling")
+
+
+def test_braces_in_a_channel_are_no_field_of_the_log() -> None:
+    options = ServerOptions(channel_names="cometd")
+    server = Server(MemoryEngine(Clock()), options=options)
+    server.start()
+    log_events(server.events)
+    with capturedLogs() as log:
+        server.process([{"channel": "/{session} {0}", "data": 1}], FakeRequest())
+    assert [formatEvent(event) for event in log] == ["- publish /{session} {0}"]

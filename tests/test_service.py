@@ -192,6 +192,18 @@ def test_publishing_without_a_session_can_be_refused() -> None:
     assert unknown["advice"]["reconnect"] == "handshake"
 
 
+@pytest.mark.parametrize("channel", ["/a.b", "/a b", "/#+{x}:", "/chat/"])
+def test_channel_names_are_the_specifications_or_those_of_cometd(channel: str) -> None:
+    published = {"channel": channel, "data": 1}
+    (reply,) = Running("--port", "8000").post(published)
+    assert reply["error"].startswith("405:")
+    wide = Running("--port", "8000", "--channel-names", "cometd")
+    (reply,) = wide.post(published)
+    assert reply["successful"], reply
+    with pytest.raises(UsageError, match="--channel-names faye: must be bayeux or"):
+        Running("--port", "8000", "--channel-names", "faye")
+
+
 def test_requests_for_other_hosts_are_refused() -> None:
     service = Running("--port", "8000", "--host", "b", "--host", "a")
     assert service.post(HANDSHAKE)[0]["successful"]

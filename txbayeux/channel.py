@@ -1,25 +1,29 @@
 """Channel names and patterns, and the subscriptions that match a channel.
 
 Source: Bayeux specification, "Channels" and "Channel Globbing".  The grammar
-is the specification's, in ASCII; lengths are bounded because a name is
-expanded into every pattern that could match it.
+is the specification's, in ASCII, or the wider one of CometD's server; lengths are
+bounded because a name is expanded into every pattern that could match it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 __all__ = [
+    "BAYEUX",
+    "COMETD",
     "CONNECT",
     "DISCONNECT",
+    "GRAMMARS",
     "HANDSHAKE",
     "MAX_LENGTH",
     "MAX_SEGMENTS",
     "SUBSCRIBE",
     "UNSUBSCRIBE",
+    "Grammar",
     "SubscriptionIndex",
     "expand",
     "is_meta",
@@ -45,29 +49,60 @@ MAX_SEGMENTS: Final = 64
 _MAX_CACHED: Final = 128
 """Longest name whose expansion is cached, in characters."""
 
-# `\Z`, not `$`: `$` also matches before a final newline.
-_SEGMENT = r"[A-Za-z0-9\-_!~()$@]+"
-_NAME = re.compile(rf"(?:/{_SEGMENT}){{1,{MAX_SEGMENTS}}}\Z")
-_PATTERN = re.compile(rf"(?:/{_SEGMENT}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
+_SEGMENT: Final = r"[A-Za-z0-9\-_!~()$@]+"
+_COMETD: Final = r"A-Za-z0-9\-_!~()$@.:#+{}"
+# A space is inside a segment only, so that " /" separates names.  A segment `.` or `..`
+# means something else where names become paths.
+_COMETD_SEGMENT: Final = rf"(?!\.\.?(?:/|\Z))[{_COMETD}](?:[{_COMETD} ]*[{_COMETD}])?"
 
 
-def is_name(value: object) -> bool:
-    """Return whether ``value`` is a channel name (``/chat/room-1``)."""
-    return isinstance(value, str) and len(value) <= MAX_LENGTH and _is_name(value)
+class Grammar:
+    """Which channel names and patterns there are.
+
+    :param segment: regular expression of a segment, without ``/`` and ``*``.
+    :param final_slash: what may follow a name's last segment, as an expression.
+    """
+
+    __slots__ = ("_is_name", "_pattern")
+
+    def __init__(self, segment: str, final_slash: str = "") -> None:
+        # `\Z`, not `$`: `$` also matches before a final newline.
+        name = re.compile(rf"(?:/{segment}){{1,{MAX_SEGMENTS}}}{final_slash}\Z")
+        self._is_name = lru_cache(maxsize=4096)(
+            lambda value: name.match(value) is not None
+        )
+        self._pattern = re.compile(rf"(?:/{segment}){{0,{MAX_SEGMENTS - 1}}}/\*\*?\Z")
+
+    def is_name(self, value: object) -> bool:
+        """Return whether ``value`` is a channel name (``/chat/room-1``)."""
+        return (
+            isinstance(value, str) and len(value) <= MAX_LENGTH and self._is_name(value)
+        )
+
+    def is_pattern(self, value: object) -> bool:
+        """Return whether ``value`` is a channel pattern (``/chat/*``, ``/chat/**``)."""
+        return (
+            isinstance(value, str)
+            and len(value) <= MAX_LENGTH
+            and self._pattern.match(value) is not None
+        )
 
 
-@lru_cache(maxsize=4096)
-def _is_name(value: str) -> bool:
-    return _NAME.match(value) is not None
+BAYEUX: Final = Grammar(_SEGMENT)
+"""The grammar of the specification, and of Faye."""
 
+COMETD: Final = Grammar(_COMETD_SEGMENT, "/?")
+"""All names of :data:`BAYEUX`, and most that CometD's server takes besides.
 
-def is_pattern(value: object) -> bool:
-    """Return whether ``value`` is a channel pattern (``/chat/*``, ``/chat/**``)."""
-    return (
-        isinstance(value, str)
-        and len(value) <= MAX_LENGTH
-        and _PATTERN.match(value) is not None
-    )
+Segments may have ``. : # + { }``, and spaces inside; a name may end with a slash, which
+makes it another name: ``/chat/`` is not ``/chat``.
+"""
+
+GRAMMARS: Final[Mapping[str, Grammar]] = {"bayeux": BAYEUX, "cometd": COMETD}
+"""The grammars by the names of :attr:`txbayeux.ServerOptions.channel_names`."""
+
+is_name: Final = BAYEUX.is_name
+is_pattern: Final = BAYEUX.is_pattern
 
 
 def is_meta(channel: str) -> bool:
@@ -93,14 +128,16 @@ def expand(name: str) -> tuple[str, ...]:
     """Return the name itself and every pattern that matches it.
 
     For ``/a/b`` these are ``/a/b``, ``/a/*``, ``/a/**`` and ``/**``: at most two more
-    than the name has segments.  ``name`` must satisfy :func:`is_name`.
+    than the name has segments.  The same patterns match ``/a/b/``.  ``name`` must be
+    one of :data:`COMETD`.
     """
     # The longest names expand to 40 KiB: a cache of 4,096 of them would be too large.
     return _expand_known(name) if len(name) <= _MAX_CACHED else _expand(name)
 
 
 def _expand(name: str) -> tuple[str, ...]:
-    cuts = [i for i, character in enumerate(name) if character == "/"]
+    last = len(name) - 1  # of a final slash, which begins no segment
+    cuts = [i for i, letter in enumerate(name) if letter == "/" and i < last]
     parents = [name[:cut] for cut in reversed(cuts)]
     return (name, f"{parents[0]}/*", *(f"{parent}/**" for parent in parents))
 

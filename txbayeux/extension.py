@@ -118,7 +118,7 @@ def check_extension(extension: object) -> None:
         isinstance(patterns, str)
         or not isinstance(patterns, Sequence)
         or not all(
-            channels.is_name(pattern) or channels.is_pattern(pattern)
+            channels.COMETD.is_name(pattern) or channels.COMETD.is_pattern(pattern)
             for pattern in patterns
         )
     ):
@@ -222,7 +222,8 @@ class Pipeline:
 def _applies(patterns: Sequence[str] | None, channel: object) -> bool:
     if patterns is None:
         return True
-    if not channels.is_name(channel):
+    # Whatever names the server takes, none gets past an extension.
+    if not channels.COMETD.is_name(channel):
         return False
     names = channels.expand(str(channel))
     return any(pattern in names for pattern in patterns)

@@ -110,6 +110,7 @@ def _configuration(options: Options) -> Configuration:
             timeout=options["timeout"],
             interval=options["interval"],
             publish_without_session=not options["require-session"],
+            channel_names=options["channel-names"],
         ),
     )
 

@@ -8,7 +8,7 @@ from twisted.logger import capturedLogs, formatEvent
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer
 from tests.engine.redis_parts import forget_tail
-from txbayeux.engine.redis.log import parse
+from txbayeux.engine.redis.log import Change, parse
 from txbayeux.errors import BayeuxError
 from txbayeux.testing import RecordingStream, contract
 
@@ -45,6 +45,13 @@ def test_an_entry_with_the_id_of_a_time_is_no_entry() -> None:
     fields = [b"c", b"/a", b"j", b"{}"]
     assert parse(b"1700000000000-0", fields) is None
     assert parse(b"5-1", fields) is not None
+
+
+def test_channels_of_a_change_may_have_spaces_and_a_final_slash() -> None:
+    channels = ("/a b/c", "/a", "/d/", "/e f/*", "/g", "/**")
+    change = parse(b"5-1", [b"u", b"session", b"+", " ".join(channels).encode()])
+    assert isinstance(change, Change)
+    assert change.channels == channels
 
 
 class TestForeignEntries(OwnServer):

@@ -40,6 +40,7 @@ TOKENS: Final = (
         b"\tc\t/a\tj\t{}",
         b"\tc\t/a\tj\t{}\tt\ts",
         b"\tu\ts\t+\t/a /b",
+        b"\tu\ts\t+\t/a b /c/ /d e/*",
         b"\tu\ts\t-\t/a",
     ),
     *(
@@ -56,6 +57,7 @@ TOKENS: Final = (
         b"{\xff}",
     ),
     *(b"\xff", b"\xc3", b"\t", b"\n", b" ", b"0", b"18446744073709551616", b"9" * 19),
+    *(b"/a b", b"/a/", b"/.", b"/a ", b"/{a}:"),
 )
 
 _REPLIES: Final = 10_000
@@ -67,7 +69,9 @@ _TOKEN: Final = 7
 _MOST: Final = 2**64 - 1
 _ID: Final = re.compile(rb"(\+?)([0-9]{1,20})-([0-9]{1,20})")
 
-_MESSAGE: Final = (b"c", rb"(/[A-Za-z0-9_!~()$@-]+)+", b"j", rb"\{.*\}")
+_MARK: Final = rb"A-Za-z0-9_!~()$@.:#+{}\-"
+_NAME: Final = rb"(/(?!\.\.?(/|\Z))[%b]([%b ]*[%b])?)+/?" % (_MARK, _MARK, _MARK)
+_MESSAGE: Final = (b"c", _NAME, b"j", rb"\{.*\}")
 _WELL_FORMED: Final = (
     _MESSAGE,
     (*_MESSAGE, b"t", b".*"),

@@ -13,6 +13,12 @@ def test_a_negative_time_is_refused(option: str) -> None:
         ServerOptions(**{option: -0.001})
 
 
+@pytest.mark.parametrize("names", ["", "Bayeux", "faye"])
+def test_unknown_channel_names_are_refused(names: str) -> None:
+    with pytest.raises(ValueError, match="bayeux, cometd"):
+        ServerOptions(channel_names=names)
+
+
 def test_limits_are_not_an_option_that_would_be_ignored() -> None:
     options: dict[str, Any] = {"limits": Limits(sessions=1)}
     with pytest.raises(TypeError, match="limits"):

@@ -50,7 +50,7 @@ def message_id(message: Message) -> str | int | None:
     return None
 
 
-def subscription(message: Message) -> list[str]:
+def subscription(message: Message, grammar: channels.Grammar) -> list[str]:
     """Return the channel names and patterns of ``subscription``, one or a list.
 
     Service channels are left out: they are not recorded (Bayeux specification,
@@ -66,7 +66,7 @@ def subscription(message: Message) -> list[str]:
     for name in names:
         if not isinstance(name, str):
             raise wrong_parameter("subscription")
-        if not (channels.is_name(name) or channels.is_pattern(name)):
+        if not (grammar.is_name(name) or grammar.is_pattern(name)):
             raise channel_invalid(name)
         if channels.is_reserved(name):
             raise channel_forbidden(name)

@@ -25,11 +25,16 @@ class LocalClient:
     """
 
     def __init__(
-        self, processor: Processor, engine: Engine, services: ServiceChannels
+        self,
+        processor: Processor,
+        engine: Engine,
+        services: ServiceChannels,
+        names: channels.Grammar = channels.BAYEUX,
     ) -> None:
         self._processor: Final = processor
         self._engine: Final = engine
         self._services: Final = services
+        self._names: Final = names
 
     def publish(self, channel: str, data: Any) -> Deferred[None]:
         """Publish ``data``, which may be anything that JSON can represent.
@@ -55,7 +60,7 @@ class LocalClient:
 
         :raises BayeuxError: 405 if ``channel`` is neither a name nor a pattern.
         """
-        if not (channels.is_name(channel) or channels.is_pattern(channel)):
+        if not (self._names.is_name(channel) or self._names.is_pattern(channel)):
             raise channel_invalid(channel)
 
         if channels.is_service(channel):
@@ -84,7 +89,7 @@ class LocalClient:
         :param successful: whether ``data`` is the result of a call or a failure; left
             out of the message by default.
         """
-        if not channels.is_name(channel) or channels.is_reserved(channel):
+        if not self._names.is_name(channel) or channels.is_reserved(channel):
             return fail(channel_invalid(channel))
         message: Message = {"channel": channel, "data": data}
         if id is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from txbayeux.channel import GRAMMARS
+
 __all__ = ["CONNECTION_TYPES", "VERSION", "ServerOptions"]
 
 VERSION: Final = "1.0"
@@ -28,7 +30,7 @@ class ServerOptions:
     Limits are no part of it: the engine and the adapter enforce them, and take a
     :class:`~txbayeux.Limits` each.
 
-    :raises ValueError: on construction, for a negative time.
+    :raises ValueError: on construction, for a negative time or unknown channel names.
     """
 
     timeout: float = 45.0
@@ -43,6 +45,13 @@ class ServerOptions:
     acknowledge: bool = True
     """Whether to agree to CometD's message acknowledgement extension."""
 
+    channel_names: str = "bayeux"
+    """Which names channels may have: ``bayeux``, those of the specification, or
+    ``cometd``, those that CometD's server takes: :data:`txbayeux.channel.COMETD`.
+    """
+
     def __post_init__(self) -> None:
+        if self.channel_names not in GRAMMARS:
+            raise ValueError(f"channel_names must be one of {', '.join(GRAMMARS)}")
         if self.timeout < 0 or self.interval < 0:
             raise ValueError("timeout and interval must not be negative")

@@ -46,7 +46,7 @@ def publish(
     :param added: fields that incoming extensions added; subscribers get them, too.
     """
     channel = message["channel"]
-    if not channels.is_name(channel):
+    if not server.names.is_name(channel):
         raise channel_invalid(channel)
     if "data" not in message:
         raise missing_parameter("data")
@@ -111,7 +111,7 @@ def must_wait(server: ServerContext, message: Any, context: RequestContext) -> b
         return False
     channel: Any = message.get("channel")
     return (
-        channels.is_name(channel)
+        server.names.is_name(channel)
         and not channels.is_reserved(channel)
         and not channels.is_service(channel)
         and hub.must_wait(channel, first=context.deliveries == 0)

@@ -107,6 +107,7 @@ class Server:
             ServiceChannels(),
             self._peers,
             default_advice(self.options),
+            channels.GRAMMARS[self.options.channel_names],
         )
         engine.hub.call_when_gone(self._peers.session_gone)
         self._incoming = Pipeline("incoming", extensions)
@@ -124,7 +125,8 @@ class Server:
 
     def client(self) -> LocalClient:
         """Return a client that publishes and subscribes in this process."""
-        return LocalClient(self, self._context.engine, self._context.services)
+        context = self._context
+        return LocalClient(self, context.engine, context.services, context.names)
 
     def on_call(self, name: str, function: CallFunction) -> Registration:
         """Answer CometD's ``remoteCall(name, data)`` with what ``function`` returns.
@@ -325,7 +327,7 @@ class Server:
         if not channels.is_reserved(channel):
             added = {} if message is original else _added(message, original)
             return publish(self._context, message, context, added)
-        if channels.is_name(channel):
+        if self._context.names.is_name(channel):
             raise channel_forbidden(channel)
         raise channel_invalid(channel)
 

@@ -33,7 +33,8 @@ def subscribe(
     service channel is accepted and not recorded.
     """
     session = session_id(message)
-    return server.engine.subscribe(session, subscription(message)).addCallback(
+    names = subscription(message, server.names)
+    return server.engine.subscribe(session, names).addCallback(
         _reply, server, message, session, Subscribed
     )
 
@@ -55,7 +56,8 @@ def unsubscribe(
     Those that the session is not subscribed to are ignored.
     """
     session = session_id(message)
-    return server.engine.unsubscribe(session, subscription(message)).addCallback(
+    names = subscription(message, server.names)
+    return server.engine.unsubscribe(session, names).addCallback(
         _reply, server, message, session, Unsubscribed
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from twisted.python.usage import UsageError
 
+from txbayeux.channel import GRAMMARS
 from txbayeux.engine.session import DEFAULT_SESSION_TIMEOUT
 from txbayeux.limits import Limits
 from txbayeux.peer_limits import PeerLimits
@@ -55,6 +56,12 @@ def _port(text: str) -> int:
         if 0 <= value < 65536:
             return value
     raise ValueError("must be a port, 0 to 65535")
+
+
+def _grammar(text: str) -> str:
+    if text not in GRAMMARS:
+        raise ValueError(f"must be {' or '.join(GRAMMARS)}")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,14 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             "require-session",
             "",
             "refuse messages that are published without a handshake",
+        ),
+        Option(
+            "channel-names",
+            "GRAMMAR",
+            "which names channels may have: bayeux, those of the specification and of "
+            "Faye, or cometd, which adds . : # + { }, spaces and a final slash",
+            _SERVER.channel_names,
+            _grammar,
         ),
         Option(
             "extension",

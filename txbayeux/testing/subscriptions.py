@@ -56,6 +56,23 @@ class SubscriptionContract(EngineHarness):
             assert await self.poll(engine, session) == expected[pattern], pattern
 
     @contract
+    async def test_names_may_have_spaces_and_a_final_slash(self) -> None:
+        """See :data:`txbayeux.channel.COMETD`."""
+        engine = await self.start()
+        names = ["/a b/c d", "/a b", "/a", "/b", "/x.y:#+{z}/- -", "/chat/", "/chat"]
+        alice = await self.join(engine, *names[:-1])
+        bob = await self.join(engine, "/a b/*", "/*")
+        for name in names:
+            await self.publish(engine, name, name)
+        assert await self.poll(engine, alice) == names[:-1]
+        assert await self.poll(engine, bob) == [*names[:4], "/chat/", "/chat"]
+        gone = await engine.unsubscribe(alice, ["/a b", "/chat", "/b", "/chat/"])
+        assert list(gone) == ["/a b", "/b", "/chat/"]
+        for name in names:
+            await self.publish(engine, name, name)
+        assert await self.poll(engine, alice) == ["/a b/c d", "/a", names[4]]
+
+    @contract
     async def test_messages_count_from_the_subscription_to_its_end(self) -> None:
         engine = await self.start()
         alice, bob = await self.join(engine), await self.join(engine, "/a")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final, TypeAlias
 
-from txbayeux.channel import expand, is_name
+from txbayeux.channel import COMETD, expand
 from txbayeux.message import Entry
 
 __all__ = [
@@ -81,7 +81,9 @@ def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
                     return Addressed(position, channel, json, session.decode())
             case [b"u", session, b"+" | b"-" as sign, channels]:
                 names = channels.decode()
-                added = tuple(names.split(" "))
+                # Names may have spaces, but no space is at the end of a segment.
+                first, *others = names.split(" /")
+                added = (first, *(f"/{name}" for name in others))
                 size = len(names) + _CHANNEL * len(added)
                 return Change(position, session.decode(), sign == b"+", added, size)
     except UnicodeDecodeError:
@@ -95,7 +97,7 @@ def parse(identity: bytes, fields: Sequence[bytes]) -> Logged | None:
 def _channel(name: bytes) -> str | None:
     """Return the name of a channel; None if it is none, raise if it is not UTF-8."""
     channel = name.decode()
-    return channel if is_name(channel) else None
+    return channel if COMETD.is_name(channel) else None
 
 
 def _is_object(json: bytes) -> bool:
