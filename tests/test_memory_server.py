@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytest_twisted
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
@@ -201,6 +202,27 @@ def test_a_server_that_cannot_start_without_a_network_is_refused() -> None:
 
     with pytest.raises(TimeoutError):
         MemoryServer(lambda clock: Bayeux(clock, engine=Remote))
+
+
+@pytest_twisted.ensureDeferred
+async def test_with_a_real_reactor_time_passes_by_itself() -> None:
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    server = MemoryServer(clock=reactor)
+    client = server.new_client()
+    subscription = client.subscribe("/a")
+    await subscription.ready
+    server.publish("/a", 1)
+    assert (await anext(subscription))["data"] == 1
+    server.refuse("/b", "403::No")
+    with pytest.raises(BayeuxError, match="403"):
+        await client.publish("/b", 1)
+    server.end_session(client)
+    for call in (server.advance, lambda: server.until(lambda: False)):
+        with pytest.raises(TypeError, match="real reactor"):
+            call()
+    await client.disconnect()
+    await server.stop()
 
 
 # Faults.

@@ -43,10 +43,12 @@ T = TypeVar("T")
 class FakeServer:
     """Base class of :class:`MemoryServer` and :class:`ScriptedServer`.
 
-    :param clock: the time; by default a new reactor in memory, which is a Clock.
+    :param clock: the time; by default a new reactor in memory, which is a Clock.  With
+        a real reactor, time passes by itself, tests await what they wait for, and
+        :meth:`advance`, :meth:`until` and :meth:`wait_for` do not work.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Any = None) -> None:
         self._clock: Final = MemoryReactorClock() if clock is None else clock
         self.requests: Final[list[ClientRequest]] = []
         """Everything that clients sent, also what did not arrive."""
@@ -59,7 +61,8 @@ class FakeServer:
     @property
     def clock(self) -> Clock:
         """The reactor of the server and its clients; see :meth:`advance`."""
-        return self._clock
+        clock: Clock = self._clock
+        return clock
 
     # Clients.
 
@@ -175,6 +178,8 @@ class FakeServer:
 
     def _turn(self, end: float) -> bool:
         """Advance to the next timer; return False if there is none until ``end``."""
+        if not isinstance(self.clock, Clock):
+            raise TypeError("a real reactor cannot be advanced: await it instead")
         due = [call.getTime() for call in self.clock.getDelayedCalls()]
         if not due or min(due) > end:
             return False

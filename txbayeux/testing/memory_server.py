@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import Clock
@@ -39,14 +40,14 @@ class MemoryServer(FakeServer):
 
     :param make: makes the server, now and after :meth:`restart`, from the clock; by
         default it has no extensions, and the usual limits.
-    :param clock: the time; by default a new reactor in memory, which is a Clock.
+    :param clock: see :class:`FakeServer`.
     """
 
     bayeux: Bayeux
     """The server: a new one after each restart."""
 
     def __init__(
-        self, make: Callable[[Clock], Bayeux] = Bayeux, *, clock: Clock | None = None
+        self, make: Callable[[Clock], Bayeux] = Bayeux, *, clock: Any = None
     ) -> None:
         super().__init__(clock)
         self._make = make
@@ -65,7 +66,7 @@ class MemoryServer(FakeServer):
         :raises BayeuxError: if the channel is invalid, or an extension refuses it.
         """
         self.wait_for(self.bayeux.publish(channel, data))
-        self.advance()
+        self._settle()
 
     def deliver(self, client: Client, channel: str, data: object) -> None:
         """Deliver a message to one client, whatever it is subscribed to.
@@ -74,7 +75,7 @@ class MemoryServer(FakeServer):
         """
         session_id = client.session_id or ""
         self.wait_for(self.bayeux.deliver(session_id, channel, data))
-        self.advance()
+        self._settle()
 
     # What can happen to it.
 
@@ -86,7 +87,7 @@ class MemoryServer(FakeServer):
         :raises UnknownSession: if the client has no session.
         """
         self.wait_for(self.bayeux.server.kick(client.session_id or ""))
-        self.advance()
+        self._settle()
 
     def restart(self) -> None:
         """Replace the server by a new one: connections break, sessions are lost.
@@ -97,14 +98,26 @@ class MemoryServer(FakeServer):
         self.bayeux.stop()
         self._start()
 
-    def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """Stop the server, which answers held connects first; it is not reachable then.
 
-        Afterwards nothing of it is left in the clock.
+        Afterwards nothing of it is left in the clock.  Return a Deferred, which has
+        fired already unless the clock is a real reactor.
         """
         self._refuse_connections()
-        self.wait_for(self.bayeux.stop())
-        self.disconnect()
+        stopped = self.bayeux.stop().addCallback(lambda _: self.disconnect())
+        if self._advances:
+            self.until(lambda: stopped.called)
+        return stopped
+
+    def _settle(self) -> None:
+        if self._advances:
+            self.advance()
+
+    @property
+    def _advances(self) -> bool:
+        """Whether the clock is one that a test advances."""
+        return isinstance(self.clock, Clock)
 
     # Requests.
 

@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.task import Clock
-
 from txbayeux import channel as channels
 from txbayeux.message import Message
 from txbayeux.testing.fake_server import CONNECTION_TYPES, FakeServer
@@ -33,10 +31,10 @@ class ScriptedServer(FakeServer):
         server = ScriptedServer()
         server.respond = respond
 
-    :param clock: the time; by default a new reactor in memory, which is a Clock.
+    :param clock: see :class:`FakeServer`.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Any = None) -> None:
         super().__init__(clock)
         self.respond: Callable[[ClientRequest], None] = self.reply_to_all
         """Called with each request; may also answer it later, or never."""
