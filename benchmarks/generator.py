@@ -35,7 +35,7 @@ def start_load(
 
     :param options: its command-line options; True for one without a value.
     """
-    command = [str(program), f"--port={port}", f"--prefix=/load{next(_runs)}"]
+    command = [str(program), f"--port={port}", f"--prefix=load{next(_runs)}"]
     if pids:
         command.append(f"--pids={','.join(map(str, pids))}")
     for name, value in options.items():

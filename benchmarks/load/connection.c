@@ -1,4 +1,4 @@
-/* The client's side of HTTP/1.1 and WebSocket, as far as Bayeux servers use them.
+/* The client's side of HTTP/1.1 and WebSocket, as far as the servers use them.
  * Connects to 127.0.0.1 only. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -15,7 +15,7 @@
 
 enum { TEXT = 1, CLOSE = 8, PING = 9 };
 
-const char* mount = "/bayeux";
+const char* path = "/bayeux";
 static int poller;
 
 void create_poller(void) { poller = epoll_create1(0); }
@@ -60,7 +60,7 @@ void open_connection(Connection* connection) {
       &connection->out,
       "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
       "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-      mount, connection->port);
+      path, connection->port);
   flush(connection);
 }
 
@@ -89,11 +89,16 @@ void send_message(Connection* connection, const char* json, size_t length) {
     append_text(&connection->out,
                 "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
                 "%s%s%sContent-Length: %zu\r\n\r\n",
-                mount, connection->port, *connection->cookies ? "Cookie: " : "",
+                path, connection->port, *connection->cookies ? "Cookie: " : "",
                 connection->cookies,
                 *connection->cookies ? "\r\n" : "", length);
     append(&connection->out, json, length);
   }
+  flush(connection);
+}
+
+void send_close(Connection* connection) {
+  append_frame(connection, CLOSE, "\x03\xe8", 2); /* 1000: a normal end */
   flush(connection);
 }
 

@@ -1,4 +1,5 @@
-/* Load generator for a Bayeux server on 127.0.0.1, over WebSocket or long-polling.
+/* Load generator for a Bayeux server on 127.0.0.1, over WebSocket or long-polling, and for
+ * Centrifugo and Socket.IO over WebSocket.
  *
  * Sessions subscribe, publishers publish messages with a timestamp, and every delivery is counted.
  * Either a constant number of messages is kept in flight (a message is in flight until all its
@@ -16,8 +17,10 @@
 #include "load.h"
 
 static Client* clients;
-static int client_count, port_count;
-static int ports[8];
+static int client_count;
+static struct Ports {
+  int ports[8], count;
+} subscriber_ports, publisher_ports;
 
 static double since(uint64_t start) { return (now_ns() - start) / 1e9; }
 
@@ -97,24 +100,39 @@ static void hold_until_input(void) {
   while (!poll(&input, 1, 0)) poll_connections(10);
 }
 
-/* Sends /meta/disconnect for all sessions, at most `options.closing` at a time. */
+/* Disconnects all sessions, at most `options.closing` at a time. */
 static void disconnect_all(void) {
   uint64_t start = now_ns();
   for (int i = 0; since(start) < options.stall_timeout && (totals.closing || i < client_count);) {
-    while (i < client_count && totals.closing < options.closing) send_disconnect(&clients[i++]);
+    while (i < client_count && totals.closing < options.closing) disconnect_client(&clients[i++]);
     if (totals.closing) poll_connections(10);
   }
 }
 
-/* The ports of the nodes of one service; clients are spread over them. */
-static void read_ports(char* list) {
-  for (char* port = strtok(list, ","); port && port_count < 8; port = strtok(NULL, ","))
-    ports[port_count++] = atoi(port);
+/* Reads the ports of the nodes of one service; clients are spread over them. */
+static void read_ports(struct Ports* known, const char* list) {
+  char copy[128];
+  snprintf(copy, sizeof copy, "%s", list);
+  known->count = 0;
+  for (char* port = strtok(copy, ","); port && known->count < 8; port = strtok(NULL, ","))
+    known->ports[known->count++] = atoi(port);
+}
+
+static int nth_port(const struct Ports* known, int n) { return known->ports[n % known->count]; }
+
+static int read_protocol(const char* name) {
+  static const Protocol* const known[] = {&bayeux, &centrifugo, &socketio};
+  for (int i = 0; i < 3; i++)
+    if (!strcmp(name, known[i]->name)) options.protocol = known[i];
+  path = options.protocol->path;
+  return !strcmp(name, options.protocol->name);
 }
 
 static int read_options(int argc, char** argv) {
-  static struct option known[] = {{"port", 1, 0, 'p'},
-                                  {"mount", 1, 0, 'm'},
+  static struct option known[] = {{"port", 1, 0, 'A'},
+                                  {"subscriber-port", 1, 0, 'S'},
+                                  {"publisher-port", 1, 0, 'p'},
+                                  {"protocol", 1, 0, 'R'},
                                   {"pids", 1, 0, 'i'},
                                   {"clients", 1, 0, 'n'},
                                   {"channels", 1, 0, 'c'},
@@ -127,7 +145,7 @@ static int read_options(int argc, char** argv) {
                                   {"window", 1, 0, 'w'},
                                   {"transport", 1, 0, 't'},
                                   {"warm-up", 1, 0, 'W'},
-                                  {"seconds", 1, 0, 'S'},
+                                  {"seconds", 1, 0, 'd'},
                                   {"rate", 1, 0, 'r'},
                                   {"idle", 1, 0, 'I'},
                                   {"stall-timeout", 1, 0, 'P'},
@@ -140,8 +158,15 @@ static int read_options(int argc, char** argv) {
                                   {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(argc, argv, "", known, 0)) != -1) switch (option) {
-      case 'p': read_ports(optarg); break;
-      case 'm': mount = optarg; break;
+      case 'A':
+        read_ports(&subscriber_ports, optarg);
+        read_ports(&publisher_ports, optarg);
+        break;
+      case 'S': read_ports(&subscriber_ports, optarg); break;
+      case 'p': read_ports(&publisher_ports, optarg); break;
+      case 'R':
+        if (!read_protocol(optarg)) return 0;
+        break;
       case 'i': track_processes(optarg); break;
       case 'n': options.clients = atoi(optarg); break;
       case 'c': options.channels = atoi(optarg); break;
@@ -154,7 +179,7 @@ static int read_options(int argc, char** argv) {
       case 'w': options.window = atoi(optarg); break;
       case 't': options.websocket = options.publish_websocket = !strcmp(optarg, "websocket"); break;
       case 'W': options.warm_up = atof(optarg); break;
-      case 'S': options.seconds = atof(optarg); break;
+      case 'd': options.seconds = atof(optarg); break;
       case 'r': options.rate = atof(optarg); break;
       case 'I': options.idle = atof(optarg); break;
       case 'P': options.stall_timeout = atof(optarg); break;
@@ -166,7 +191,8 @@ static int read_options(int argc, char** argv) {
       case 'v': options.verbose = 1; break;
       default: return 0;
     }
-  return port_count > 0 && options.publishers >= 0 && options.channels >= options.subscriptions;
+  return subscriber_ports.count && publisher_ports.count && options.publishers >= 0 &&
+         options.channels >= options.subscriptions;
 }
 
 /* Lets the subscribers publish: over WebSocket on their connection, otherwise on a second one. */
@@ -175,10 +201,98 @@ static void add_publishers(void) {
   for (int i = 0; i < options.publishers; i++) {
     Client* client = &clients[client_count];
     client->number = client_count++;
-    client->connection.port = ports[client->number % port_count];
+    client->connection.port = nth_port(&publisher_ports, i);
     client->session_of = &clients[i];
     open_publisher_connection(client);
   }
+}
+
+static void create_clients(void) {
+  if (options.self_publish) options.publishers = options.clients;
+  client_count = options.clients + (options.self_publish ? 0 : options.publishers);
+  clients = calloc(options.clients + options.publishers, sizeof *clients);
+  subscribers_of = calloc(options.channels, sizeof *subscribers_of);
+  for (int i = 0; i < client_count; i++) {
+    clients[i].number = i;
+    clients[i].subscribes = i < options.clients;
+    clients[i].connection.port = clients[i].subscribes
+                                     ? nth_port(&subscriber_ports, i)
+                                     : nth_port(&publisher_ports, i - options.clients);
+    clients[i].connection.is_websocket = options.websocket;
+  }
+}
+
+static struct {
+  int ok, sessions, dead;
+  double set_up_seconds, set_up_us, session_kib, idle_us;
+  double seconds, cpu_us, processes_us[MAX_PROCESSES];
+  long published, delivered;
+} measured;
+
+/* Returns 0 if not all sessions could be established. */
+static int measure_sessions(void) {
+  double cpu = server_cpu_seconds(), memory = server_memory_kib();
+  uint64_t start = now_ns();
+  start_sessions();
+  measured.sessions = totals.ready;
+  measured.set_up_seconds = since(start);
+  measured.set_up_us = (server_cpu_seconds() - cpu) / measured.sessions * 1e6;
+  if (measured.sessions < client_count) {
+    fprintf(stderr, "only %d of %d sessions connected\n", measured.sessions, client_count);
+    return 0;
+  }
+  add_publishers();
+  wait_seconds(0.2);
+  measured.session_kib = (server_memory_kib() - memory) / measured.sessions;
+  cpu = server_cpu_seconds();
+  if (options.idle > 0) {
+    wait_seconds(options.idle);
+    measured.idle_us = (server_cpu_seconds() - cpu) / options.idle / measured.sessions * 1e6;
+  }
+  return 1;
+}
+
+/* Returns 0 if a delivery is missing. */
+static int measure_messages(void) {
+  double before[MAX_PROCESSES];
+  if (options.warm_up > 0 && !publish_for(options.warm_up)) return 0;
+  totals.measuring = 1;
+  measured.delivered = -totals.delivered;
+  measured.published = -totals.published;
+  for (int i = 0; i < tracked_processes(); i++) before[i] = cpu_seconds_of(i);
+  uint64_t start = now_ns();
+  int complete = publish_for(options.seconds);
+  measured.seconds = since(start);
+  for (int i = 0; i < tracked_processes(); i++) {
+    measured.processes_us[i] = (cpu_seconds_of(i) - before[i]) * 1e6;
+    measured.cpu_us += measured.processes_us[i];
+  }
+  measured.delivered += totals.delivered;
+  measured.published += totals.published;
+  totals.measuring = 0;
+  wait_seconds(0.1); /* until duplicate deliveries have arrived */
+  return complete;
+}
+
+static double per(double sum, double count) { return count > 0 ? sum / count : 0; }
+
+static void print_figures(void) {
+  printf("{\"ok\": %s, \"expected\": %ld, \"delivered\": %ld, \"refused\": %ld, \"dead\": %d, ",
+         measured.ok ? "true" : "false", totals.expected, totals.delivered, totals.refused,
+         measured.dead);
+  printf("\"sessions\": %d, \"set_up_seconds\": %.4f, \"set_up_us\": %.2f, ", measured.sessions,
+         measured.set_up_seconds, measured.set_up_us);
+  printf("\"session_kib\": %.3f, \"idle_us\": %.3f, ", measured.session_kib, measured.idle_us);
+  printf("\"seconds\": %.4f, \"published\": %ld, \"deliveries\": %ld, ", measured.seconds,
+         measured.published, measured.delivered);
+  printf("\"deliveries_per_second\": %.0f, \"delivery_us\": %.4f, \"publish_us\": %.4f, ",
+         per(measured.delivered, measured.seconds), per(measured.cpu_us, measured.delivered),
+         per(measured.cpu_us, measured.published));
+  printf("\"processes_us\": [");
+  for (int i = 0; i < tracked_processes(); i++)
+    printf("%s%.4f", i ? ", " : "", per(measured.processes_us[i], measured.published));
+  printf("], \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n", latency_ms(0.5),
+         latency_ms(0.99), latency_ms(1));
 }
 
 int main(int argc, char** argv) {
@@ -195,68 +309,13 @@ int main(int argc, char** argv) {
   setrlimit(RLIMIT_NOFILE, &files);
   create_poller();
   srand(1);
-  if (options.self_publish) options.publishers = options.clients;
-  client_count = options.clients + (options.self_publish ? 0 : options.publishers);
-  clients = calloc(options.clients + options.publishers, sizeof *clients);
-  subscribers_of = calloc(options.channels, sizeof *subscribers_of);
-  for (int i = 0; i < client_count; i++) {
-    clients[i].number = i;
-    clients[i].subscribes = i < options.clients;
-    clients[i].connection.port = ports[i % port_count];
-    clients[i].connection.is_websocket = options.websocket;
-  }
-
-  double cpu = server_cpu_seconds(), memory = server_memory_kib();
-  uint64_t start = now_ns();
-  start_sessions();
-  double set_up_seconds = since(start), set_up_cpu = server_cpu_seconds() - cpu;
-  int sessions = totals.ready;
-  if (sessions < client_count) {
-    fprintf(stderr, "only %d of %d sessions connected\n", sessions, client_count);
-    return 2;
-  }
-  add_publishers();
-  wait_seconds(0.2);
-  memory = (server_memory_kib() - memory) / sessions;
-  cpu = server_cpu_seconds();
-  if (options.idle > 0) wait_seconds(options.idle);
-  double idle_cpu = options.idle > 0 ? (server_cpu_seconds() - cpu) / options.idle / sessions : 0;
-
-  int ok = 1;
-  double seconds = 0, delivery_cpu = 0;
-  long delivered = 0, published = 0;
-  if (options.seconds > 0) {
-    ok = options.warm_up <= 0 || publish_for(options.warm_up);
-    totals.measuring = 1;
-    delivered = totals.delivered;
-    published = totals.published;
-    cpu = server_cpu_seconds();
-    start = now_ns();
-    ok = ok && publish_for(options.seconds);
-    seconds = since(start);
-    delivery_cpu = server_cpu_seconds() - cpu;
-    delivered = totals.delivered - delivered;
-    published = totals.published - published;
-    totals.measuring = 0;
-    wait_seconds(0.1); /* until duplicate deliveries have arrived */
-  }
-  ok = ok && !totals.dead && !totals.refused && totals.delivered == totals.expected;
-  int dead = totals.dead;
+  create_clients();
+  if (!measure_sessions()) return 2;
+  measured.ok = options.seconds <= 0 || measure_messages();
+  measured.ok &= !totals.dead && !totals.refused && totals.delivered == totals.expected;
+  measured.dead = totals.dead;
   if (options.hold) hold_until_input();
   if (!options.keep_open) disconnect_all();
-  printf(
-      "{\"ok\": %s, \"expected\": %ld, \"delivered\": %ld, \"refused\": %ld, \"dead\": %d, "
-      "\"sessions\": %d, "
-      "\"set_up_seconds\": %.4f, \"set_up_us\": %.2f, \"session_kib\": %.3f, \"idle_us\": %.3f, "
-      "\"seconds\": %.4f, \"published\": %ld, \"deliveries\": %ld, \"deliveries_per_second\": "
-      "%.0f, "
-      "\"delivery_us\": %.4f, \"publish_us\": %.4f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
-      "\"max_ms\": %.3f}\n",
-      ok ? "true" : "false", totals.expected, totals.delivered, totals.refused, dead, sessions,
-      set_up_seconds, set_up_cpu / sessions * 1e6, memory, idle_cpu * 1e6, seconds, published,
-      delivered, seconds > 0 ? delivered / seconds : 0,
-      delivered ? delivery_cpu / delivered * 1e6 : 0,
-      published ? delivery_cpu / published * 1e6 : 0, latency_ms(0.5), latency_ms(0.99),
-      latency_ms(1));
-  return ok ? 0 : 1;
+  print_figures();
+  return measured.ok ? 0 : 1;
 }

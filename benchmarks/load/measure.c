@@ -6,7 +6,7 @@
 
 #include "load.h"
 
-enum { MAX_PROCESSES = 16, DOUBLINGS = 40, STEPS = 100 };
+enum { DOUBLINGS = 40, STEPS = 100 };
 
 static struct {
   int pid;
@@ -39,10 +39,14 @@ void track_processes(char* pids) {
   }
 }
 
+int tracked_processes(void) { return process_count; }
+
 /* User and system time of all threads, including ended ones; nanosecond resolution. */
+double cpu_seconds_of(int process) { return seconds_of(processes[process].clock); }
+
 double server_cpu_seconds(void) {
   double sum = 0;
-  for (int i = 0; i < process_count; i++) sum += seconds_of(processes[i].clock);
+  for (int i = 0; i < process_count; i++) sum += cpu_seconds_of(i);
   return sum;
 }
 
