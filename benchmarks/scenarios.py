@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 WEBSOCKET: Final = "websocket"
 POLLING: Final = "long-polling"
+PROCESSES: Final = ("Redis", "A", "B", "C", "D", "E", "F", "G", "H")
+"""Redis, and the nodes in the order in which they are started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,29 @@ class Scenario:
     """Whether it is part of a quick run."""
     metric: str = "delivery_us"
     """The metric by which servers are compared."""
+    baseline: str = "faye-node"
+    """The server that ratios are relative to; empty for none."""
+    nodes: int = 0
+    """Number of nodes on one Redis that it needs; 0: every service runs it."""
+    publish_on: Sequence[int] = ()
+    """The nodes that publishers connect to, by turns; if empty: all."""
+    subscribe_on: Sequence[int] = ()
+    """The nodes that subscribers connect to, by turns; if empty: all."""
+
+    def ports(self, nodes: Sequence[int]) -> dict[str, str]:
+        """Return the options of the load generator that say who connects where.
+
+        :param nodes: the port of each node.
+        """
+        chosen = {
+            "publisher_port": self.publish_on,
+            "subscriber_port": self.subscribe_on,
+        }
+        return {
+            option: ",".join(str(nodes[number]) for number in numbers)
+            for option, numbers in chosen.items()
+            if numbers
+        }
 
     def options(self, seconds: float) -> dict[str, Any]:
         """Return the options of the load generator for a measurement of this length."""
@@ -99,6 +124,69 @@ def idle_sessions(sessions: int, idle: float, *, quick: bool = False) -> Scenari
     )
 
 
+def _personal_sessions(sessions: int) -> Scenario:
+    """Return a scenario of idle sessions, each subscribed to a channel of its own."""
+    common = idle_sessions(sessions, 2.0)
+    return replace(
+        common,
+        name=f"personal-{sessions}",
+        title=f"{sessions:,} WebSocket sessions with a channel each: setup, memory",
+        load={**common.load, "channels": sessions},
+        quick=False,
+    )
+
+
+# Traffic of many channels with one subscriber each, on nodes A, B, ... of one Redis.
+
+_IN_FLIGHT: Final = {
+    "20": ("20 in flight", {"window": 20}),
+    "200": ("200 in flight", {"window": 200}),
+    "rate": ("500 a second", {"rate": 500}),
+}
+
+
+def _one_to_one(pace: str, *, third_node: bool = False) -> Scenario:
+    """Return a scenario of messages from A to B; a third node has no clients."""
+    title, load = _IN_FLIGHT[pace]
+    third = ", and C without clients" if third_node else ""
+    return Scenario(
+        name=f"{'idle-node' if third_node else 'one-to-one'}-{pace}",
+        title=f"One-to-one on 500 channels from A to B{third}, {title}",
+        transport=WEBSOCKET,
+        load={"clients": 500, "channels": 500, "publishers": 100, **load},
+        metric="c_us" if third_node else "publish_us",
+        # Centrifugo's third node does nothing, to which there is no ratio.
+        baseline="" if third_node else "centrifugo-redis",
+        nodes=3 if third_node else 2,
+        publish_on=(0,),
+        subscribe_on=(1,),
+    )
+
+
+def _one_to_one_on(nodes: int) -> Scenario:
+    """Return a scenario in which each node has the same load, however many they are.
+
+    Publisher number p publishes to the channels p, p + publishers, ..., so each message
+    is for the node after its publisher's.
+    """
+    return Scenario(
+        name=f"nodes-{nodes}",
+        title=f"One-to-one on {nodes} nodes, each with 100 channels and 50 in flight",
+        transport=WEBSOCKET,
+        load={
+            "clients": 100 * nodes,
+            "channels": 100 * nodes,
+            "publishers": 50 * nodes,
+            "window": 50 * nodes,
+        },
+        metric="publish_us",
+        baseline="centrifugo-redis",
+        nodes=nodes,
+        publish_on=range(nodes),
+        subscribe_on=(*range(1, nodes), 0),
+    )
+
+
 SCENARIOS: Final = (
     _fan_out(10, quick=True),
     _fan_out(100, quick=True),
@@ -109,6 +197,12 @@ SCENARIOS: Final = (
         transport=WEBSOCKET,
         load={"clients": 100, "channels": 100, "publishers": 100, "window": 100},
         quick=True,
+    ),
+    Scenario(
+        name="ws-rate",
+        title="WebSocket fan-out to 100, 100 messages a second",
+        transport=WEBSOCKET,
+        load={"clients": 100, "rate": 100},
     ),
     _polling(10, 10),
     _polling(100, 10, quick=True),
@@ -121,4 +215,8 @@ SCENARIOS: Final = (
     _chat(WEBSOCKET, "chat-ws"),
     _chat(POLLING, "chat-lp"),
     idle_sessions(5000, 8.0, quick=True),
+    _personal_sessions(5000),
+    *(_one_to_one(pace) for pace in _IN_FLIGHT),
+    *(_one_to_one(pace, third_node=True) for pace in _IN_FLIGHT),
+    *(_one_to_one_on(nodes) for nodes in (2, 4, 8)),
 )

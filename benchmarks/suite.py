@@ -39,7 +39,7 @@ class Suite:
         self.measurements: list[Measurement] = []
 
     def round(
-        self, repeat: int, scenarios: Iterable[Scenario], peers: Sequence[Peer]
+        self, repeat: int, scenarios: Sequence[Scenario], peers: Sequence[Peer]
     ) -> None:
         """Measure each scenario once on each server.
 
@@ -52,14 +52,12 @@ class Suite:
         servers: dict[str, Process] = {}
         try:
             for peer in order:
-                servers[peer.name] = Process(peer)
-                self._warm_up(servers[peer.name])
+                if any(peer.supports(one) and peer.shares(one) for one in scenarios):
+                    servers[peer.name] = self._started(peer)
             for scenario in scenarios:
                 for peer in order:
                     if peer.supports(scenario) and not self._failed(scenario, peer):
-                        servers[peer.name] = self._measure(
-                            scenario, servers[peer.name], repeat
-                        )
+                        self._measure(scenario, peer, repeat, servers)
         finally:
             for server in servers.values():
                 server.stop()
@@ -71,50 +69,62 @@ class Suite:
             for one in self.measurements
         )
 
-    def _warm_up(self, server: Process) -> None:
-        for transport in server.peer.transports:
+    def _started(self, peer: Peer) -> Process:
+        """Start a server, and put load on it for a while."""
+        server = Process(peer)
+        for transport in peer.transports:
             options = {
                 "transport": transport,
                 "clients": 50,
                 "warm_up": 0,
-                "seconds": server.peer.warm_up / len(server.peer.transports),
+                "seconds": peer.warm_up / len(peer.transports),
             }
             try:
                 self._load(server, options)
             except Failed as failure:
-                progress(f"{server.peer.name}: warm-up failed: {failure}")
+                progress(f"{peer.name}: warm-up failed: {failure}")
+        return server
 
-    def _measure(self, scenario: Scenario, server: Process, repeat: int) -> Process:
-        """Measure, and return the server to use for the next scenario."""
-        measured_server = Process(server.peer) if scenario.fresh else server
-        peer = server.peer.name
-        progress(f"{repeat + 1}  {scenario.name:14} {peer:16} ", end="")
+    def _measure(
+        self, scenario: Scenario, peer: Peer, repeat: int, servers: dict[str, Process]
+    ) -> None:
+        """Measure once, on the running server or, if needed, on one for this only."""
+        shared = peer.shares(scenario)
+        server = servers[peer.name] if shared else Process(peer, scenario.nodes)
+        options = scenario.options(self._seconds) | scenario.ports(server.ports)
+        if not shared:
+            options["warm_up"] = max(options["warm_up"], peer.warm_up)
+        progress(f"{repeat + 1}  {scenario.name:14} {peer.name:20} ", end="")
         try:
-            measured = self._load(measured_server, scenario.options(self._seconds))
+            measured = self._load(server, options)
         except Failed as failure:
             progress(f"failed: {failure}")
             self.measurements.append(
-                Measurement(scenario.name, peer, repeat, {}, str(failure))
+                Measurement(scenario.name, peer.name, repeat, {}, str(failure))
             )
         else:
             progress(
-                f"{measured[scenario.metric]:9.2f} {scenario.metric}"
+                f"{measured[scenario.metric]:9.2f} {scenario.metric:12}"
                 f"{measured['deliveries_per_second']:10,.0f}/s"
                 f"{measured['p99_ms']:9.1f} ms"
             )
-            self.measurements.append(Measurement(scenario.name, peer, repeat, measured))
-        if measured_server is not server:
-            measured_server.stop()
+            self.measurements.append(
+                Measurement(scenario.name, peer.name, repeat, measured)
+            )
+        if not shared:
+            server.stop()
         elif self.measurements[-1].failure or not server.alive:
             # What is left in it must not affect the next measurement.
             server.stop()
-            server = Process(server.peer)
-            self._warm_up(server)
-        return server
+            servers[peer.name] = self._started(peer)
 
     def _load(self, server: Process, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what the generator measured, with the CPU per message by process."""
+        options = {"protocol": server.peer.protocol, **options}
         load = start_load(self._program, server.port, server.pids, options)
-        return collect_metrics(load, _LIMIT)
+        measured = collect_metrics(load, _LIMIT)
+        names = [f"{name.lower()}_us" for name in server.names]
+        return measured | dict(zip(names, measured.pop("processes_us"), strict=True))
 
 
 def available(peers: Iterable[Peer]) -> tuple[list[Peer], dict[str, str], list[str]]:

@@ -1,9 +1,14 @@
 """The targets, report and plot of the benchmarks, from given measurements."""
 
-from benchmarks import plot, report
+from pathlib import Path
+
+import pytest
+
+from benchmarks import peers, plot, report
+from benchmarks.machine import Missing
 from benchmarks.peers import PEERS
-from benchmarks.scenarios import SCENARIOS
-from benchmarks.suite import Measurement
+from benchmarks.scenarios import PROCESSES, SCENARIOS
+from benchmarks.suite import Measurement, available
 from benchmarks.targets import TARGETS, Target
 
 ABOUT = {"machine": "A machine", "versions": {}, "repeats": 2, "seconds": 1.0}
@@ -32,11 +37,13 @@ def results(*measurements: Measurement) -> report.Results:
 
 def test_every_target_can_be_measured() -> None:
     scenarios = {one.name: one for one in SCENARIOS}
-    peers = {one.name: one for one in PEERS}
+    servers = {one.name: one for one in PEERS}
     for target in TARGETS:
         for name in target.scenarios:
-            assert peers[target.server].supports(scenarios[name])
-            assert peers[target.peer].supports(scenarios[name])
+            assert servers[target.server].supports(scenarios[name])
+            if target.peer:
+                compared = scenarios[target.base or name]
+                assert servers[target.peer].supports(compared)
 
 
 def test_a_ratio_is_the_median_of_the_ratios_within_each_round() -> None:
@@ -44,7 +51,7 @@ def test_a_ratio_is_the_median_of_the_ratios_within_each_round() -> None:
     run = results(
         *measured("faye-node", 10.0, 10.0, 20.0), *measured("txbayeux", 2.0, 3.0, 4.0)
     )
-    assert run.ratio("ws-100", "txbayeux", "delivery_us") == 0.2
+    assert run.ratio("ws-100", "txbayeux", "delivery_us", "faye-node") == 0.2
 
 
 def test_failed_measurements_are_reported_and_not_counted() -> None:
@@ -52,19 +59,19 @@ def test_failed_measurements_are_reported_and_not_counted() -> None:
     run = results(
         *measured("faye-node", 10.0, 10.0), *measured("txbayeux", 2.0), failed
     )
-    assert run.ratio("ws-100", "txbayeux", "delivery_us") == 0.2
+    assert run.ratio("ws-100", "txbayeux", "delivery_us", "faye-node") == 0.2
     assert "9 of 10 delivered" in report.markdown(run, [])
 
 
 def test_a_target_needs_measurements_of_all_its_scenarios() -> None:
     target = Target("Fan-out", ("ws-100", "ws-1000"), 0.2)
     some = [*measured("faye-node", 10.0), *measured("txbayeux", 1.0)]
-    assert results(*some).target_ratios(target) is None
+    assert results(*some).target_values(target) is None
     more = [
         *measured("faye-node", 10.0, scenario="ws-1000"),
         *measured("txbayeux", 3.0, scenario="ws-1000"),
     ]
-    assert results(*some, *more).target_ratios(target) == [0.1, 0.3]
+    assert results(*some, *more).target_values(target) == [0.1, 0.3]
 
 
 def test_the_report_says_which_targets_are_met() -> None:
@@ -92,3 +99,86 @@ def test_the_plot_has_a_bar_for_each_server() -> None:
         ratio = "1.00" if peer.name in costs else "0.10"
         assert f"{ratio}  {peer.title}" in drawing
     assert "Servers &amp; their cost" in drawing
+
+
+def between_nodes(peer: str, scenario: str, *parts: float) -> Measurement:
+    """Return a measurement with the CPU per message of Redis, A, B, ..."""
+    names = [f"{name.lower()}_us" for name in PROCESSES]
+    metrics = {"publish_us": sum(parts), "p50_ms": 1.0, "p99_ms": 2.0}
+    metrics |= dict(zip(names, parts, strict=False))
+    return Measurement(scenario, peer, 0, metrics)
+
+
+def test_a_target_without_another_server_is_for_the_metric_itself() -> None:
+    target = Target("Idle", ("idle-node-20",), 1.0, "txbayeux-redis", "", "c_us")
+    run = results(between_nodes("txbayeux-redis", "idle-node-20", 8, 20, 30, 5))
+    assert run.target_values(target) == [5]
+
+
+def test_a_target_may_compare_a_server_with_itself_in_another_scenario() -> None:
+    target = Target(
+        "Growth", ("nodes-8",), 1.1, "txbayeux", "txbayeux", "publish_us", "nodes-2"
+    )
+    run = results(
+        between_nodes("txbayeux", "nodes-2", 10, 20, 20),
+        between_nodes("txbayeux", "nodes-8", 20, 80),
+    )
+    assert run.target_values(target) == [2.0]
+
+
+def test_the_report_has_a_column_for_each_process() -> None:
+    run = results(between_nodes("txbayeux-redis", "idle-node-20", 8, 20, 30, 5))
+    lines = report.markdown(run, []).splitlines()
+    row = "| txbayeux on Redis | 63.00 | 8.00 | 20.00 | 30.00 | 5.00 | 1.0 | 2.0 |  |"
+    assert row in lines
+    heads = "of Redis | of A | of B | of C |"
+    assert heads in lines[lines.index(row) - 2]
+
+
+def test_the_plots_show_targets_and_processes() -> None:
+    run = results(
+        between_nodes("txbayeux-redis", "one-to-one-rate", 100, 200, 200),
+        between_nodes("centrifugo-redis", "one-to-one-rate", 50, 100, 100),
+    )
+    assert "2.00 of 1.20  one-to-one-rate" in plot.targets(run)
+    drawing = plot.processes(run, SCENARIOS)
+    assert "500.0  txbayeux on Redis" in drawing
+    assert drawing.count('height="13"') == 6
+
+
+def test_the_options_of_a_scenario_say_who_connects_to_which_node() -> None:
+    scenarios = {one.name: one for one in SCENARIOS}
+    assert scenarios["idle-node-20"].ports([1, 2, 3]) == {
+        "publisher_port": "1",
+        "subscriber_port": "2",
+    }
+    assert scenarios["nodes-4"].ports([1, 2, 3, 4]) == {
+        "publisher_port": "1,2,3,4",
+        "subscriber_port": "2,3,4,1",
+    }
+    assert scenarios["ws-10"].ports([1, 2]) == {}
+
+
+def test_scenarios_of_several_nodes_are_for_services_on_redis() -> None:
+    scenario = next(one for one in SCENARIOS if one.nodes == 3)
+    able = {peer.name for peer in PEERS if peer.supports(scenario)}
+    assert able == {"txbayeux-redis", "centrifugo-redis", "socketio-redis"}
+    assert not any(peer.shares(scenario) for peer in PEERS)
+
+
+@pytest.mark.parametrize("tool", ["go", "node"])
+def test_servers_whose_tools_are_missing_are_left_out_with_a_note(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_command(*names: str) -> str:
+        if tool in names:
+            raise Missing(f"{tool} is not installed")
+        return names[0]
+
+    monkeypatch.setattr(peers, "find_command", find_command)
+    monkeypatch.setattr(peers, "_CENTRIFUGO", tmp_path / "centrifugo")
+    name = {"go": "centrifugo", "node": "socketio-redis"}[tool]
+    peer = next(one for one in PEERS if one.name == name)
+    ready, versions, notes = available([peer])
+    assert (ready, versions) == ([], {})
+    assert notes == [f"{peer.title} is left out: {tool} is not installed"]
