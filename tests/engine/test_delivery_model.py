@@ -363,11 +363,11 @@ class FreezingMachine(DeliveryMachine):
         """Poll until all messages arrived, in any order: some pass other nodes."""
         client.done = len(client.due)
         found: list[int] = []
-        for _ in range(200):
+        for _ in range(3000):
             found += data(self.connect(at, client))
             if len(found) >= len(expected):
                 break
-            self.service.call(lambda: pause(0.01))
+            self.service.call(lambda: pause(0.02))
         assert sorted(found) == sorted(expected)
 
     def teardown(self) -> None:
