@@ -41,7 +41,7 @@ class Scenario:
         for subscriber in self.subscribers:
             subscriber.start()
         for subscriber in self.subscribers:
-            assert subscriber.ready.wait(30), subscriber.failure
+            assert subscriber.ready.wait(120), subscriber.failure
         self.publisher.start()
 
     def run(self, *faults: Callable[[], None]) -> None:
@@ -55,13 +55,13 @@ class Scenario:
     def finish(self) -> None:
         time.sleep(1)
         # How fast the publisher is depends on the machine.
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while len(self.publisher.confirmed) <= 100 and time.monotonic() < end:
             time.sleep(0.05)
         self.publisher.stopped.set()
-        self.publisher.join(30)
-        for subscriber in self.subscribers:
-            subscriber.join(30)
+        end = time.monotonic() + 120
+        for client in (self.publisher, *self.subscribers):
+            client.join(max(0, end - time.monotonic()))
         self.check()
 
     def check(self) -> None:

@@ -111,7 +111,7 @@ def test_no_gap_is_silent_and_redis_does_not_grow(
     for reader in readers:
         reader.start()
     for reader in readers:
-        assert reader.ready.wait(60), reader.failure
+        assert reader.ready.wait(120), reader.failure
     flood = Flood(both[:1], 1)
     sizes: list[int] = []
 
@@ -127,7 +127,7 @@ def test_no_gap_is_silent_and_redis_does_not_grow(
         until(lambda: len(flood.confirmed) >= before + 500, measure)
     until(lambda: readers[-1].handshakes > 1, measure)
     flood.stopped.set()
-    flood.join(60)
+    flood.join(120)
     # Again, for those that shake hands after the first one.
     until(
         lambda: not any(reader.is_alive() for reader in readers),

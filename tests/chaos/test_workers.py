@@ -27,7 +27,7 @@ class WorkersProcess(Node):
 
     def join(self) -> None:
         assert self._process is not None
-        self._process.wait(30)
+        self._process.wait(120)
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
@@ -42,7 +42,7 @@ def alive(pid: int) -> bool:
 
 
 def until(done: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not done():
         assert time.monotonic() < end, what
         time.sleep(0.05)
@@ -66,7 +66,7 @@ def health(service: WorkersProcess, worker: int) -> int:
     """Return the HTTP status of a worker's /health; 0 if it does not answer."""
     try:
         url = f"http://127.0.0.1:{service.admin + worker - 1}/health"
-        with urlopen(url, timeout=10) as answer:
+        with urlopen(url, timeout=60) as answer:
             status: int = answer.status
             return status
     except OSError:
@@ -79,7 +79,7 @@ def until_ready(service: WorkersProcess) -> None:
 
 def test_each_worker_has_an_admin_port(service: WorkersProcess) -> None:
     until_ready(service)
-    with urlopen(f"http://127.0.0.1:{service.admin + 1}/metrics", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{service.admin + 1}/metrics", timeout=60) as answer:
         assert b"\ntxbayeux_sessions 0\n" in answer.read()
     os.kill(service.workers()[0], SIGKILL)
     until(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-DEADLINE: Final = 60.0
+DEADLINE: Final = 120.0
 """Seconds after which an operation counts as failed."""
 
 Event = dict[str, Any]

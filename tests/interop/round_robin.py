@@ -41,7 +41,7 @@ def start(*command: str) -> subprocess.Popen[bytes]:
 
 
 def wait(place: int | str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         family = socket.AF_INET if isinstance(place, int) else socket.AF_UNIX
         address: Any = ("127.0.0.1", place) if isinstance(place, int) else place
@@ -149,7 +149,7 @@ def main() -> None:
         for front in fronts:
             front.terminate()
         for front in fronts:
-            front.wait(10)
+            front.wait(120)
 
     there.addSystemEventTrigger("before", "shutdown", stop)
     there.run()

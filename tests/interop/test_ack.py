@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from . import servers, tools
+from .client_program import DEADLINE
 from .dropping import DroppingProxy
 from .servers import Server
 
@@ -61,8 +62,8 @@ class Program:
         for line in self._process.stdout:
             self.lines.append(json.loads(line))
 
-    def wait(self, wanted: dict[str, Any], seconds: float) -> None:
-        end = time.monotonic() + seconds
+    def wait(self, wanted: dict[str, Any]) -> None:
+        end = time.monotonic() + DEADLINE
         while wanted not in self.lines[-20:]:
             assert time.monotonic() < end, f"no {wanted} after {self.lines[-5:]}"
             time.sleep(0.05)
@@ -73,14 +74,14 @@ class Program:
 
     def stop(self) -> None:
         self._process.kill()
-        self._process.wait(10)
-        self._thread.join(5)
+        self._process.wait(DEADLINE)
+        self._thread.join(DEADLINE)
         assert self._process.stdout is not None
         self._process.stdout.close()
 
 
 def publish(server: Server, data: object) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
     body = json.dumps({"channel": "/ack/numbers", "data": data})
     connection.request("POST", "/bayeux", body, {"Content-Type": "application/json"})
     (reply,) = json.loads(connection.getresponse().read())
@@ -115,7 +116,7 @@ def test_every_message_comes_once_and_in_order(
     proxy = DroppingProxy([shared.port], seed=7, rate=0.0)
     program = client(f"http://127.0.0.1:{proxy.port}/bayeux", transport)
     try:
-        program.wait({"ready": True}, 30)
+        program.wait({"ready": True})
         proxy.rate = 0.05
         published = 0
         while published < MESSAGES or (proxy.dropped < DROPS and published < 1500):
@@ -124,7 +125,7 @@ def test_every_message_comes_once_and_in_order(
             time.sleep(0.004)
         proxy.rate = 0.0
         publish(shared, "end")
-        program.wait({"data": "end"}, 30)
+        program.wait({"data": "end"})
         handshakes = [line for line in program.lines if "handshake" in line]
         print(f"\n{proxy.dropped} connections dropped, {len(program.data)} messages")
         assert handshakes == [{"handshake": True, "ack": True}]
