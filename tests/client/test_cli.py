@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
@@ -22,23 +23,39 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 import txbayeux
+from tests.failures import none_logged
 from txbayeux import BayeuxResource, MemoryEngine, Server
 from txbayeux.cli import options, run
 from txbayeux.client import Client
 from txbayeux.extension import Extension
 
-COMMAND = [sys.executable, "-c", "from txbayeux.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from txbayeux.__main__ import main; main()"]
 
 
 class Refusing(Extension):
     def incoming(self, message: Any, request: object) -> Any:
+        if request is not None and request.headers.get("authorization") == "Bearer bad":
+            message["error"] = "401::Token expired"
         if message["channel"] == "/forbidden":
             message["error"] = "403:/forbidden:No"
         if "/forbidden" in str(message.get("subscription")):
             message["error"] = "403:/forbidden:No"
         if message.get("ext") == {"token": "bad"}:
             message["error"] = "401::Who are you"
+        if message.get("subscription") == "/silent":
+            return None
+        if "/members" in (message["channel"], message.get("subscription")):
+            if message.get("ext") != {"token": "good"}:
+                message["error"] = "403:/members:Members only"
+            message.pop("ext", None)
         return message
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_logged() -> Generator[None]:
+    """Each test shows that no failed Deferred is left that nobody waits for."""
+    with none_logged():
+        yield
 
 
 @pytest.fixture
@@ -250,13 +267,48 @@ async def test_a_refusal_does_not_wait_for_stdin(url: str) -> None:
     assert (code, said) == (1, b"txbayeux: 403:/forbidden:No\n")
 
 
-def test_the_version_is_that_of_the_package(
-    capsys: pytest.CaptureFixture[str],
+@pytest_twisted.ensureDeferred
+async def test_ext_goes_with_subscriptions_and_publishes(url: str) -> None:
+    output = io.BytesIO()
+    good = ["--ext", '{"token": "good"}']
+    arguments = ["subscribe", url, "/members", "--count", "1", *good]
+    listening = Deferred.fromCoroutine(code_of(arguments, stdout=output))
+    while not output.getvalue():
+        assert await code_of(["publish", url, "/members", "1", *good]) == 0
+    assert await listening == 0
+    assert json.loads(output.getvalue())["data"] == 1
+    assert await code_of(["publish", url, "/members", "1"]) == 1
+    assert await code_of(["subscribe", url, "/members"]) == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_data_alone_is_printed(url: str) -> None:
+    output = io.BytesIO()
+    arguments = ["subscribe", url, "/a", "--count", "1", "--format", "data"]
+    listening = Deferred.fromCoroutine(code_of(arguments, stdout=output))
+    while not output.getvalue():
+        assert await code_of(["publish", url, "/a", '{"text": "ü"}']) == 0
+    assert await listening == 0
+    assert output.getvalue() == '{"text":"ü"}\n'.encode()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_subscription_without_an_answer_has_exit_code_3(
+    url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    arguments = ["subscribe", url, "/a", "/silent", "--timeout", "2"]
     with pytest.raises(SystemExit) as stopped:
-        options(["--version"])
-    assert stopped.value.code == 0
-    assert capsys.readouterr().out == f"txbayeux {txbayeux.__version__}\n"
+        await run(reactor, options(arguments), io.BytesIO(), io.BytesIO())
+    assert stopped.value.code == 3
+    said = capsys.readouterr().err
+    assert said.startswith("txbayeux: not subscribed within 2 s: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("start", [COMMAND, [sys.executable, "-m", "txbayeux"]])
+def test_the_version_is_that_of_the_package(start: list[str]) -> None:
+    said = subprocess.check_output([*start, "--version"], text=True)
+    assert said == f"txbayeux {txbayeux.__version__}\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
@@ -302,6 +354,12 @@ async def test_a_failed_write_has_exit_code_1(
         ["subscribe", "http://x/", "/a", "--header", "nothing"],
         ["subscribe", "http://x/", "/a", "--ext", "[]"],
         ["subscribe", "http://x/", "/a", "--ext", "{"],
+        ["subscribe", "http://x/", "/a", "--format", "xml"],
+        ["subscribe", "http://x/", "/a", "--replay-from", "yesterday"],
+        ["subscribe", "http://x/", "/a", "--replay-from", "-3"],
+        ["subscribe", "http://x/", "/a", "--replay-from", "\u0663"],
+        ["subscribe", "http://x/", "/a", "--since", "9" * 20],
+        ["publish", "http://x/", "/a", "1", "--replay-from", "1"],
     ],
 )
 def test_an_invalid_command_line_has_exit_code_2(
@@ -325,6 +383,8 @@ def test_an_invalid_command_line_has_exit_code_2(
         ["subscribe", "http://x/", "/a", "--proxy", "x:y"],
         ["subscribe", "http://x/", "/a", "--header", "X Y: z"],
         ["subscribe", "http://x_y/", "/a"],
+        ["subscribe", "http://x/", "/a", "--replay", "/nowhere/ids"],
+        ["subscribe", "http://x/", "/a", "--replay", __file__],
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -335,3 +395,41 @@ async def test_an_invalid_url_or_file_has_exit_code_2(arguments: list[str]) -> N
 def test_headers_are_parsed() -> None:
     parsed = options(["publish", "http://x/", "/a", "1", "--header", "A: b:c"])
     assert parsed.header == {"A": "b:c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "replay_id"), [("7", 7), ("0", 0), ("all", -2), ("new", -1)]
+)
+@pytest.mark.parametrize("name", ["--replay-from", "--since"])
+def test_replay_ids_are_parsed(name: str, text: str, replay_id: int) -> None:
+    parsed = options(["subscribe", "http://x/", "/a", name, text])
+    assert parsed.replay_from == replay_id
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_token_command_is_run_again_for_a_token_that_expired(
+    url: str, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("bad\n")
+    command = f"cat '{token}'; echo good > '{token}'"
+    assert await code_of(["publish", url, "/a", "1", "--token-command", command]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("echo bad", "401::Token expired"),
+        ("echo 'no\n  login' >&2; exit 3", "--token-command: no login"),
+        ("exit 3", "--token-command: exit status 3"),
+        ("echo 'to\nken'", "--token-command: its output is not a token"),
+        ("true", "--token-command: its output is not a token"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_token_that_cannot_be_had_has_exit_code_1(
+    url: str, command: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["publish", url, "/a", "1", "--token-command", command]
+    assert await code_of(arguments) == 1
+    assert capsys.readouterr().err == f"txbayeux: {said}\n"

@@ -283,3 +283,17 @@ def test_credentials_are_not_in_the_repr() -> None:
         harness.transports[0].context.headers["Authorization"]
         == "Basic YWxpY2U6c2VjcmV0"
     )
+
+
+@pytest.mark.parametrize("kind", ["headers", "cookies", "ext"])
+def test_other_headers_and_cookies_go_over_another_connection(kind: str) -> None:
+    # A WebSocket sends them once, with its upgrade.
+    tokens = iter(["x", "x", "y"])
+    harness = Harness(**{kind: lambda: {"token": next(tokens)}})
+    harness.connect()
+    for transports in (1, 1 if kind == "ext" else 2):
+        lose_session(harness)
+        harness.pass_time(5)
+        assert harness.client.state is State.CONNECTED
+        assert len(harness.transports) == transports
+    assert [transport.closed for transport in harness.transports[:-1]] in ([], [True])

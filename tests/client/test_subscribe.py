@@ -371,3 +371,39 @@ def test_a_subscription_is_sent_again_after_a_failed_request() -> None:
     assert ready == [None]
     assert names(harness) == ["/a", "/a"]
     assert harness.client.state is State.CONNECTED
+
+
+def test_ext_goes_with_the_request_in_each_session() -> None:
+    harness = Harness()
+    ext = {"token": ["x"]}
+    harness.client.subscribe("/a", print, ext=ext)
+    harness.client.subscribe("/b", print)
+    ext["token"].append("later")
+    harness.connect()
+    harness.answer(harness.held_connect, error="402::Unknown client")
+    harness.pass_time(5)
+    sent = [(m["subscription"], m.get("ext")) for m in harness.sent("/meta/subscribe")]
+    assert sent == [("/a", {"token": ["x"]}), ("/b", None)] * 2
+
+
+def test_subscriptions_of_a_channel_have_one_ext() -> None:
+    harness = Harness()
+    first = harness.client.subscribe("/a", print, ext={"token": "x"})
+    same = harness.client.subscribe("/a", print, ext={"token": "x"})
+    any_other = harness.client.subscribe("/a", print)
+    with pytest.raises(ValueError, match="/a is subscribed to with another ext"):
+        harness.client.subscribe("/a", print, ext={"token": "y"})
+    harness.connect()
+    assert harness.count("/meta/subscribe") == 1
+    for subscription in (first, same, any_other):
+        subscription.cancel()
+    harness.client.subscribe("/a", print, ext={"token": "y"})
+    tokens = [m["ext"]["token"] for m in harness.sent("/meta/subscribe")]
+    assert tokens == ["x", "y"]
+
+
+def test_ext_of_a_subscription_must_be_json() -> None:
+    harness = Harness()
+    with pytest.raises(TypeError):
+        harness.client.subscribe("/a", print, ext={"token": object()})
+    assert harness.requests == []

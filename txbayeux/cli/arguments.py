@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from txbayeux import __version__
 from txbayeux import channel as channels
 from txbayeux.client.transports import DEFAULT
+from txbayeux.extensions import ALL, NEW
 
 __all__ = ["options", "parse_json"]
+
+_MAX_DIGITS: Final = 19
+"""Digits of a replay id, which servers keep in 64 bits."""
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -21,6 +25,34 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
     :raises SystemExit: with 2 if it is wrong, with 0 for ``--help`` and ``--version``.
     """
+    parser = argparse.ArgumentParser(
+        prog="txbayeux", description="Subscribe and publish over Bayeux."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"txbayeux {__version__}"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = _shared()
+    subscribe = commands.add_parser(
+        "subscribe", parents=[shared], help="print messages, one JSON value per line"
+    )
+    _add_subscribe(subscribe)
+    publish = commands.add_parser(
+        "publish", parents=[shared], help="publish JSON and wait for the replies"
+    )
+    publish.add_argument("channel", metavar="CHANNEL")
+    publish.add_argument(
+        "data",
+        metavar="JSON",
+        help="what to publish; - reads one JSON value per line from stdin",
+    )
+    parsed = parser.parse_args(arguments)
+    _check(parser, parsed)
+    return parsed
+
+
+def _shared() -> argparse.ArgumentParser:
+    """Return the options that both commands have."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("url", metavar="URL", help="http, https, ws or wss")
     shared.add_argument(
@@ -37,7 +69,15 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         help="HTTP header to send to the server; repeatable",
     )
     shared.add_argument(
-        "--ext", metavar="JSON", help="object to send as ext of the handshake"
+        "--token-command",
+        metavar="COMMAND",
+        help="shell command that prints a token, to send as 'Authorization: Bearer'; "
+        "run before each handshake",
+    )
+    shared.add_argument(
+        "--ext",
+        metavar="JSON",
+        help="object to send as ext of handshake, subscriptions and publishes",
     )
     shared.add_argument(
         "--ca",
@@ -57,39 +97,43 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
         type=_positive,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait for the server (default: 30)",
+        help="how long the server may take to connect, and to accept subscriptions "
+        "or publishes (default: 30)",
     )
-    parser = argparse.ArgumentParser(
-        prog="txbayeux", description="Subscribe and publish over Bayeux."
-    )
-    parser.add_argument(
-        "--version", action="version", version=f"txbayeux {__version__}"
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    subscribe = commands.add_parser(
-        "subscribe", parents=[shared], help="print messages, one JSON object per line"
-    )
+    return shared
+
+
+def _add_subscribe(subscribe: argparse.ArgumentParser) -> None:
     subscribe.add_argument("channels", metavar="CHANNEL", nargs="+")
     subscribe.add_argument(
         "--count", type=int, metavar="N", help="exit after this many messages"
+    )
+    subscribe.add_argument(
+        "--format",
+        choices=["json", "data"],
+        default="json",
+        help="print whole messages, or only their data (default: json)",
     )
     subscribe.add_argument(
         "--ack",
         action="store_true",
         help="acknowledge messages, if the server supports it",
     )
-    publish = commands.add_parser(
-        "publish", parents=[shared], help="publish JSON and wait for the replies"
+    subscribe.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="keep the replay id of the last message of each channel in FILE, and "
+        "continue behind it, if the server stores messages",
     )
-    publish.add_argument("channel", metavar="CHANNEL")
-    publish.add_argument(
-        "data",
-        metavar="JSON",
-        help="what to publish; - reads one JSON value per line from stdin",
+    subscribe.add_argument(
+        "--replay-from",
+        "--since",
+        type=_replay_id,
+        metavar="ID",
+        help="begin behind this replay id on channels that are not in FILE; all: with "
+        "the oldest message that the server has; new: with the next one (default)",
     )
-    parsed = parser.parse_args(arguments)
-    _check(parser, parsed)
-    return parsed
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -113,6 +157,15 @@ def _positive(text: str) -> float:
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"not a positive number: {text}")
     return value
+
+
+def _replay_id(text: str) -> int:
+    named = {"all": ALL, "new": NEW}
+    if text in named:
+        return named[text]
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
+        raise argparse.ArgumentTypeError(f"not a replay id, all or new: {text}")
+    return int(text)
 
 
 def _check(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:

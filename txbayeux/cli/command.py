@@ -10,6 +10,7 @@ from io import FileIO
 from typing import Any, BinaryIO, Final, cast
 
 from twisted.internet.defer import (
+    CancelledError,
     Deferred,
     DeferredSemaphore,
     FirstError,
@@ -20,6 +21,7 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from txbayeux.cli.arguments import options, parse_json
+from txbayeux.cli.client_options import client_of
 from txbayeux.cli.console import Lines, Printer, Readable
 from txbayeux.cli.exit_codes import (
     INTERRUPTED,
@@ -30,9 +32,7 @@ from txbayeux.cli.exit_codes import (
     CommandFailed,
 )
 from txbayeux.client import Client, Closed, PublishTimeout, State
-from txbayeux.client.transports import DEFAULT
 from txbayeux.errors import BayeuxError
-from txbayeux.extensions import Ack
 from txbayeux.message import Message
 from txbayeux.signals import StopOnce
 
@@ -42,27 +42,34 @@ _WINDOW: Final = 1000
 """Publishes in flight, after which no more of standard input is read."""
 
 
-def _client(parsed: argparse.Namespace, reactor: Any) -> Client:
-    tls = None
-    if parsed.ca is not None or parsed.certificate is not None:
-        # An optional dependency, which plain http does not need.
-        from txbayeux.transport.tls import TLSPolicy  # noqa: PLC0415
+class _Command:
+    """What the command is doing, which an error elsewhere can end."""
 
-        files = [
-            None if path is None else path.read_bytes()
-            for path in (parsed.ca, parsed.certificate)
-        ]
-        tls = TLSPolicy.from_pem(*files)
-    return Client(
-        parsed.url,
-        reactor=reactor,
-        transports=parsed.transport or DEFAULT,
-        headers=parsed.header,
-        ext=parsed.ext,
-        tls=tls,
-        proxy=parsed.proxy,
-        extensions=[Ack()] if getattr(parsed, "ack", False) else (),
-    )
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self._doing: Deferred[None] | None = None
+
+    def do(self, doing: Deferred[None]) -> Deferred[None]:
+        """Return ``doing``, which fails with the error of :meth:`abort`."""
+
+        def cancelled(failure: Failure) -> None:
+            failure.trap(CancelledError)
+            if self.error is None:
+                failure.raiseException()
+            else:
+                raise self.error
+
+        self._doing = doing.addErrback(cancelled)
+        if self.error is not None:
+            doing.cancel()
+        return doing
+
+    def abort(self, error: Exception) -> None:
+        """End the command because of ``error``, unless it has ended."""
+        if self.error is None:
+            self.error = error
+            if self._doing is not None:
+                self._doing.cancel()
 
 
 @inlineCallbacks
@@ -76,20 +83,21 @@ def run(
     Fails with :exc:`SystemExit`, which has the exit code, after writing one sentence
     to standard error.
     """
+    command = _Command()
     try:
-        client = _client(parsed, reactor)
+        client = client_of(parsed, reactor, command.abort)
     except (ValueError, OSError) as error:
         _report(str(error))
         raise SystemExit(USAGE) from None
     # An interrupt stops the reactor; the session is closed first.
     trigger = reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
     try:
-        yield _connect(client, reactor, parsed.timeout)
+        yield command.do(_connect(client, reactor, parsed.timeout))
         if parsed.command == "publish":
             doing = _publish(client, reactor, parsed, stdin)
         else:
-            doing = _subscribe(client, parsed, stdout)
-        yield Deferred.fromCoroutine(doing)
+            doing = _subscribe(client, reactor, parsed, stdout)
+        yield command.do(Deferred.fromCoroutine(doing))
     except CommandFailed as failed:
         _report(str(failed))
         raise SystemExit(failed.code) from None
@@ -121,9 +129,9 @@ def _connect(client: Client, reactor: Any, timeout: float) -> Deferred[None]:
 
 
 async def _subscribe(
-    client: Client, parsed: argparse.Namespace, stdout: BinaryIO
+    client: Client, reactor: Any, parsed: argparse.Namespace, stdout: BinaryIO
 ) -> None:
-    printer = Printer(stdout, parsed.count)
+    printer = Printer(stdout, parsed.count, data_only=parsed.format == "data")
 
     def refused(error: Exception) -> None:
         if client.state is State.REFUSED:
@@ -135,13 +143,20 @@ async def _subscribe(
 
     client.on_failure(refused)
     client.on_state(changed)
+
+    def late(result: object, seconds: float) -> Any:
+        why = client.last_failure or "no answer"
+        raise CommandFailed(NO_ANSWER, f"not subscribed within {seconds:g} s: {why}")
+
     subscriptions = [
-        client.subscribe(channel, printer.print) for channel in parsed.channels
+        client.subscribe(channel, printer.print, ext=parsed.ext)
+        for channel in dict.fromkeys(parsed.channels)
     ]
-    done = gatherResults(
-        [*(subscription.ready for subscription in subscriptions), printer.finished],
-        consumeErrors=True,
-    )
+    confirmed = [
+        subscription.ready.addTimeout(parsed.timeout, reactor, late)
+        for subscription in subscriptions
+    ]
+    done = gatherResults([*confirmed, printer.finished], consumeErrors=True)
     await done.addErrback(_first_error)
 
 
@@ -198,7 +213,9 @@ def _accepted(
             NO_ANSWER, f"not accepted within {parsed.timeout:g} s: {why}"
         )
 
-    publishing = client.publish(parsed.channel, data, deadline=parsed.timeout)
+    publishing = client.publish(
+        parsed.channel, data, ext=parsed.ext, deadline=parsed.timeout
+    )
     return publishing.addErrback(late)
 
 

@@ -87,14 +87,18 @@ class Lines:
 
 
 class Printer:
-    """Prints messages to standard output, one JSON object per line.
+    """Prints messages to standard output, one JSON value per line.
 
     :param count: how many to print at most; None for no limit.
+    :param data_only: print what was published, without the rest of the message.
     """
 
-    def __init__(self, stdout: BinaryIO, count: int | None) -> None:
+    def __init__(
+        self, stdout: BinaryIO, count: int | None, *, data_only: bool = False
+    ) -> None:
         self._stdout = stdout
         self._left = count
+        self._data_only = data_only
         self.finished: Deferred[None] = Deferred()
         """Fires after ``count`` messages; fails with the error of :meth:`finish`, or
         with :exc:`OSError` if the output cannot be written."""
@@ -104,17 +108,23 @@ class Printer:
         if not self.finished.called:
             self.finished.errback(error)
 
-    def print(self, message: Message) -> None:
-        """Print a message, and flush it."""
+    def print(self, message: Message) -> Deferred[None] | None:
+        """Print a message, and flush it.
+
+        A message that is not printed any more is never processed: return a Deferred
+        that does not fire, so that the next run gets the message.
+        """
         if self.finished.called:
-            return
+            return Deferred()
+        line = encode(message["data"] if self._data_only else message)
         try:
-            self._stdout.write(encode(message) + b"\n")
+            self._stdout.write(line + b"\n")
             self._stdout.flush()
         except OSError as error:
             self.finish(error)
-            return
+            return Deferred()
         if self._left is not None:
             self._left -= 1
             if not self._left:
                 self.finished.callback(None)
+        return None

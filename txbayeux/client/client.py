@@ -267,6 +267,7 @@ class Client:
         channel: str,
         listener: Listener | None = None,
         *,
+        ext: Mapping[str, Any] | None = None,
         processed: Processed = "finished",
     ) -> Subscription:
         """Subscribe to a channel or pattern, in this session and those after it.
@@ -278,11 +279,14 @@ class Client:
         :attr:`Subscription.ready` nor an iterator reports is logged and reported to
         :meth:`on_failure`.
 
+        :param ext: sent with the request in each session.  Subscriptions to one channel
+            are one request: those after the first have the same ``ext``, or None.
         :param processed: when a message counts as processed, for the extensions that
             acknowledge or store it, and for ``max_unprocessed``: when it is finished,
             or when it was taken; see
             :data:`~txbayeux.client.subscription.Processed`.
-        :raises ValueError: if ``processed`` is neither.
+        :raises TypeError, ValueError: for an ``ext`` that cannot be written as JSON, or
+            is not that of the others; if ``processed`` is neither.
         """
         subscription = Subscription(
             channel, listener, self._subscriptions.remove, processed
@@ -294,7 +298,7 @@ class Client:
         elif self._session.refusal is not None:
             subscription.closed(self._session.refusal)
         else:
-            self._subscriptions.add(subscription)
+            self._subscriptions.add(subscription, ext)
         return subscription
 
     def publish(

@@ -94,7 +94,7 @@ def disconnect(session_id: str) -> Message:
 # sessions: it adds the `clientId` of the session in which it sends the message.
 
 
-def subscribe(subscription: str) -> Message:
+def subscribe(subscription: str, ext: Mapping[str, Any] | None = None) -> Message:
     """Return a subscribe to one channel or pattern, without ``clientId``.
 
     ====================================  =====================================
@@ -103,8 +103,12 @@ def subscribe(subscription: str) -> Message:
     ====================================  =====================================
 
     Source: "Subscribe Request".
+
+    :param ext: as for :func:`publish`.
+    :raises TypeError, ValueError: if ``ext`` cannot be written as JSON.
     """
-    return {"channel": channels.SUBSCRIBE, "subscription": subscription}
+    message = {"channel": channels.SUBSCRIBE, "subscription": subscription}
+    return message | _copied(ext)
 
 
 def unsubscribe(subscription: str) -> Message:
@@ -134,7 +138,9 @@ def publish(channel: str, ext: Mapping[str, Any] | None = None) -> Message:
     :param ext: copied, so that later changes have no effect.
     :raises TypeError, ValueError: if ``ext`` cannot be written as JSON.
     """
-    message: Message = {"channel": channel}
-    if ext is not None:
-        message["ext"] = msgspec.json.decode(encode(dict(ext)))
-    return message
+    return {"channel": channel} | _copied(ext)
+
+
+def _copied(ext: Mapping[str, Any] | None) -> Message:
+    """Return the field ``ext``, if there is one, as it is now."""
+    return {} if ext is None else {"ext": msgspec.json.decode(encode(dict(ext)))}

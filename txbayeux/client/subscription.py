@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
@@ -235,10 +235,12 @@ class Subscription:
 class ChannelSubscription:
     """The local subscriptions that share one on the server."""
 
-    __slots__ = ("channel", "confirmed", "envelope", "subscriptions")
+    __slots__ = ("channel", "confirmed", "envelope", "message", "subscriptions")
 
-    def __init__(self, channel: str, subscription: Subscription) -> None:
-        self.channel = channel
+    def __init__(self, message: Message, subscription: Subscription) -> None:
+        self.channel = subscription.channel
+        self.message = message
+        """What is sent in each session."""
         self.subscriptions = {subscription: None}
         self.confirmed = False
         """Whether the server has accepted it in the current session."""
@@ -264,14 +266,21 @@ class Subscriptions:
         self._on_failure = failed
         self._channels: dict[str, ChannelSubscription] = {}
 
-    def add(self, subscription: Subscription) -> None:
-        """Add a subscription; the first one of a channel subscribes to it."""
+    def add(self, subscription: Subscription, ext: Mapping[str, Any] | None) -> None:
+        """Add a subscription; the first one of a channel subscribes to it.
+
+        :raises TypeError, ValueError: for an ``ext`` that is not JSON, or not that of
+            the others.
+        """
+        message = messages.subscribe(subscription.channel, ext)
         shared = self._channels.get(subscription.channel)
         if shared is None:
-            shared = ChannelSubscription(subscription.channel, subscription)
+            shared = ChannelSubscription(message, subscription)
             self._channels[subscription.channel] = shared
             self._outbox.put(self._subscribe(shared))
             return
+        if ext is not None and message != shared.message:
+            raise ValueError(f"{shared.channel} is subscribed to with another ext")
         shared.subscriptions[subscription] = None
         if shared.confirmed:
             subscription.confirmed()
@@ -308,9 +317,7 @@ class Subscriptions:
             lambda failure: self._refused(shared, failure.value),
         )
         shared.confirmed = False
-        shared.envelope = Envelope(
-            messages.subscribe(shared.channel), self._outbox, outcome=outcome
-        )
+        shared.envelope = Envelope(shared.message, self._outbox, outcome=outcome)
         return shared.envelope
 
     def _confirmed(self, shared: ChannelSubscription) -> None:

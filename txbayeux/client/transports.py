@@ -167,6 +167,7 @@ class TransportSelector:
         self._received = received
         self._broken = broken
         self._authorization = authorization
+        self._cookies: Mapping[str, str] = {}
         self.ranking = TransportRanking(factories)
         self.name = self.ranking.types[0]
         """The connection type in use."""
@@ -184,7 +185,10 @@ class TransportSelector:
         given = any(name.lower() == "authorization" for name in headers)
         if self._authorization is not None and not given:
             headers["Authorization"] = self._authorization
+        if (headers, credentials.cookies) != (self._context.headers, self._cookies):
+            self.leave()  # a WebSocket has sent the others with its upgrade
         self._context.headers = headers
+        self._cookies = credentials.cookies
         for name, value in credentials.cookies.items():
             self._context.jar.set_cookie(own_cookie(self.home, name, value))
 
