@@ -4,57 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from txbayeux.client import State
-from txbayeux.transport.base import NoReply, Unreachable
+from txbayeux.client import Client, State
+from txbayeux.testing import MemoryServer
+from txbayeux.transport.base import NoReply
 
 from .harness import Harness, Request
 
 UNKNOWN = "402::Unknown client"
 
 
-class RestartingServer:
-    """Knows the sessions since its last start, and none of those before."""
-
-    def __init__(self, harness: Harness) -> None:
-        self.harness = harness
-        self.sessions: set[str] = set()
-        self.running = True
-        harness.respond = self.respond
-
-    def respond(self, request: Request) -> None:
-        if not self.running:
-            request.fail(Unreachable("refused"))
-            return
-        for message in request.messages:
-            if message["channel"] == "/meta/handshake":
-                reply = self.harness.reply(message)
-                self.sessions.add(reply["clientId"])
-                request.answer(reply)
-                return
-        if not all(m["clientId"] in self.sessions for m in request.messages):
-            advice = {"reconnect": "handshake", "interval": 0}
-            request.answer(
-                *[
-                    self.harness.reply(m, error=UNKNOWN, advice=advice)
-                    for m in request.messages
-                ]
-            )
-        else:
-            self.harness.reply_to_all(request)
-
-    def stop(self) -> None:
-        self.running = False
-        self.sessions.clear()
-        for request in self.harness.requests:
-            request.fail(NoReply("closed"))
+def restart(server: MemoryServer) -> None:
+    """Restart the server, which is away for a second."""
+    with server.unreachable():
+        server.restart()
+        server.advance(1)
 
 
-def seconds_until_connected(harness: Harness) -> float:
-    start = harness.clock.seconds()
-    while harness.client.state is not State.CONNECTED:
-        harness.clock.advance(0.05)
-        assert harness.clock.seconds() < start + 100
-    return harness.clock.seconds() - start
+def seconds_until_connected(server: MemoryServer, client: Client) -> float:
+    start = server.clock.seconds()
+    server.until(lambda: client.state is State.CONNECTED, timeout=100)
+    return server.clock.seconds() - start
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
@@ -63,50 +32,38 @@ def seconds_until_connected(harness: Harness) -> float:
 def test_row_4b_the_client_is_back_at_once_after_each_restart(
     connection_type: str, up: float, jitter: float
 ) -> None:
-    harness = Harness(types=[connection_type], random=lambda: jitter)
-    server = RestartingServer(harness)
-    harness.connect()
+    server = MemoryServer()
+    client = server.new_client(transports=[connection_type], random=lambda: jitter)
+    server.wait_for(client.connect())
     handshakes = 1
     for _ in range(4):
-        harness.pass_time(up)
-        server.stop()
-        if connection_type == "websocket":
-            harness.transports[-1].drop()
-        harness.pass_time(1)
-        server.running = True
-        assert seconds_until_connected(harness) < 5
+        server.advance(up)
+        restart(server)
+        assert seconds_until_connected(server, client) < 5
         handshakes += 1
-        assert harness.count("/meta/handshake") == handshakes
+        assert len(server.sent("/meta/handshake")) == handshakes
 
 
 def test_row_4b_a_lost_session_with_interval_0_costs_no_step() -> None:
-    harness = Harness()
-    server = RestartingServer(harness)
-    harness.connect()
-    harness.pass_time(10)
+    server = MemoryServer()
+    client = server.new_client(transports=["long-polling"])
+    server.wait_for(client.connect())
+    server.advance(10)
     for _ in range(10):
-        server.sessions.clear()
-        harness.answer(
-            harness.held_connect,
-            error=UNKNOWN,
-            advice={"reconnect": "handshake", "interval": 0},
-        )
-        assert seconds_until_connected(harness) <= 0.5
-        harness.pass_time(2)
+        server.end_session(client)
+        assert seconds_until_connected(server, client) <= 0.5
+        server.advance(2)
 
 
 def test_row_4b_restarts_do_not_rule_a_transport_out() -> None:
-    harness = Harness()
-    server = RestartingServer(harness)
-    harness.connect()
+    server = MemoryServer()
+    client = server.new_client()
+    server.wait_for(client.connect())
     for _ in range(6):
-        harness.pass_time(3)
-        server.stop()
-        harness.transports[-1].drop()
-        harness.pass_time(1)
-        server.running = True
-        seconds_until_connected(harness)
-        assert harness.client.transport == "websocket"
+        server.advance(3)
+        restart(server)
+        seconds_until_connected(server, client)
+        assert client.transport == "websocket"
 
 
 def test_row_4b_there_are_fewer_than_ten_handshakes_in_ten_seconds() -> None:
