@@ -75,9 +75,12 @@ def test_messages_for_curl_are_accepted(body: str) -> None:
     assert reply["successful"]
 
 
-def test_options_that_are_named_exist() -> None:
+def test_options_that_are_named_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command_line(["subscribe", "--help"])
+    of_client = re.findall(r"--([a-z-]+)", capsys.readouterr().out)
     other = {"pidfile"}  # twistd's
-    known = {name.rstrip("=") for name in Options().longOpt} | other
+    known = {name.rstrip("=") for name in Options().longOpt} | other | set(of_client)
     text = "".join(page.read_text() for page in (ROOT / "docs/howto").iterdir())
     named = set(re.findall(r"[`\s]--([a-z][a-z-]+)", text))
     assert named - known == set()
