@@ -46,6 +46,8 @@ class ServerConnection:
         self.written = b""
         self.closed = False
         self.aborted = False
+        self.paused = False
+        self._unread: list[bytes] = []
         self._clock = clock
         self._taken = 0
 
@@ -72,10 +74,16 @@ class ServerConnection:
         pass
 
     def pauseProducing(self) -> None:
-        pass
+        self.paused = True
 
     def resumeProducing(self) -> None:
-        pass
+        if self.paused:
+            self.paused = False
+            self._clock.callLater(0, self._read)
+
+    def _read(self) -> None:
+        while self._unread and not self.paused and not self.closed:
+            self.client.dataReceived(self._unread.pop(0))
 
     def stopProducing(self) -> None:
         self.loseConnection()
@@ -104,7 +112,8 @@ class ServerConnection:
 
     def send(self, data: bytes) -> None:
         if not self.closed:
-            self.client.dataReceived(data)
+            self._unread.append(data)
+            self._read()
             self._clock.advance(0)
 
     def close(self, error: Exception | None = None) -> None:

@@ -401,8 +401,11 @@ class Client:
             self._flow.delivered(processing)
 
     def _room_changed(self) -> None:
-        if not self._flow.full:
-            self._session.room()
+        if self._flow.full:
+            self._transports.pause()
+            return
+        self._transports.resume()
+        self._session.room()
 
     def _transport_broken(self, error: TransportError) -> None:
         self._session.transport_broken(error)

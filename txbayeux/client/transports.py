@@ -173,6 +173,7 @@ class TransportSelector:
         """The connection type in use."""
         self._transport: Transport | None = None
         self._attached: str | None = None
+        self._paused = False
         self._in_flight: Counter[Transport] = Counter()
         """How many batches are in flight on each transport."""
         self._leaving: set[Transport] = set()
@@ -201,6 +202,8 @@ class TransportSelector:
             receiver = _Receiver(self._received, self._transport_broken)
             transport = self._factories[self.name](self._context, receiver)
             receiver.transport = self._transport = transport
+            if self._paused:
+                transport.pause()
         return self._transport
 
     def for_handshake(self, now: float) -> Transport:
@@ -223,6 +226,18 @@ class TransportSelector:
         if self._attached != session_id:
             self._attached = session_id
             self.current.attach(session_id)
+
+    def pause(self) -> None:
+        """Read nothing that the server pushes, on this transport and others."""
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pause()
+
+    def resume(self) -> None:
+        """Read again what the server pushes."""
+        self._paused = False
+        if self._transport is not None:
+            self._transport.resume()
 
     def in_use(self, transport: Transport) -> bool:
         """Return whether ``transport`` is the one in use."""

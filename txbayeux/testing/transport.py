@@ -185,6 +185,9 @@ class FakeTransport:
         """The sessions that the client has attached."""
         self.requests: list[ClientRequest] = []
         """Everything that the client sent on it."""
+        self.paused = False
+        """Whether the client wants no more messages.  They are delivered all the same,
+        as they are while a client waits for replies on a WebSocket."""
         self.connected = False
         """Whether there is a connection."""
         self.last_delivery = 0.0
@@ -212,6 +215,14 @@ class FakeTransport:
     def attach(self, session_id: str) -> None:
         """Record the session."""
         self.attached.append(session_id)
+
+    def pause(self) -> None:
+        """Record that the client wants no more messages."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Record that the client wants messages."""
+        self.paused = False
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txbayeux.transport.base.Transport.close>`."""

@@ -111,6 +111,17 @@ class Transport(Protocol):
     def attach(self, session_id: str) -> None:
         """Called with the session that the transport is used for from now on."""
 
+    def pause(self) -> None:
+        """Stop reading messages that the server pushes; it keeps them, or waits.
+
+        Replies are read all the same, except that to a connect which the server may
+        hold: time does not count for it until :meth:`resume`.  Messages that were
+        read already, or that are read with a reply, still go to the receiver.
+        """
+
+    def resume(self) -> None:
+        """Read again what the server pushes."""
+
     def close(self) -> Deferred[None]:
         """Close everything that is open; fires when that is done.
 

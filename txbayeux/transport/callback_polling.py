@@ -53,6 +53,12 @@ class CallbackPolling:
     def attach(self, session_id: str) -> None:
         """Do nothing: each request names its session."""
 
+    def pause(self) -> None:
+        """Do nothing: nothing is received but answers to requests."""
+
+    def resume(self) -> None:
+        """Do nothing."""
+
     def close(self) -> Deferred[None]:
         """Abort requests, close idle connections."""
         return self._http.close()

@@ -9,9 +9,10 @@ keep-alives stop counts as ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
@@ -61,6 +62,7 @@ class EventSource:
         self._session = ""
         self._opening: Deferred[IResponse] | None = None
         self._stream: _Stream | None = None
+        self._paused = False
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`."""
@@ -89,6 +91,8 @@ class EventSource:
                 # Before deliverBody, which may deliver the whole body at once.
                 self._stream = stream
                 response.deliverBody(stream)
+                if self._paused:
+                    stream.pause()
                 return
             response.deliverBody(stream)
             stream.abort()
@@ -103,6 +107,18 @@ class EventSource:
                 self._receiver.broken(_stream_error(failure))
 
         opening.addCallbacks(opened, failed)
+
+    def pause(self) -> None:
+        """Read nothing from the stream; replies come by other connections."""
+        self._paused = True
+        if self._stream is not None:
+            self._stream.pause()
+
+    def resume(self) -> None:
+        """Read from the stream."""
+        self._paused = False
+        if self._stream is not None:
+            self._stream.resume()
 
     def received(self, stream: _Stream, messages: list[Message]) -> None:
         """Called with messages from a stream."""
@@ -171,6 +187,16 @@ class _Stream(Protocol):
             self.fail(error)
         if not self._ended:
             self._keep_alives.received(keep_alive=self._events.comments > comments)
+
+    def pause(self) -> None:
+        if not self._ended:
+            self._keep_alives.stop()
+            cast(IPushProducer, self.transport).pauseProducing()
+
+    def resume(self) -> None:
+        if not self._ended:
+            cast(IPushProducer, self.transport).resumeProducing()
+            self._keep_alives.received(keep_alive=False)
 
     def _keep_alive_missed(self) -> None:
         self.fail(NoReply("the event stream sends no keep-alives any more"))

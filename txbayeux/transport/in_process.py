@@ -40,6 +40,7 @@ class InProcess:
         self._context = context
         self._receiver = receiver
         self._server = server
+        self._server_stream = _ServerStream(self)
         self._wrapped_stream: Any = None
         self._turn: Deferred[None] = succeed(None)
         self._held: dict[Deferred[Response], None] = {}
@@ -72,7 +73,7 @@ class InProcess:
     def _stream(self) -> Any:
         if self._wrapped_stream is None:
             self._wrapped_stream = self._server.wrap_stream(
-                _ServerStream(self), cast(Any, None)
+                self._server_stream, cast(Any, None)
             )
         return self._wrapped_stream
 
@@ -122,6 +123,16 @@ class InProcess:
     def attach(self, session_id: str) -> None:
         """Do nothing: the first connect binds the stream to its session."""
 
+    def pause(self) -> None:
+        """Stop taking messages, which wait in the session's queue."""
+        self._server_stream.writable = False
+
+    def resume(self) -> None:
+        """Begin to take messages again."""
+        self._server_stream.writable = True
+        if self._wrapped_stream is not None:
+            self._server.resume(self._wrapped_stream)
+
     def close(self) -> Deferred[None]:
         """Withdraw held connects; messages delivered later are given back."""
         if not self._closed:
@@ -150,11 +161,11 @@ class InProcess:
 class _ServerStream:
     """The :class:`~txbayeux.interfaces.Stream` that the server writes to."""
 
-    writable = True
     preempted_by_poll = True
 
     def __init__(self, transport: InProcess) -> None:
         self._transport = transport
+        self.writable = True
 
     def send(self, entries: Sequence[Entry]) -> None:
         self._transport.pushed(entries)

@@ -18,7 +18,7 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
 from txbayeux.channel import CONNECT
-from txbayeux.message import Message, encode_list
+from txbayeux.message import Message, asks_for_immediate_reply, encode_list
 from txbayeux.transport.base import (
     Context,
     NoReply,
@@ -64,6 +64,7 @@ class WebSocket:
         self._closing: set[_Socket] = set()
         self._when_closed: list[Deferred[None]] = []
         self._closed = False
+        self._paused = False
 
     def send(self, messages: Sequence[Message], timeout: float) -> Deferred[None]:
         """See :meth:`Transport.send <txbayeux.transport.base.Transport.send>`.
@@ -75,11 +76,30 @@ class WebSocket:
         socket = self._socket
         if socket is None:
             socket = self._socket = _Socket(self, self._context, self._endpoint_factory)
+            socket.paused = self._paused
             socket.open()  # may fail at once
         return socket.send(messages, timeout)
 
     def attach(self, session_id: str) -> None:
         """Do nothing: the first connect binds the socket to its session."""
+
+    def pause(self) -> None:
+        """Read nothing, unless a reply is awaited that the server does not hold.
+
+        Pings are sent, so that the server does not count the client as gone, although
+        their answers are not read.
+        """
+        self._pause(paused=True)
+
+    def resume(self) -> None:
+        """Read again."""
+        self._pause(paused=False)
+
+    def _pause(self, *, paused: bool) -> None:
+        self._paused = paused
+        if self._socket is not None:
+            self._socket.paused = paused
+            self._socket.adjust_reading()
 
     def close(self) -> Deferred[None]:
         """Close the socket; fires when it is closed."""
@@ -125,6 +145,8 @@ class _Batch:
     done: Deferred[None]
     timeout: float
     is_connect: bool
+    is_held: bool
+    """Whether the server may hold what is left to be answered."""
     timer: Any = None
 
 
@@ -144,6 +166,10 @@ class _Socket:
         self._last_messages = 0.0
         """When the last messages arrived."""
         self._timer: Any = None
+        self.paused = False
+        """Whether messages that are pushed should not be read."""
+        self._unread = False
+        """Whether nothing is read."""
         self._open = False
         self._ended = False
         self._lost = False
@@ -187,10 +213,29 @@ class _Socket:
             done.errback(self._why or NoReply("the socket is closed"))
             return done
         is_connect = any(message["channel"] == CONNECT for message in messages)
-        batch = self._batches[pending] = _Batch(done, timeout, is_connect)
+        is_held = is_connect and not any(map(asks_for_immediate_reply, messages))
+        batch = self._batches[pending] = _Batch(done, timeout, is_connect, is_held)
         self._expect_reply(batch, timeout)
         self._write(encode_list(messages))
+        self.adjust_reading()
         return done
+
+    def adjust_reading(self) -> None:
+        """Begin or stop reading: see :meth:`WebSocket.pause`."""
+        wanted = not self.paused or not all(b.is_held for b in self._batches.values())
+        if self._ended or not self._open or wanted is not self._unread:
+            return
+        protocol = cast(WebSocketProtocol, self._protocol)
+        self._unread = not wanted
+        if wanted:
+            protocol.resume()
+            self._schedule_ping()
+        else:
+            protocol.pause()
+        for batch in self._batches.values():
+            _stop(batch.timer)
+            if wanted:
+                self._expect_reply(batch, batch.timeout)
 
     def _expect_reply(self, batch: _Batch, seconds: float) -> None:
         batch.timer = self._context.reactor.callLater(seconds, self._timed_out, batch)
@@ -228,6 +273,7 @@ class _Socket:
         outbox, self._outbox = self._outbox, []
         for frame in outbox:
             self._write(frame)
+        self.adjust_reading()
 
     def pong(self) -> None:
         """Called when the peer answers a ping."""
@@ -256,6 +302,7 @@ class _Socket:
             if batch is not None:
                 _stop(batch.timer)
                 batch.done.callback(None)
+        self.adjust_reading()
 
     def closing(self, error: TransportError) -> None:
         """Called when the peer closes; the close frame has been answered."""
@@ -284,12 +331,15 @@ class _Socket:
             return
         if self._protocol is not None:
             self._protocol.sendPing()
+        if self._unread:
+            self._schedule_ping()
+            return
         self._timer = self._context.reactor.callLater(
             self._context.network_delay, self._check_pong
         )
 
     def _check_pong(self) -> None:
-        if self._alive:
+        if self._alive or self._unread:
             self._schedule_ping()
         else:
             self.fail(NoReply("the peer does not answer pings"))
@@ -318,6 +368,8 @@ class _Socket:
         self._ended = True
         _stop(self._timer)
         if self._protocol is not None:
+            if self._unread:
+                self._protocol.resume()  # to read the close frame
             self._timer = self._context.reactor.callLater(
                 _CLOSE_SECONDS, self._protocol.abort
             )

@@ -138,6 +138,14 @@ class WebSocketProtocol(WebSocketClientProtocol):
         # A gateway whose server restarts does not show that WebSockets do not work.
         return (NoReply if status in _GATEWAY else TransportUnavailable)(why, status)
 
+    def pause(self) -> None:
+        """Stop reading.  What was read already is still handled."""
+        cast(Any, self.transport).pauseProducing()
+
+    def resume(self) -> None:
+        """Read again."""
+        cast(Any, self.transport).resumeProducing()
+
     def abort(self) -> None:
         """Abort the connection; ``onClose`` follows."""
         cast(Any, self.transport).abortConnection()
