@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-SECONDS: Final = 400
+SECONDS: Final = 600
 """How long a test may take, with its fixtures: many times what any needs."""
 
 
