@@ -9,7 +9,6 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from txbayeux.client import State
-from txbayeux.transport.base import NoReply, TransportUnavailable
 from txbayeux.transport.cookies import cookie_header
 
 from .harness import Harness, Request, outcome
@@ -236,7 +235,7 @@ def test_a_token_that_expires_during_the_session(fresh: bool) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_an_http_status_of_401_or_403_is_final(status: int) -> None:
     harness = Harness(types=["long-polling"])
-    harness.respond = lambda request: request.fail(NoReply("no", status))
+    harness.answer_with_status(status)
     [error] = outcome(harness.client.connect())
     assert error.code == status
     assert harness.client.state is State.REFUSED
@@ -245,7 +244,7 @@ def test_an_http_status_of_401_or_403_is_final(status: int) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_websocket_is_final_without_other_transports(status: int) -> None:
     harness = Harness(types=["websocket"])
-    harness.respond = lambda request: request.fail(TransportUnavailable("no", status))
+    harness.answer_with_status(status)
     [error] = outcome(harness.client.connect())
     assert error.code == status
     assert harness.client.state is State.REFUSED
@@ -253,11 +252,7 @@ def test_a_refused_websocket_is_final_without_other_transports(status: int) -> N
 
 def test_a_refused_websocket_does_not_rule_out_polling() -> None:
     harness = Harness()
-    harness.respond = lambda request: (
-        request.fail(TransportUnavailable("no", 403))
-        if request.transport.connection_type == "websocket"
-        else harness.reply_to_all(request)
-    )
+    harness.answer_with_status(403, connection_type="websocket", times=None)
     harness.client.connect()
     harness.pass_time(1)
     assert harness.client.state is State.CONNECTED
@@ -266,10 +261,9 @@ def test_a_refused_websocket_does_not_rule_out_polling() -> None:
 @pytest.mark.parametrize("status", [400, 404, 500, 502, 503])
 def test_other_statuses_are_not_final(status: int) -> None:
     harness = Harness(types=["long-polling"])
-    harness.respond = lambda request: request.fail(NoReply("no", status))
-    harness.client.connect()
-    harness.pass_time(60)
-    harness.respond = harness.reply_to_all
+    with harness.answer_with_status(status, times=None):
+        harness.client.connect()
+        harness.pass_time(60)
     harness.pass_time(40)
     assert harness.client.state is State.CONNECTED
 

@@ -89,10 +89,8 @@ def test_row_10_attempts_are_counted_anew_after_a_stable_session() -> None:
     harness = Harness(retry=Retry(attempts=3))
     harness.connect()
     for _ in range(5):
-        harness.respond = lambda request: request.fail(Unreachable("refused"))
-        harness.transports[-1].drop()
-        harness.pass_time(1)  # one more attempt
-        harness.respond = harness.reply_to_all
+        with harness.unreachable():
+            harness.pass_time(1)  # one more attempt
         harness.pass_time(30)
         assert harness.client.state is State.CONNECTED
     assert harness.count("/meta/handshake") == 1
@@ -310,7 +308,7 @@ def test_a_server_that_restarts_between_two_connects_gets_the_subscriptions_firs
     harness.client.subscribe("/a", print)
     harness.pass_time(1)
     harness.answer(harness.held_connect)  # it stops
-    harness.respond = lambda request: request.fail(Unreachable("refused"))
+    outage = harness.unreachable()
     published = outcome(harness.client.publish("/a", 1))
     assert harness.client.state is State.BROKEN
     restarted = len(harness.requests)
@@ -322,6 +320,7 @@ def test_a_server_that_restarts_between_two_connects_gets_the_subscriptions_firs
         else:
             harness.answer(request, error="402::Unknown")
 
+    outage.cancel()
     harness.respond = serve
     harness.pass_time(5)
     assert published[0]["successful"] is True

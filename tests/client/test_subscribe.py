@@ -107,14 +107,8 @@ def test_a_refusal_fails_ready_for_all_listeners() -> None:
     harness = Harness()
     harness.respond = lambda request: None
     readies = [outcome(harness.client.subscribe("/a", print).ready) for _ in range(2)]
-    harness.respond = lambda request: request.answer(
-        *[
-            harness.reply(m, error="403:/a:Forbidden channel")
-            if m["channel"] == "/meta/subscribe"
-            else harness.reply(m)
-            for m in request.messages
-        ]
-    )
+    harness.respond = harness.reply_to_all
+    harness.refuse("/meta/subscribe", "403:/a:Forbidden channel")
     harness.answer(harness.requests[0])
     harness.clock.advance(0)
     assert [[e.code for e in ready] for ready in readies] == [[403], [403]]
@@ -126,9 +120,7 @@ def test_a_refusal_fails_ready_for_all_listeners() -> None:
 def test_a_refusal_is_logged_and_reported_although_nobody_asked_for_ready() -> None:
     harness = Harness()
     harness.connect()
-    harness.respond = lambda request: request.answer(
-        *[harness.reply(m, error="403:/a:Forbidden channel") for m in request.messages]
-    )
+    harness.refuse("/meta/subscribe", "403:/a:Forbidden channel", times=2)
     with capturedLogs() as logged:
         subscriptions = [harness.client.subscribe("/a", print) for _ in range(2)]
     assert [str(error) for error in harness.failures] == [
@@ -145,15 +137,7 @@ def test_a_refusal_in_a_later_session_is_reported() -> None:
     harness = Harness()
     ready = outcome(harness.client.subscribe("/a", print).ready)
     harness.connect()
-
-    def serve(request: Request) -> None:
-        if request.channels == ["/meta/subscribe"]:
-            error = "403:/a:No more"
-            harness.answer(request, error=error)
-        else:
-            harness.reply_to_all(request)
-
-    harness.respond = serve
+    harness.refuse("/meta/subscribe", "403:/a:No more")
     harness.answer(harness.held_connect, error="402::Unknown")
     harness.pass_time(1)
     assert ready == [None]
@@ -239,14 +223,11 @@ def test_a_waiting_unsubscribe_is_dropped_with_its_session() -> None:
 def test_a_subscription_refused_with_503_is_retried() -> None:
     harness = Harness()
     harness.connect()
-    harness.respond = lambda request: request.answer(
-        *[harness.reply(m, error="503::Later") for m in request.messages]
-    )
-    ready = outcome(harness.client.subscribe("/a", print).ready)
-    harness.pass_time(5)
-    assert ready == []
-    assert 2 < len(names(harness)) < 8
-    harness.respond = harness.reply_to_all
+    with harness.refuse("/meta/subscribe", "503::Later", times=None):
+        ready = outcome(harness.client.subscribe("/a", print).ready)
+        harness.pass_time(5)
+        assert ready == []
+        assert 2 < len(names(harness)) < 8
     harness.pass_time(10)
     assert ready == [None]
 
@@ -300,19 +281,7 @@ def test_how_an_iteration_ends(how: str) -> None:
     for number in range(BUFFER + 5 if how == "overflow" else 2):
         harness.transports[0].receiver.received([{"channel": "/a", "data": number}])
     if how == "refused":
-        harness.respond = lambda request: (
-            request.answer(
-                *[
-                    harness.reply(m, error="403:/a:No more")
-                    if m["channel"] == "/meta/subscribe"
-                    else harness.reply(m)
-                    for m in request.messages
-                    if not harness.is_held(m)
-                ]
-            )
-            if not harness.is_held(request.messages[0])
-            else None
-        )
+        harness.refuse("/meta/subscribe", "403:/a:No more")
         harness.answer(harness.held_connect, error="402::Unknown")
         harness.pass_time(1)
     elif how == "disconnect":
