@@ -55,6 +55,7 @@ def test_sessions_and_channels_are_logged_without_whole_ids() -> None:
         "- publish /a",
         f"{name} unsubscribe /a",
         f"{name} connect",
+        f"{name} unsubscribe /b/*",
         f"{name} disconnect: client",
     ]
     assert lines[-1].endswith(" handshake from a Unix socket over long-polling")

@@ -57,7 +57,10 @@ class Subscribed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed(Event):
-    """A session unsubscribed from ``channel`` (not sent when the session ends)."""
+    """A session unsubscribed from ``channel``, or was, by the server or by its end.
+
+    When a session ends, this comes for each of its channels, before ``Disconnected``.
+    """
 
     channel: str
 

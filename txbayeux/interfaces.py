@@ -9,7 +9,7 @@ at any time is a :class:`Stream`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
@@ -162,8 +162,13 @@ class Delivery(Protocol):
 class SessionObserver(Protocol):
     """The server, as its engine sees it."""
 
-    def session_closed(self, session_id: str, reason: Reason) -> None:
-        """Called exactly once for each session, when it has ended; must not raise."""
+    def session_closed(
+        self, session_id: str, reason: Reason, channels: Collection[str] = ()
+    ) -> None:
+        """Called exactly once for each session, when it has ended; must not raise.
+
+        :param channels: the names and patterns that it was subscribed to.
+        """
 
 
 class ConnectionHub(Protocol):

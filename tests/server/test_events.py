@@ -44,6 +44,7 @@ def test_the_events_of_a_session(harness: Harness) -> None:
         Connected(alice.id, alice.request),
         Published(alice.id, "/c", {"x": 1}),
         Unsubscribed(alice.id, "/a"),
+        Unsubscribed(alice.id, "/b/*"),
         Disconnected(alice.id, Reason.CLIENT),
     ]
 
@@ -143,6 +144,7 @@ def test_an_exception_in_a_listener_affects_nobody_else(harness: Harness) -> Non
         Subscribed,
         Published,
         Connected,
+        Unsubscribed,
         Disconnected,
     ]
 
@@ -204,3 +206,23 @@ def test_the_server_can_end_one_subscription(
     failed: list[Any] = []
     harness.server.unsubscribe("nobody", "/a").addErrback(failed.append)
     assert str(failed[0].value) == "402:nobody:Unknown client"
+
+
+@pytest.mark.parametrize("end", ["timeout", "kicked", "shutdown"])
+def test_a_session_that_ends_is_unsubscribed_first(
+    harness: Harness, alice: Client, end: str
+) -> None:
+    """As Faye's server does it."""
+    alice.subscribe("/b", "/a/**")
+    received = listen(harness, Unsubscribed, Disconnected)
+    if end == "timeout":
+        harness.advance(200)
+    elif end == "kicked":
+        result_of(harness.server.kick(alice.id))
+    else:
+        result_of(harness.server.stop())
+    assert received == [
+        Unsubscribed(alice.id, "/a/**"),
+        Unsubscribed(alice.id, "/b"),
+        Disconnected(alice.id, Reason(end)),
+    ]

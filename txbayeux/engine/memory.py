@@ -194,7 +194,7 @@ class MemoryEngine:
                 self._tombstones.popitem(last=False)
         self.hub.close(session, reason, why)
         if self._observer is not None:
-            self._observer.session_closed(session.id, reason)
+            self._observer.session_closed(session.id, reason, session.subscriptions)
 
 
 _: type[Engine] = MemoryEngine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
@@ -229,8 +229,12 @@ class Server:
 
     # Called by the engine
 
-    def session_closed(self, session_id: str, reason: Reason) -> None:
+    def session_closed(
+        self, session_id: str, reason: Reason, channels: Collection[str] = ()
+    ) -> None:
         """See :meth:`txbayeux.interfaces.SessionObserver.session_closed`."""
+        if self.events.has_listeners(Unsubscribed):
+            emit_subscriptions(self.events, Unsubscribed, session_id, sorted(channels))
         if self.events.has_listeners(Disconnected):
             self.events.emit(Disconnected(session_id, reason))
 

@@ -259,6 +259,7 @@ class DeliveryContract(EngineHarness):
         await self.publish(engine, "/a", data[-1])
         assert await self.ended(alice) is Reason.KICKED
         assert self.observer.closed == [(alice, Reason.KICKED)]
+        assert self.observer.channels == {alice: ["/a"]}
         assert await self.poll(engine, bob) == [data[-1]]
         return alice
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,10 +27,14 @@ class RecordingObserver:
 
     def __init__(self) -> None:
         self.closed: list[tuple[str, Reason]] = []
+        self.channels: dict[str, list[str]] = {}
 
-    def session_closed(self, session_id: str, reason: Reason) -> None:
-        """Record which session ended, and why."""
+    def session_closed(
+        self, session_id: str, reason: Reason, channels: Collection[str] = ()
+    ) -> None:
+        """Record which session ended, why, and what it was subscribed to."""
         self.closed.append((session_id, reason))
+        self.channels[session_id] = sorted(channels)
 
 
 class RecordingStream:

@@ -70,6 +70,18 @@ class SessionContract(EngineHarness):
         assert await self.poll(engine, bob) == [1]
 
     @contract
+    async def test_the_end_of_a_session_tells_its_subscriptions(self) -> None:
+        engine = await self.start()
+        alice = await self.join(engine, "/a", "/b/*", "/c d/", "/**")
+        bob = await self.join(engine)
+        await engine.unsubscribe(alice, ["/a"])
+        await engine.destroy_session(alice, Reason.CLIENT)
+        await engine.destroy_session(bob, Reason.KICKED)
+        await self.ended(alice)
+        await self.ended(bob)
+        assert self.observer.channels == {alice: ["/**", "/b/*", "/c d/"], bob: []}
+
+    @contract
     async def test_a_destroyed_sessions_held_connect_is_answered(self) -> None:
         engine = await self.start()
         alice = await self.join(engine)
@@ -113,6 +125,7 @@ class SessionContract(EngineHarness):
         assert self.observer.closed == []
         await self.advance(self.short_timeout)
         assert await self.ended(alice) is Reason.TIMEOUT
+        assert self.observer.channels == {alice: ["/a", "/b"]}
         await self.refused(engine.subscribe(alice, ["/b"]))
 
     @contract

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -165,9 +165,9 @@ class RedisEngine:
         if unknown is not None:
             return fail(unknown)
 
-        def destroyed(_: Any) -> None:
+        def destroyed(channels: Collection[str] | None) -> None:
             self._owner.close(session_id, reason, why)
-            self._closed(session_id, reason)
+            self._closed(session_id, reason, channels or ())
 
         ended = self._termination.destroy(session_id, reason, why or "")
         return ended.addCallback(destroyed)
@@ -281,9 +281,11 @@ class RedisEngine:
     def _returned(self, session: Session, entries: Sequence[Entry]) -> None:
         self._owner.give_back(session, entries)
 
-    def _closed(self, session_id: str, reason: Reason) -> None:
+    def _closed(
+        self, session_id: str, reason: Reason, channels: Collection[str]
+    ) -> None:
         if self._observer is not None:
-            self._observer.session_closed(session_id, reason)
+            self._observer.session_closed(session_id, reason, channels)
 
 
 _: type[Engine] = RedisEngine

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -28,7 +28,7 @@ from txbayeux.engine.redis.options import RedisOptions, describe_shared, differe
 from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
-from txbayeux.engine.redis.termination import GAP, Termination
+from txbayeux.engine.redis.termination import GAP, Termination, decoded
 from txbayeux.errors import UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
@@ -79,7 +79,7 @@ class Node:
         *,
         limits: Limits,
         session_timeout: float,
-        closed: Callable[[str, Reason], None],
+        closed: Callable[[str, Reason, Collection[str]], None],
     ) -> None:
         self._reactor = reactor
         self._options = options
@@ -337,7 +337,7 @@ class Node:
                 count=len(self.owner.owned),
             )
         self._epoch = epoch
-        sessions = tuple(self.owner.owned)
+        sessions = dict(self.owner.owned)
         self._tail.clear()
         self._samples.clear()
         self.checkpoints.forget()
@@ -346,9 +346,9 @@ class Node:
         self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.id}", position)
         self._hub.restart(position)
         self.owner.fail_acquisitions(sessions_gone=True)
-        for session_id in sessions:
+        for session_id, session in sessions.items():
             self.owner.close(session_id, Reason.KICKED, GAP)
-            self._closed(session_id, Reason.KICKED)
+            self._closed(session_id, Reason.KICKED, session.subscriptions)
         self.termination.all_gone()
 
     def _refresh(self) -> None:
@@ -444,10 +444,10 @@ class Node:
         self.reader.note(position)
         self.termination.retry()
         self.termination.log_gaps(reply[3].decode())
-        for identity in reply[4:]:
+        for identity, *channels in reply[4:]:
             session_id = identity.decode(errors="replace")
             self.owner.close(session_id, Reason.TIMEOUT, None)
-            self._closed(session_id, Reason.TIMEOUT)
+            self._closed(session_id, Reason.TIMEOUT, decoded(channels))
         if reply[2] and self.commands.live:
             self._heartbeat(self._reactor.seconds())
         if not reply[1]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -19,7 +19,7 @@ from txbayeux.events import Reason
 from txbayeux.interfaces import Clock
 from txbayeux.log_limit import LogLimit
 
-__all__ = ["GAP", "Termination"]
+__all__ = ["GAP", "Termination", "decoded"]
 
 GAP: Final = "Session closed - messages were missed"
 """The error for a client whose session needs entries that Redis has dropped."""
@@ -43,6 +43,8 @@ class _Pending:
     why: str
     generation: int
     """Redis ends the session only if this node owns it, or must still release it."""
+    channels: Collection[str]
+    """What it was subscribed to, as far as this node knows."""
     in_flight: bool = False
 
 
@@ -58,7 +60,7 @@ class Termination:
         options: RedisOptions,
         commands: Commands,
         owner: SessionOwner,
-        closed: Callable[[str, Reason], None],
+        closed: Callable[[str, Reason, Collection[str]], None],
     ) -> None:
         self._options = options
         self._commands = commands
@@ -72,14 +74,15 @@ class Termination:
 
     def destroy(
         self, session_id: str, reason: Reason, why: str, generation: int | str = ""
-    ) -> Deferred[Any]:
-        """End a session in Redis.
+    ) -> Deferred[Collection[str] | None]:
+        """End a session in Redis; fires with what it was subscribed to.
 
         :param generation: do so only if this node owns the session with it, or the
-            next owner waits for its release; otherwise the Deferred fires with 0.
+            next owner waits for its release; otherwise the Deferred fires with None.
         """
         arguments = (session_id, reason.value, why, _TOMBSTONE, generation)
-        return self._commands.run("destroy", *arguments)
+        ended = self._commands.run("destroy", *arguments)
+        return ended.addCallback(lambda reply: decoded(reply[1:]) if reply[0] else None)
 
     def terminate(self, session_id: str, reason: Reason, why: str) -> None:
         """End a session that this node owns, now or when Redis is available."""
@@ -112,12 +115,14 @@ class Termination:
         """Report the sessions to be ended as closed: Redis has lost all sessions."""
         pending, self._pending = self._pending, {}
         for session_id, ending in pending.items():
-            self._closed(session_id, ending.reason)
+            self._closed(session_id, ending.reason, ending.channels)
 
     def _terminate(
         self, session_id: str, reason: Reason, why: str, generation: int
     ) -> None:
-        self._pending[session_id] = _Pending(reason, why, generation)
+        owned = self._owner.owned.get(session_id)
+        channels = () if owned is None else tuple(owned.subscriptions)
+        self._pending[session_id] = _Pending(reason, why, generation, channels)
         self._owner.close(session_id, reason, why)
         self._send(session_id)
 
@@ -127,14 +132,14 @@ class Termination:
             return
         pending.in_flight = True
 
-        def done(owned: int) -> None:
+        def done(channels: Collection[str] | None) -> None:
             if self._pending.get(session_id) is not pending:
                 return
             del self._pending[session_id]
-            if owned:
+            if channels is not None:
                 if pending.why == GAP:
                     self.gaps += 1
-                self._closed(session_id, pending.reason)
+                self._closed(session_id, pending.reason, channels)
 
         def failed(failure: Failure) -> None:
             pending.in_flight = False
@@ -161,3 +166,8 @@ class Termination:
     def stop(self) -> None:
         """Log what is left to be logged, and leave nothing in the reactor."""
         self._gap_log.stop()
+
+
+def decoded(names: Sequence[bytes]) -> Collection[str]:
+    """Return channels that a script gave; others may have made them anything."""
+    return [name.decode(errors="replace") for name in names]

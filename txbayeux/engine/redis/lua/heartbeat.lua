@@ -4,8 +4,8 @@
 -- milliseconds without any heartbeat after which expiry is suspended, and for how long;
 -- a text of the caller's options.
 -- Returns the position, whether the caller's inbox still existed, whether more sessions
--- have expired, the option for which entries of the log were dropped last, and the sessions
--- that have ended.
+-- have expired, the option for which entries of the log were dropped last, and for each
+-- session that has ended its id and subscriptions.
 local lifetime, now = ARGV[5], clock()
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
@@ -33,11 +33,13 @@ for _, id in ipairs(ids) do
   local owner = session_fields(id, 'owner')[1]
   work = work + 1 + math.floor(redis.call('HLEN', session_key(id)) / 10)
   if owner then
+    local ended = {id}
+    add_subscriptions(ended, id)
     redis.call('DEL', session_key(id))
     if owner ~= '' and owner ~= node then
       notify(owner, 'k', 'ended', 's', id, 'r', 'timeout', 'w', '')
     end
-    result[#result + 1] = id
+    result[#result + 1] = ended
   end
   if work >= tonumber(ARGV[7]) then
     result[3] = 1

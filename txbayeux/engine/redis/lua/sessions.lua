@@ -12,6 +12,14 @@ local function session_fields(id, ...)
   return {}
 end
 
+-- Append the channels of a session to a list.
+local function add_subscriptions(list, id)
+  local fields = redis.call('HGETALL', session_key(id))
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 1) == '/' then list[#list + 1] = fields[i] end
+  end
+end
+
 -- Only a living node has an inbox.  One that takes no notices is removed: its node makes
 -- another, and verifies its sessions.
 local function notify(node, ...)
