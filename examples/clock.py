@@ -13,6 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.static import Data
 
 from txbayeux import Bayeux
+from txbayeux.signals import StopOnce
 
 PAGE = b"""<!doctype html>
 <title>Clock</title>
@@ -28,6 +29,7 @@ PAGE = b"""<!doctype html>
 
 
 async def main(reactor, port="8000"):
+    StopOnce(reactor)  # ignore a second Ctrl-C
     bayeux = Bayeux(reactor)
     root = Resource()
     root.putChild(b"", Data(PAGE, "text/html"))

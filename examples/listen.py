@@ -8,6 +8,8 @@ import sys
 from twisted.internet.task import react
 
 from txbayeux import BayeuxError, Client
+from txbayeux.client import State
+from txbayeux.signals import StopOnce
 
 
 async def answer(client: Client) -> None:
@@ -18,10 +20,15 @@ async def answer(client: Client) -> None:
 
 
 async def main(reactor, url="http://localhost:8000/bayeux"):
+    def failed(error: Exception) -> None:
+        if client.state in (State.WAITING, State.BROKEN):
+            print(f"trying again: {error}", file=sys.stderr)
+
+    StopOnce(reactor)  # ignore a second Ctrl-C
     client = Client(url, reactor=reactor)
     client.on_up(lambda: print("connected"))
     client.on_down(lambda: print("disconnected"))
-    client.on_failure(lambda error: print(f"trying again: {error}", file=sys.stderr))
+    client.on_failure(failed)
     reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
     try:
         await answer(client)

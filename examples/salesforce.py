@@ -11,7 +11,9 @@ import sys
 from twisted.internet.task import react
 
 from txbayeux import BayeuxError, Client
+from txbayeux.client import State
 from txbayeux.extensions import Replay
+from txbayeux.signals import StopOnce
 
 API = "58.0"
 
@@ -23,6 +25,12 @@ def token() -> dict[str, str]:
 
 async def print_events(client: Client, channel: str) -> None:
     """Print events until the client is disconnected, or exit if it is refused."""
+
+    def failed(error: Exception) -> None:
+        if client.state in (State.WAITING, State.BROKEN):
+            print(f"trying again: {error}", file=sys.stderr)
+
+    client.on_failure(failed)
     try:
         async for message in client.subscribe(channel):
             print(message["data"])
@@ -35,6 +43,7 @@ async def print_events(client: Client, channel: str) -> None:
 async def main(reactor, channel):
     if missing := {"INSTANCE_URL", "ACCESS_TOKEN"} - set(os.environ):
         sys.exit(f"set {' and '.join(sorted(missing))} in the environment")
+    StopOnce(reactor)  # ignore a second Ctrl-C
     with shelve.open("replay-ids") as store:
         client = Client(
             f"{os.environ['INSTANCE_URL']}/cometd/{API}/",

@@ -11,9 +11,11 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import react
 
 from txbayeux import Bayeux
+from txbayeux.signals import StopOnce
 
 
 async def main(reactor, port="8001", redis="redis://localhost"):
+    StopOnce(reactor)  # ignore a second Ctrl-C
     try:
         bayeux = Bayeux(reactor, redis=redis)
     except (ImportError, ValueError) as error:

@@ -197,6 +197,7 @@ def test_a_server_answers_held_connects_and_ends_when_told_to(
         assert answer(other)["successful"]  # so the connect has been read, too
         other.close()
         server.send_signal(end)
+        server.send_signal(signal.SIGTERM)  # is ignored
         assert answer(connection)["successful"]
         connection.close()
         _, errors = server.communicate(timeout=60)
@@ -237,5 +238,23 @@ def test_salesforce_says_that_its_token_was_refused(tmp_path: Path) -> None:
         _, errors = client.communicate(timeout=60)
     server.shutdown()
     server.server_close()
-    assert errors == "Salesforce refused: 401::Authentication failed\n"
+    *others, last = errors.splitlines()
+    assert last == "Salesforce refused: 401::Authentication failed"
+    assert others == ["trying again: 401::Authentication failed"]
     assert client.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["follow", "listen", "salesforce"])
+def test_a_client_says_that_there_is_no_server(name: str, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # but it does not listen
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        arguments = ["/event/A"] if name == "salesforce" else [url]
+        variables = {"INSTANCE_URL": url, "ACCESS_TOKEN": "x"}
+        with process(name, *arguments, folder=tmp_path, **variables) as client:
+            assert client.stderr is not None
+            said = client.stderr.readline()
+            assert said.startswith("trying again: no connection: ")
+            client.send_signal(signal.SIGTERM)
+            client.communicate(timeout=60)
+            assert client.returncode == 0
