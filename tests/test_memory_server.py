@@ -113,6 +113,51 @@ def test_a_client_without_a_connection_type_is_refused(types: Any) -> None:
         MemoryServer().new_client(transports=types)
 
 
+@pytest.mark.parametrize("acknowledges", [True, False])
+@TYPES
+def test_what_a_slow_client_does_not_read_waits_on_the_server(
+    kind: str, acknowledges: bool
+) -> None:
+    server = MemoryServer()
+    client = server.new_client(
+        transports=[kind], extensions=[Ack()] if acknowledges else []
+    )
+    working: list[Deferred[None]] = []
+    got: list[int] = []
+
+    def listener(message: Message) -> Deferred[None]:
+        got.append(message["data"])
+        working.append(Deferred())
+        return working[-1]
+
+    client.subscribe("/a", listener)
+    server.advance()
+    for number in range(1000):
+        server.publish("/a", number)
+    server.advance(20)
+    assert len(got) < 200
+    assert server.bayeux.server.statistics()["queued_messages"] > 700
+    while working:
+        working.pop(0).callback(None)
+        server.advance()
+    assert got == list(range(1000))
+    assert client.state is State.CONNECTED
+
+
+def test_a_held_connect_does_not_time_out_while_nothing_is_read() -> None:
+    server = ScriptedServer()
+    client = server.new_client()
+    client.connect()
+    server.advance()
+    connect = server.held_connect
+    connect.transport.pause()
+    server.advance(3600)
+    assert connect.open
+    connect.transport.resume()
+    server.advance(3600)
+    assert not connect.open
+
+
 def test_extensions_of_the_server_see_the_request() -> None:
     seen: list[Any] = []
 

@@ -195,7 +195,12 @@ def test_options_of_the_server_are_documented_with_their_defaults() -> None:
 def test_every_method_of_the_test_kit_is_documented(kind: type) -> None:
     text = (REFERENCE / "testing.md").read_text()
     named = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", text))
-    called_by_transports = {"connection_lost", "requested", "serve"}
+    called_by_transports = {
+        "connection_lost",
+        "connection_paused",
+        "requested",
+        "serve",
+    }
     public = {name for name in dir(kind) if not name.startswith("_")}
     assert public - named == called_by_transports
 

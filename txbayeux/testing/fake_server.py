@@ -371,6 +371,9 @@ class FakeServer:
     def connection_lost(self, transport: FakeTransport) -> None:
         """Called by a transport when its connection was closed, or broken."""
 
+    def connection_paused(self, transport: FakeTransport) -> None:
+        """Called by a transport when its client begins or ceases to read."""
+
 
 def _on(channel: str, requests: Sequence[ClientRequest]) -> list[Message]:
     return [

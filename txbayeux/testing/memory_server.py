@@ -154,6 +154,11 @@ class MemoryServer(FakeServer):
         if socket is not None:
             socket.lost()
 
+    def connection_paused(self, transport: FakeTransport) -> None:
+        """Called by a transport when its client begins or ceases to read."""
+        if not transport.paused and transport in self._sockets:
+            self._sockets[transport].resume()
+
 
 class _Answers:
     """Sends what the server answers to a request, unless the client is gone."""
@@ -201,11 +206,15 @@ class _Socket:
     def __init__(
         self, transport: FakeTransport, server: Server, source: FakeRequest
     ) -> None:
-        self.writable = True
+        self._lost = False
         self._transport = transport
         self._server = server
         self._stream = server.wrap_stream(self, source)
         self._lock = DeferredLock()
+
+    @property
+    def writable(self) -> bool:
+        return not self._lost and not self._transport.paused
 
     def process(
         self, messages: Sequence[Message], source: FakeRequest
@@ -224,10 +233,14 @@ class _Socket:
         self._transport.clock.callLater(0, self._close)
 
     def _close(self) -> None:
-        if self.writable:
+        if not self._lost:
             self._transport.drop(NoReply("the server closed the socket"))
 
     def lost(self) -> None:
         """Called when the connection is gone."""
-        self.writable = False
+        self._lost = True
         self._server.detach(self._stream)
+
+    def resume(self) -> None:
+        """Called when the client reads again."""
+        self._server.resume(self._stream)

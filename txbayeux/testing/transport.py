@@ -37,6 +37,9 @@ class RequestHandler(Protocol):
     def connection_lost(self, transport: FakeTransport) -> None:
         """Called when a connection was closed, or broken."""
 
+    def connection_paused(self, transport: FakeTransport) -> None:
+        """Called when a client begins or ceases to read what is pushed."""
+
 
 class ClientRequest:
     """The messages that a client sent together: one HTTP request or WebSocket frame.
@@ -131,10 +134,8 @@ class ClientRequest:
             self.fail(NoReply("the response holds no reply"))
 
     def _timed_out(self) -> None:
-        left = (
-            self.transport.last_delivery + self.timeout - self.transport.clock.seconds()
-        )
-        if self.transport.pipelined and CONNECT in self.channels and left > 0:
+        left = self._seconds_left()
+        if left > 0:
             self._expect_answer(left)
             return
         why = f"no reply within {self.timeout:g} s"
@@ -144,6 +145,15 @@ class ClientRequest:
             self.transport.drop(NoReply(why))
         else:
             self.transport.drop(TransportUnavailable(f"{why}, over a new socket"))
+
+    def _seconds_left(self) -> float:
+        """Return how much longer to wait for the reply to a connect on a WebSocket."""
+        transport = self.transport
+        if not transport.pipelined or CONNECT not in self.channels:
+            return 0.0
+        if transport.paused:
+            return self.timeout
+        return transport.last_delivery + self.timeout - transport.clock.seconds()
 
     def _cancelled(self, done: Deferred[None]) -> None:
         self._close()
@@ -186,8 +196,11 @@ class FakeTransport:
         self.requests: list[ClientRequest] = []
         """Everything that the client sent on it."""
         self.paused = False
-        """Whether the client wants no more messages.  They are delivered all the same,
-        as they are while a client waits for replies on a WebSocket."""
+        """Whether the client reads nothing that is pushed.
+
+        A :class:`MemoryServer` keeps it; a :class:`ScriptedServer` delivers it all the
+        same, as to a WebSocket on which the client waits for a reply.
+        """
         self.connected = False
         """Whether there is a connection."""
         self.last_delivery = 0.0
@@ -217,12 +230,14 @@ class FakeTransport:
         self.attached.append(session_id)
 
     def pause(self) -> None:
-        """Record that the client wants no more messages."""
+        """See :meth:`Transport.pause <txbayeux.transport.base.Transport.pause>`."""
         self.paused = True
+        self._server.connection_paused(self)
 
     def resume(self) -> None:
-        """Record that the client wants messages."""
+        """See :meth:`Transport.resume <txbayeux.transport.base.Transport.resume>`."""
         self.paused = False
+        self._server.connection_paused(self)
 
     def close(self) -> Deferred[None]:
         """See :meth:`Transport.close <txbayeux.transport.base.Transport.close>`."""
