@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 
 from tests.engine.redis_server import RedisServer
 
@@ -87,6 +87,11 @@ class Node:
         """Freeze the process for this time."""
         with self.frozen():
             time.sleep(seconds)
+
+    def terminate(self) -> None:
+        """Send SIGTERM, and do not wait for the end of the process."""
+        assert self._process is not None
+        self._process.send_signal(SIGTERM)
 
     def kill(self) -> None:
         if self._process is not None:

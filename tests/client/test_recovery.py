@@ -129,6 +129,43 @@ def test_a_failed_connect_keeps_the_session() -> None:
     assert harness.sent("/meta/connect")[2]["advice"] == {"timeout": 0}
 
 
+def test_row_12_a_held_connect_that_a_gateway_refuses_is_repeated_once() -> None:
+    # A balancer alternates between two servers, one of which has stopped.
+    harness = Harness(types=["long-polling"])
+    harness.connect()
+    turns = itertools.count()
+
+    def serve(request: Request) -> None:
+        if next(turns) % 2:
+            request.fail(NoReply("HTTP status 503", 503))
+        else:
+            harness.reply_to_all(request)
+
+    harness.respond = serve
+    for number in range(10):
+        harness.deliver("/a", number)
+        harness.pass_time(1)
+        assert harness.held_connect
+    assert harness.states.count(State.CONNECTED) == 1
+    assert {str(error) for error in harness.failures} == {"HTTP status 503"}
+
+
+def test_row_12_a_gateway_that_refuses_two_connects_is_a_failure() -> None:
+    harness = Harness(types=["long-polling"])
+    harness.connect()
+    held = harness.held_connect
+    harness.respond = lambda request: request.fail(NoReply("HTTP status 503", 503))
+    held.fail(NoReply("HTTP status 503", 503))
+    assert harness.client.state is State.CONNECTED
+    harness.pass_time(0.5)
+    assert harness.client.state is State.BROKEN
+    harness.pass_time(10)
+    assert harness.count("/meta/connect") < 10
+    harness.respond = harness.reply_to_all
+    harness.pass_time(10)
+    assert harness.client.state is State.CONNECTED
+
+
 def test_a_broken_websocket_is_noticed_between_connects() -> None:
     harness = Harness()
     harness.advice = {"interval": 60_000}

@@ -162,8 +162,6 @@ def test_a_stream_without_keep_alives_never_times_out(start: bytes) -> None:
         (410, NoReply),
         (400, TransportUnavailable),
         (406, TransportUnavailable),
-        (502, NoReply),
-        (503, NoReply),
     ],
 )
 def test_a_refused_stream(status: int, kind: type[Exception]) -> None:
@@ -176,6 +174,63 @@ def test_a_refused_stream(status: int, kind: type[Exception]) -> None:
     assert type(error) is kind
     assert error.status == status
     fixture.assert_nothing_left()
+
+
+BAD_GATEWAY = b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("how", ["gateway", "closed", "unreachable"])
+def test_row_12_a_stream_that_could_not_be_opened_is_asked_for_once_more(
+    how: str,
+) -> None:
+    fixture = EventSourceFixture()
+    if how == "unreachable":
+        fixture.network.refusal = TCPRefused()
+    fixture.transport.attach("abc")
+    if how == "gateway":
+        fixture.connection.send(BAD_GATEWAY)
+    elif how == "closed":
+        fixture.connection.close()
+    assert fixture.receiver.errors == []
+    fixture.transport.attach("abc")  # as after another connect
+    fixture.network.refusal = None
+    fixture.clock.advance(0.5)
+    assert fixture.connection.take().endswith(b"\r\n\r\n")
+    fixture.connection.send(HEAD + EVENT)
+    assert fixture.receiver.messages == [MESSAGE]
+    fixture.assert_nothing_left()
+    assert fixture.receiver.errors == []
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"), [("gateway", NoReply), ("unreachable", Unreachable)]
+)
+def test_row_12_a_stream_that_is_refused_twice_is_reported(
+    how: str, kind: type[Exception]
+) -> None:
+    fixture = EventSourceFixture()
+    if how == "unreachable":
+        fixture.network.refusal = TCPRefused()
+    fixture.transport.attach("abc")
+    if how == "gateway":
+        fixture.connection.send(BAD_GATEWAY)
+    assert fixture.receiver.errors == []
+    fixture.clock.advance(0.5)
+    if how == "gateway":
+        fixture.connection.send(BAD_GATEWAY)
+    [error] = fixture.receiver.errors
+    assert type(error) is kind
+    assert error.status == (502 if how == "gateway" else None)
+    fixture.assert_nothing_left()
+
+
+def test_closing_before_a_stream_is_asked_for_once_more() -> None:
+    fixture = EventSourceFixture()
+    fixture.transport.attach("abc")
+    fixture.connection.send(BAD_GATEWAY)
+    fixture.assert_nothing_left()
+    assert fixture.receiver.errors == []
+    assert len(fixture.network.connections) == 1
 
 
 def test_a_response_that_is_not_an_event_stream() -> None:
@@ -194,14 +249,6 @@ def test_a_proxy_that_buffers_the_stream() -> None:
     [error] = fixture.receiver.errors
     assert isinstance(error, TransportUnavailable)
     fixture.assert_nothing_left()
-
-
-def test_no_connection_is_unreachable() -> None:
-    fixture = EventSourceFixture()
-    fixture.network.refusal = TCPRefused()
-    fixture.transport.attach("abc")
-    [error] = fixture.receiver.errors
-    assert isinstance(error, Unreachable)
 
 
 @pytest.mark.parametrize("event", [b"data: <html>\n\n", b"data: [1]\n\n"])

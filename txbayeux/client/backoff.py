@@ -226,6 +226,10 @@ class ReconnectPolicy:
             return interval
         return max(interval, delay) if advised or keep_interval else delay
 
+    def pause(self) -> float:
+        """Return the seconds to wait before a repetition that counts as no failure."""
+        return self._failures.first()
+
     def after_success(self, *, at_once: bool, seconds: float, delivered: bool) -> float:
         """Return the seconds to wait before the next connect.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -29,6 +30,7 @@ from txbayeux.client.transports import TransportSelector
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 from txbayeux.transport.base import (
+    GATEWAY,
     Transport,
     TransportError,
     TransportUnavailable,
@@ -56,6 +58,8 @@ class _Connect:
     sent_at: float
     at_once: bool
     """Whether it asks for an immediate answer."""
+    repeats: bool
+    """Whether it repeats one that a gateway refused."""
     deliveries: int
     """How many messages had arrived before it."""
 
@@ -304,14 +308,16 @@ class Session:
 
     # Connect.
 
-    def _connect(self) -> None:
+    def _connect(self, *, repeats: bool = False) -> None:
         session_id = cast(str, self.id)  # the states that lead here have one
         now = self._reactor.seconds()
         before = self._transports.name
         transport = self._transports.for_connect(now)
         kind = transport.connection_type
         at_once = not self._connected_once or self._transports.name != before
-        self._connect_sent = _Connect(session_id, kind, now, at_once, self.deliveries)
+        self._connect_sent = _Connect(
+            session_id, kind, now, at_once, repeats, self.deliveries
+        )
         hold = 0.0 if at_once else self._policy.hold
         self._send(
             transport,
@@ -378,6 +384,14 @@ class Session:
             self._break(error, reply)
 
     def _connect_failed(self, error: Exception) -> None:
+        connect = cast(_Connect, self._connect_sent)
+        status = getattr(error, "status", None)
+        if status in GATEWAY and not (connect.at_once or connect.repeats):
+            # A balancer sends the next one to another server, perhaps: if that it is
+            # asked to hold, and not to answer at once, so are all that follow.
+            self._wait(self._policy.pause(), partial(self._connect, repeats=True))
+            self._on_failure(error)
+            return
         gone = self._transports.away and isinstance(error, Unreachable)
         # A handshake shows whether the server refuses this client, or returns from an
         # advised host to the original one.
@@ -397,10 +411,7 @@ class Session:
             self._transports.failed(error, self._reactor.seconds())
             self._lose(error, None)
         else:
-            # Beside an event stream, connects only tell the server that we live: the
-            # interval between them says nothing about the stream.
-            pipelined = self._transports.current.pipelined
-            self._break(error, None, keep_interval=pipelined)
+            self._break(error, None)
         cancel()
 
     def doubt(self, transport: Transport, error: TransportError) -> None:
@@ -438,6 +449,10 @@ class Session:
         self, error: Exception, reply: Message | None, *, keep_interval: bool = True
     ) -> None:
         """Keep the session; connect again later."""
+        # Beside an event stream, connects only tell the server that we live: the
+        # interval between them says nothing about what to do without the stream.
+        beside_stream = self._transports.name == "eventsource"
+        keep_interval = keep_interval and not beside_stream
         self._went_down()
         if isinstance(error, TransportError):
             self._transports.failed(error, self._reactor.seconds())

@@ -245,6 +245,7 @@ class TransportSelector:
 
     def _transport_broken(self, transport: Transport, error: TransportError) -> None:
         if self.in_use(transport):
+            self._attached = None  # whatever the session is doing now
             self._broken(error)
 
     def failed(self, error: TransportError, now: float) -> None:

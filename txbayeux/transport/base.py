@@ -20,6 +20,7 @@ from txbayeux.message import Message
 from txbayeux.transport.url import Proxy, ServerURL
 
 __all__ = [
+    "GATEWAY",
     "MAX_RESPONSE",
     "Context",
     "Factory",
@@ -35,6 +36,9 @@ __all__ = [
 MAX_RESPONSE: Final = 16 * 1024 * 1024
 """Bytes of the largest response or frame that is read, decompressed: twice what our
 server queues for one session."""
+
+GATEWAY: Final = frozenset({500, 502, 503, 504})
+"""HTTP statuses of a proxy whose server is away: another request may succeed."""
 
 
 class TransportError(Exception):

@@ -4,6 +4,10 @@ The stream is opened at ``<url>/<session>``, as Faye's clients do.  When it ends
 the client sends a connect to learn whether the session still exists, and then
 opens the stream again; until then messages wait at the server.  A stream whose
 keep-alives stop counts as ended.
+
+A stream that could not be opened is asked for once more at first: behind a balancer
+that alternates between servers, and has not noticed that one has stopped, connects
+could reach the others each time, and requests for the stream the one that stopped.
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ from twisted.web.iweb import IResponse
 from txbayeux.interfaces import DelayedCall
 from txbayeux.message import Message
 from txbayeux.transport.base import (
+    GATEWAY,
     Context,
     NoReply,
     Receiver,
     ReplyTimeout,
     TransportError,
     TransportUnavailable,
+    Unreachable,
 )
 from txbayeux.transport.failures import to_transport_error
 from txbayeux.transport.http import Http
@@ -41,9 +47,11 @@ _MIN_KEEP_ALIVES: Final = 3
 _MIN_INTERVAL: Final = 20.0
 """Seconds: a shorter interval between keep-alives is taken for this one."""
 
+_AGAIN_SECONDS: Final = 0.5
+"""Seconds after which a stream that could not be opened is asked for once more."""
+
 _HEADERS: Final = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
 _UNKNOWN: Final = frozenset({404, 410})
-_GATEWAY: Final = frozenset({500, 502, 503, 504})
 
 
 class EventSource:
@@ -61,6 +69,8 @@ class EventSource:
         self._http = http or Http(context)
         self._session = ""
         self._opening: Deferred[IResponse] | None = None
+        self._again: Any = None
+        """The delayed call that asks once more; None if there is none."""
         self._stream: _Stream | None = None
         self._paused = False
 
@@ -70,14 +80,14 @@ class EventSource:
 
     def attach(self, session_id: str) -> None:
         """Open the session's stream, if it is not open."""
-        busy = (self._opening, self._stream) != (None, None)
+        busy = (self._opening, self._again, self._stream) != (None, None, None)
         if session_id == self._session and busy:
             return
         self._drop()
         self._session = session_id
         self._open()
 
-    def _open(self) -> None:
+    def _open(self, *, is_last_try: bool = False) -> None:
         context = self._context
         endpoint = context.endpoint.below(self._session)
         opening = self._http.open(endpoint, _HEADERS, context.network_delay)
@@ -102,9 +112,18 @@ class EventSource:
                 )
 
         def failed(failure: Failure) -> None:
-            if self._opening is opening:
-                self._opening = None
-                self._receiver.broken(_stream_error(failure))
+            if self._opening is not opening:
+                return
+            self._opening = None
+            error = _stream_error(failure)
+            if is_last_try or not _may_be_elsewhere(error):
+                self._receiver.broken(error)
+            else:
+                self._again = context.reactor.callLater(_AGAIN_SECONDS, open_again)
+
+        def open_again() -> None:
+            self._again = None
+            self._open(is_last_try=True)
 
         opening.addCallbacks(opened, failed)
 
@@ -133,6 +152,9 @@ class EventSource:
         self._receiver.broken(error)
 
     def _drop(self) -> None:
+        again, self._again = self._again, None
+        if again is not None:
+            again.cancel()
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()
@@ -153,7 +175,7 @@ def _is_stream(response: IResponse) -> bool:
 
 def _stream_error(failure: Failure) -> TransportError:
     error = failure.value
-    if not isinstance(error, NoReply) or error.status in _GATEWAY:
+    if not isinstance(error, NoReply) or error.status in GATEWAY:
         return to_transport_error(failure)
     if error.status in _UNKNOWN:
         return NoReply("the server has no event stream for the session", error.status)
@@ -161,6 +183,13 @@ def _stream_error(failure: Failure) -> TransportError:
         # A proxy that waits for the end of the body never forwards a stream.
         return TransportUnavailable(f"no event stream: {error}", error.status)
     return error
+
+
+def _may_be_elsewhere(error: TransportError) -> bool:
+    """Return whether the next request may reach a server that has the stream."""
+    if isinstance(error, Unreachable):
+        return True
+    return isinstance(error, NoReply) and error.status in (None, *GATEWAY)
 
 
 class _Stream(Protocol):

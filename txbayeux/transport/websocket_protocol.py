@@ -17,6 +17,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from txbayeux.transport.base import (
+    GATEWAY,
     Context,
     NoReply,
     TransportError,
@@ -30,7 +31,6 @@ from txbayeux.transport.response_head import MAX_HEAD
 __all__ = ["SocketListener", "WebSocketFactory", "WebSocketProtocol"]
 
 _TOO_BIG: Final = 1009
-_GATEWAY: Final = frozenset({500, 502, 503, 504})
 
 
 class SocketListener(Protocol):
@@ -136,7 +136,7 @@ class WebSocketProtocol(WebSocketClientProtocol):
             return NoReply("the connection was closed before it was upgraded")
         why = f"the upgrade was refused: {status_line[:100]}"
         # A gateway whose server restarts does not show that WebSockets do not work.
-        return (NoReply if status in _GATEWAY else TransportUnavailable)(why, status)
+        return (NoReply if status in GATEWAY else TransportUnavailable)(why, status)
 
     def pause(self) -> None:
         """Stop reading.  What was read already is still handled."""
