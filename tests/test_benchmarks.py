@@ -159,6 +159,18 @@ def test_the_options_of_a_scenario_say_who_connects_to_which_node() -> None:
     assert scenarios["ws-10"].ports([1, 2]) == {}
 
 
+@pytest.mark.parametrize("nodes", [2, 4, 8])
+def test_each_message_is_for_the_node_after_its_publisher(nodes: int) -> None:
+    scenario = next(one for one in SCENARIOS if one.name == f"nodes-{nodes}")
+    publishers, channels = scenario.load["publishers"], scenario.load["channels"]
+    assert channels % publishers == 0
+    for channel in range(channels):
+        publisher = channel % publishers
+        publishes_on = scenario.publish_on[publisher % nodes]
+        subscribes_on = scenario.subscribe_on[channel % nodes]
+        assert subscribes_on == (publishes_on + 1) % nodes
+
+
 def test_scenarios_of_several_nodes_are_for_services_on_redis() -> None:
     scenario = next(one for one in SCENARIOS if one.nodes == 3)
     able = {peer.name for peer in PEERS if peer.supports(scenario)}

@@ -59,28 +59,34 @@ static void start_sessions(void) {
   }
 }
 
-static Client* next_publisher(void) {
-  static int turn;
-  return &clients[client_count - options.publishers + turn++ % options.publishers];
+/* Publishes a batch. If channels are a multiple of publishers, each has channels of its own: those
+ * whose number is congruent to the publisher's. */
+static int publish_next(void) {
+  static int turn, channel;
+  int publisher = turn++ % options.publishers, choices = options.channels / options.publishers;
+  Client* client = &clients[client_count - options.publishers + publisher];
+  if (options.rate <= 0) return publish_batch(client, channel++ % options.channels);
+  int chosen =
+      choices > 0 ? publisher + rand() % choices * options.publishers : rand() % options.channels;
+  return publish_batch(client, chosen);
 }
 
 /* Publishes for the given time, then waits for the last delivery; returns 0 if it stalls. */
 static int publish_for(double seconds) {
   uint64_t start = now_ns(), progress = start;
   long batches = 0, last = totals.delivered, fan_out = 0;
-  static int channel;
   for (int i = 0; i < options.channels; i++) fan_out += subscribers_of[i];
   double deliveries_each = (double)fan_out / options.channels;
   while (since(start) < seconds) {
     if (options.rate > 0) {
       while (batches < since(start) * options.rate) {
-        publish_batch(next_publisher(), rand() % options.channels);
+        publish_next();
         batches++;
       }
       poll_connections(1);
     } else {
       while (totals.expected - totals.delivered < options.window * deliveries_each)
-        if (!publish_batch(next_publisher(), channel++ % options.channels)) return 0;
+        if (!publish_next()) return 0;
       poll_connections(20);
     }
     if (totals.delivered != last) {
