@@ -167,8 +167,8 @@ def _one_to_one_on(nodes: int) -> Scenario:
     """Return a scenario of messages from each node to the next one.
 
     A publisher's channels are p, p + publishers, ..., where p is its number; both are
-    multiples of the number of nodes.  The rate is the same for any number of nodes: with
-    messages in flight, fewer would share a write, which costs more at any server.
+    multiples of the number of nodes.  The rate is the same for any number of nodes:
+    with messages in flight, fewer would share a write, which costs more at any server.
     """
     return Scenario(
         name=f"nodes-{nodes}",
