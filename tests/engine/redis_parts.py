@@ -5,7 +5,9 @@ Tests reach into an engine here only, and show what follows by its behaviour.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -46,6 +48,15 @@ def termination_of(engine: RedisEngine) -> Termination:
 
 def node_id(engine: RedisEngine) -> str:
     return engine._node.id
+
+
+@contextmanager
+def in_doubt(engine: RedisEngine) -> Iterator[None]:
+    """Let a node ask Redis which sessions it owns, as after a disconnection."""
+    node = engine._node
+    verified, node._verified = node._verified, -math.inf
+    yield
+    node._verified = verified
 
 
 def calls_made(engine: RedisEngine) -> int:

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.engine.redis_harness import NodesHarness, pause
+from tests.engine.redis_parts import in_doubt
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
 from txbayeux.message import encode
@@ -31,6 +32,22 @@ class TestNodes(NodesHarness):
         await self.refused(b.connect(alice, hold=0))
         await self.refused(c.subscribe(alice, ["/a"]))
         assert self.closed() == [(alice, Reason.CLIENT)]
+
+    @contract
+    async def test_a_connect_that_waits_for_redis_does_not_release_a_later_one(
+        self,
+    ) -> None:
+        (engine,) = await self.nodes(1)
+        alice = await self.join(engine, "/a")
+        with in_doubt(engine):
+            first = engine.connect(alice, hold=self.hold)
+        second = engine.connect(alice, hold=self.hold)
+        delivery = await self.answered(first)
+        assert delivery.superseded
+        assert (list(delivery.entries), delivery.ended) == ([], None)
+        await self.unanswered(second)
+        await self.publish(engine, "/a", 1)
+        assert self.data((await self.answered(second)).entries) == [1]
 
     @contract
     async def test_a_session_that_moves_at_every_connect_gets_each_message_once(

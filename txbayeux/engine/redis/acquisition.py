@@ -57,9 +57,10 @@ class OwnedSession(Session):
     for a session only with the generation with which the node owns it.  ``written`` is
     the checkpoint in Redis: the cursor, or "" if it is the position that all sessions
     of this node have reached, and whether an event stream gets its messages.
+    ``last_connect`` is the number of its last connect, in the order of their arrival.
     """
 
-    __slots__ = ("generation", "written")
+    __slots__ = ("generation", "last_connect", "written")
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class OwnedSession(Session):
     ) -> None:
         super().__init__(session_id, acknowledges=acknowledges, position=position)
         self.generation = generation
+        self.last_connect = 0
         self.written = written
 
     def current(self) -> tuple[int | str, str]:

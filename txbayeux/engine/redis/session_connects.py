@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -33,6 +34,7 @@ class SessionConnects:
         self._hub = hub
         self._node = node
         self._elsewhere: dict[str, Deferred[bool]] = {}
+        self._numbers = itertools.count(1)
 
     def stop(self) -> None:
         """Answer the connects of sessions that other nodes own."""
@@ -48,6 +50,17 @@ class SessionConnects:
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
         """See :meth:`txbayeux.interfaces.Engine.connect`."""
+        number = next(self._numbers)
+        return self._accept(number, session_id, hold, stream, acknowledged)
+
+    def _accept(
+        self,
+        number: int,
+        session_id: str,
+        hold: float,
+        stream: Stream | None,
+        acknowledged: int | None,
+    ) -> Deferred[Delivery]:
         session = self._node.owner.session(session_id)
         if (
             session is None
@@ -55,8 +68,8 @@ class SessionConnects:
             or (hold <= 0 and self._behind())
             or _ahead(session, acknowledged or 0)
         ):
-            return self._connect_later(session_id, hold, stream, acknowledged)
-        return self._connect(session, hold, stream, acknowledged)
+            return self._connect_later(number, session_id, hold, stream, acknowledged)
+        return self._connect(number, session, hold, stream, acknowledged)
 
     def attach(self, session_id: str, stream: Stream) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.attach`."""
@@ -90,11 +103,16 @@ class SessionConnects:
 
     def _connect(
         self,
+        number: int,
         session: OwnedSession,
         hold: float,
         stream: Stream | None,
         acknowledged: int | None,
     ) -> Deferred[Delivery]:
+        if number < session.last_connect:
+            # It waited for Redis, and a later one did not need to.
+            return succeed(_empty(superseded=True))
+        session.last_connect = number
         connected = self._hub.connect(
             session, hold=hold, stream=stream, acknowledged=acknowledged
         )
@@ -103,6 +121,7 @@ class SessionConnects:
 
     def _connect_later(
         self,
+        number: int,
         session_id: str,
         hold: float,
         stream: Stream | None,
@@ -112,9 +131,7 @@ class SessionConnects:
         claimed = acknowledged or 0
 
         def again() -> Deferred[Delivery]:
-            return self.connect(
-                session_id, hold=hold, stream=stream, acknowledged=acknowledged
-            )
+            return self._accept(number, session_id, hold, stream, acknowledged)
 
         def found(owned: OwnedSession | Delivery) -> Delivery | Deferred[Delivery]:
             if not isinstance(owned, OwnedSession):
@@ -127,7 +144,7 @@ class SessionConnects:
                 caught_up = Deferred.fromCoroutine(self._caught_up())
                 return caught_up.addCallback(lambda _: again())
             left = max(0.0, until - self._reactor.seconds())
-            connected = self._connect(owned, left, stream, acknowledged)
+            connected = self._connect(number, owned, left, stream, acknowledged)
             # Limits were not enforced while no node had the session in memory.
             self._hub.enforce_limits(owned)
             return connected
