@@ -60,6 +60,7 @@ def service(tmp_path: Path) -> Iterator[WorkersProcess]:
     finally:
         service.kill()
         redis.stop()
+        print(service.log.read_text()[-4000:])
 
 
 def health(service: WorkersProcess, worker: int) -> int:

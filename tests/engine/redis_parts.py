@@ -52,7 +52,7 @@ def node_id(engine: RedisEngine) -> str:
 
 @contextmanager
 def in_doubt(engine: RedisEngine) -> Iterator[None]:
-    """Let a node ask Redis which sessions it owns, as after a disconnection."""
+    """Make a node ask Redis which sessions it owns, as after a disconnection."""
     node = engine._node
     verified, node._verified = node._verified, -math.inf
     yield
