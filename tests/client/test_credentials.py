@@ -201,6 +201,19 @@ def test_fresh_credentials_are_tried() -> None:
     assert harness.count("/meta/handshake") == 3
 
 
+def test_credentials_refused_once_are_tried_again_after_others_were_accepted() -> None:
+    tokens = iter(["a", "b", "a"])
+    harness = Harness(ext=lambda: {"token": next(tokens)})
+    harness.refuse("/meta/handshake", "401::No", advice={"reconnect": "none"})
+    harness.client.connect()
+    harness.pass_time(5)
+    assert harness.client.state is State.CONNECTED
+    lose_session(harness)
+    harness.pass_time(5)
+    assert harness.client.state is State.CONNECTED
+    assert harness.count("/meta/handshake") == 3
+
+
 def test_the_same_credentials_are_not_tried_twice() -> None:
     harness = Harness(ext=lambda: {"token": "bad"})
     harness.respond = refusing(harness, "bad")
