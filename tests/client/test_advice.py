@@ -90,7 +90,7 @@ def test_row_5_the_server_is_asked_to_hold_no_longer_than_is_waited(
 
     harness.respond = serve
     harness.client.connect()
-    harness.pass_time(3700, step=5)
+    harness.pass_time(3700)
     assert harness.failures == []
     assert harness.states[-1] is State.CONNECTED
     asked = {m["advice"]["timeout"] for m in harness.sent("/meta/connect")}

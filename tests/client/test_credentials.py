@@ -72,7 +72,7 @@ def test_an_asynchronous_token_is_awaited_once() -> None:
     harness = Harness(ext=ask)
     harness.client.connect()
     harness.client.publish("/a", 1)
-    harness.pass_time(100, step=1)
+    harness.pass_time(100)
     assert len(calls) == 1
     assert harness.requests == []
     calls[0].callback({"token": "x"})

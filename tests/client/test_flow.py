@@ -50,7 +50,7 @@ def test_a_slow_iterator_gets_all_that_a_durable_server_replays() -> None:
             got.append(number_of(message))
 
     ended = outcome(ensureDeferred(read()))
-    harness.pass_time(EVENTS * 0.002 * 2, step=0.002)
+    harness.pass_time(EVENTS * 0.002 * 2)
     assert got == list(range(1, EVENTS + 1))
     assert ended == []
     assert most <= AT_ONCE + DEFAULT_LIMIT
@@ -273,7 +273,7 @@ def test_the_client_can_be_disconnected_while_messages_are_processed() -> None:
         harness.respond = lambda request: None
         ended = outcome(harness.client.disconnect())
         harness.transports[0].receiver.received([event(2)])  # nobody wants it
-        harness.pass_time(10, step=1)
+        harness.pass_time(10)
         assert ended == [None]
         assert harness.clock.getDelayedCalls() == []
         # What is finished nevertheless does not come again.
@@ -293,13 +293,13 @@ def test_a_message_that_is_never_finished_is_logged_once() -> None:
     harness.deliver("/stuck/x", 1)
     with capturedLogs() as logged:
         for _ in range(5):
-            harness.pass_time(STALLED, step=1)
+            harness.pass_time(STALLED)
     [line] = [text for text in map(formatEvent, logged) if "/stuck/x" in str(text)]
     assert "next connect" in str(line)
     stuck.finish(1)
     assert holds(harness)
     with capturedLogs() as logged:
-        harness.pass_time(3 * STALLED, step=1)
+        harness.pass_time(3 * STALLED)
     assert not any("/stuck/x" in str(formatEvent(event)) for event in logged)
 
 

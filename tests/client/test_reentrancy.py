@@ -103,14 +103,14 @@ def run(server: Server, first: int, event: State | str, does: str) -> None:
     harness.respond = serve
     caller = Caller(harness, does)
     caller.listen(event)
-    harness.pass_time(20, step=0.5)
+    harness.pass_time(20)
     state = harness.client.state
     assert state in (State.CONNECTED, State.REFUSED, State.DISCONNECTED)
     if state is State.CONNECTED:  # whatever came before
         [reply] = outcome(harness.client.publish("/a", 2))
         assert reply["successful"] is True
     ended = outcome(harness.client.disconnect())
-    harness.pass_time(8, step=0.5)
+    harness.pass_time(8)
     assert ended == [None]
     assert harness.clock.getDelayedCalls() == []
     assert all(caller.outcomes)
