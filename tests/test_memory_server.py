@@ -424,6 +424,8 @@ def test_only_the_connections_of_one_client_break() -> None:
     (first, _), (second, _) = subscribed(server), subscribed(server)
     server.disconnect(first)
     assert (first.state, second.state) == (State.BROKEN, State.CONNECTED)
+    with pytest.raises(ValueError, match="new_client"):
+        MemoryServer().disconnect(first)
 
 
 @TYPES

@@ -314,12 +314,15 @@ class FakeServer:
     ) -> None:
         """Break the open connections; sessions go on.
 
-        :param client: only those of this one.
+        :param client: only those of this one, which :meth:`new_client` has made.
         :param error: what the transports fail with; by default ``NoReply``.
+        :raises ValueError: if another has made it.
         """
-        connections = (
-            self.connections if client is None else self._connections_of[client]
-        )
+        connections = self.connections
+        if client is not None:
+            if client not in self._connections_of:
+                raise ValueError(f"new_client() has not made {client!r}")
+            connections = self._connections_of[client]
         for transport in list(connections):
             transport.drop(error)
 
