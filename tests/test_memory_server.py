@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import unittest
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from examples import client_test, faults_test, scripted_test
 from txbayeux import Bayeux, BayeuxError, Client, Extension
@@ -198,6 +200,21 @@ def test_a_client_gets_no_answer_while_it_asks() -> None:
     assert not connected.called
     server.advance()
     assert connected.called
+
+
+def test_it_can_be_used_in_a_test_case_of_twisteds() -> None:
+    class Case(SynchronousTestCase):
+        def test_connect(self) -> None:
+            server = MemoryServer()
+            connected = server.new_client().connect()
+            self.assertNoResult(connected)
+            server.advance()
+            self.successResultOf(connected)
+
+    result = unittest.TestResult()
+    Case("test_connect").run(result)
+    assert result.testsRun == 1
+    assert result.wasSuccessful(), [*result.errors, *result.failures]
 
 
 # Time.
