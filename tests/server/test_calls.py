@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import LogEvent, globalLogPublisher
 
-from txbayeux.errors import BayeuxError, CallError
+from txbayeux.errors import BayeuxError, CallError, unavailable
 from txbayeux.message import Message
 
 from .harness import Client, Harness, result_of
@@ -100,7 +100,13 @@ def not_json(message: Message) -> Any:
     return object()
 
 
-@pytest.mark.parametrize("function", [defective, defective_in_a_coroutine, not_json])
+def too_large(message: Message) -> Any:
+    return 2**70
+
+
+@pytest.mark.parametrize(
+    "function", [defective, defective_in_a_coroutine, not_json, too_large]
+)
 def test_what_goes_wrong_is_logged_and_not_told(
     harness: Harness,
     alice: Client,
@@ -136,6 +142,16 @@ def test_a_session_that_has_ended_gets_no_answer(
     alice.send("/meta/disconnect")
     waiting.callback(1)
     assert [event for event in log if "log_failure" in event] == []
+
+
+def test_an_answer_that_the_engine_does_not_take_is_logged(
+    harness: Harness, alice: Client, log: list[LogEvent]
+) -> None:
+    harness.server.on_call("/double", double)
+    harness.engine.deliver = lambda *_: fail(unavailable())  # type: ignore[method-assign]
+    assert alice.publish("/service/double", 1, id="1")["successful"]
+    (event,) = [event for event in log if "error" in event]
+    assert event["error"].code == 503
 
 
 def test_a_name_may_be_a_pattern_and_is_answered_until_it_is_cancelled(

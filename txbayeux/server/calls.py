@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from txbayeux.errors import CallError, UnknownSession
+from txbayeux.errors import BayeuxError, CallError, UnknownSession
 from txbayeux.message import Message
 from txbayeux.registration import Registration
 from txbayeux.server.fields import message_id
@@ -64,7 +64,13 @@ async def _answer(
         await _deliver(client, message, data, successful=successful)
     except UnknownSession:
         pass  # It has ended meanwhile.
-    except (TypeError, ValueError, RecursionError):  # JSON cannot represent it.
+    except BayeuxError as error:
+        _log.error(
+            "A call of {channel} was not answered: {error}",
+            channel=message["channel"],
+            error=error,
+        )
+    except Exception:  # JSON cannot represent the data.
         _log_failure(message)
         await _deliver(client, message, _INTERNAL, successful=False)
 
