@@ -433,3 +433,25 @@ async def test_a_token_that_cannot_be_had_has_exit_code_1(
     arguments = ["publish", url, "/a", "1", "--token-command", command]
     assert await code_of(arguments) == 1
     assert capsys.readouterr().err == f"txbayeux: {said}\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reader_that_ends_is_not_an_error(url: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "subscribe", url, "/a"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    printed = deferToThread(process.stdout.readline)
+    alice = Client(url, reactor=reactor)
+    while process.poll() is None:  # as head does, once it has a line
+        await alice.publish("/a", 1)
+        await deferLater(reactor, 0.1, lambda: None)  # type: ignore[arg-type]
+        if printed.called:
+            process.stdout.close()
+    await alice.disconnect()
+    assert process.stderr is not None
+    with process.stderr:
+        assert (process.returncode, process.stderr.read()) == (0, b"")

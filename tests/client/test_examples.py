@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from examples import follow, listen, salesforce
+from tests.failures import none_logged
 from txbayeux import Bayeux, Client, Extension
 from txbayeux.message import Message
 from txbayeux.testing import MemoryServer
@@ -72,6 +73,12 @@ class Running:
         if isinstance(ended, Exception):
             raise ended
         return ended
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_logged() -> Iterator[None]:
+    with none_logged():
+        yield
 
 
 @pytest.fixture(autouse=True)
