@@ -1,0 +1,282 @@
+"""The client and the command against a server that behaves as Salesforce's."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from tests.failures import none_logged
+from txbayeux import BayeuxError, Client
+from txbayeux.cli import options, run
+from txbayeux.client import State
+from txbayeux.extensions import ALL, NEW, Replay
+
+from .bayeux_site import serving
+from .salesforce import PATH, Salesforce
+
+CHANNEL = "/event/Order__e"
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_logged() -> Iterator[None]:
+    with none_logged():
+        yield
+
+
+@pytest.fixture
+def gateway() -> bool:
+    return False
+
+
+@pytest.fixture
+def server(gateway: bool) -> Salesforce:
+    return Salesforce(gateway=gateway)
+
+
+@pytest.fixture
+def url(server: Salesforce) -> Iterator[str]:
+    with serving(server) as base:
+        yield base + PATH
+
+
+class Program:
+    """A program that receives events, with a store that outlives it."""
+
+    def __init__(
+        self,
+        url: str,
+        store: dict[str, int],
+        tokens: Iterator[str] | None = None,
+        default: int = NEW,
+    ) -> None:
+        tokens = tokens or itertools.repeat("first")
+        self.got: list[Any] = []
+        self.client = Client(
+            url,
+            reactor=reactor,
+            transports=["long-polling"],
+            headers=lambda: {"Authorization": f"Bearer {next(tokens)}"},
+            extensions=[Replay(store, default=default)],
+        )
+        self.subscription = self.client.subscribe(CHANNEL, self._received)
+
+    def _received(self, message: Any) -> None:
+        self.got.append(message["data"]["payload"])
+
+    async def end(self) -> None:
+        await self.client.disconnect()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition; the run's own time limit ends a test that hangs."""
+    while not condition():
+        await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
+
+
+def begins(server: Salesforce) -> list[int]:
+    """Return the replay id that each subscription asked for."""
+    sent = server.sent("/meta/subscribe")
+    return [message["ext"]["replay"][CHANNEL] for message in sent]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_program_continues_where_the_last_run_ended(
+    server: Salesforce, url: str
+) -> None:
+    store: dict[str, int] = {}
+    server.publish(CHANNEL, "before")
+    first = Program(url, store)
+    await first.subscription.ready
+    for number in (1, 2):
+        server.publish(CHANNEL, number)
+    await until(lambda: len(first.got) == 2)
+    await first.end()
+    for number in (3, 4):
+        server.publish(CHANNEL, number)
+    second = Program(url, store)
+    await until(lambda: len(second.got) == 2)
+    await second.end()
+    assert (first.got, second.got) == ([1, 2], [3, 4])
+    assert begins(server) == [NEW, 3]
+    assert store == {CHANNEL: 5}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_is_tied_to_its_cookie(server: Salesforce, url: str) -> None:
+    program = Program(url, {})
+    await program.subscription.ready
+    for number in range(5):
+        server.publish(CHANNEL, number)
+        await until(lambda: len(program.got) == number + 1)  # noqa: B023
+    await program.end()
+    assert len(server.sent("/meta/handshake")) == 1
+    assert server.sessions == {}
+
+
+@pytest.mark.parametrize("gateway", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_revoked_token_is_replaced_and_no_event_is_lost(
+    server: Salesforce, url: str, gateway: bool
+) -> None:
+    tokens = itertools.chain(["first"], itertools.repeat("second"))
+    program = Program(url, {}, tokens)
+    await program.subscription.ready
+    server.publish(CHANNEL, 1)
+    await until(lambda: program.got == [1])
+    server.tokens.add("second")
+    server.revoke("first")
+    server.publish(CHANNEL, 2)
+    await until(lambda: len(program.got) > 1)
+    server.publish(CHANNEL, 3)
+    await until(lambda: len(program.got) > 2)
+    await program.end()
+    assert program.got == [1, 2, 3]
+    assert len(server.sent("/meta/handshake")) == 2
+    assert begins(server) == [NEW, 1]
+
+
+@pytest.mark.parametrize(("gateway", "code"), [(False, 403), (True, 401)])
+@pytest_twisted.ensureDeferred
+async def test_without_a_valid_token_the_client_ends(
+    url: str, gateway: bool, code: int
+) -> None:
+    program = Program(url, {}, itertools.repeat("stolen"))
+    with pytest.raises(BayeuxError) as refused:
+        await program.subscription.ready
+    assert refused.value.code == code
+    assert program.client.state is State.REFUSED
+    await program.end()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_that_the_server_forgot_is_replaced(
+    server: Salesforce, url: str
+) -> None:
+    program = Program(url, {})
+    await program.subscription.ready
+    server.publish(CHANNEL, 1)
+    await until(lambda: program.got == [1])
+    server.forget_sessions()  # 403::Unknown client, with advice
+    server.publish(CHANNEL, 2)
+    await until(lambda: len(program.got) > 1)
+    await program.end()
+    assert program.got == [1, 2]
+    assert begins(server) == [NEW, 1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_that_is_stored_comes_if_the_id_is_gone(
+    server: Salesforce, url: str
+) -> None:
+    for number in range(1, 6):
+        server.publish(CHANNEL, number)
+    server.first_id = 4
+    program = Program(url, {CHANNEL: 2})
+    await until(lambda: len(program.got) == 2)
+    await program.end()
+    assert program.got == [4, 5]
+    assert begins(server) == [2, ALL]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_denied_subscription_fails(server: Salesforce, url: str) -> None:
+    server.denied.add(CHANNEL)
+    program = Program(url, {})
+    with pytest.raises(BayeuxError, match="create_denied") as refused:
+        await program.subscription.ready
+    assert refused.value.code == 403
+    await program.end()
+
+
+# The command.
+
+
+async def subscribe(url: str, *arguments: str) -> tuple[int, list[Any]]:
+    """Run the command; return its exit code and the payloads that it printed."""
+    output = io.BytesIO()
+    given = ["subscribe", url, CHANNEL, "--transport", "long-polling", *arguments]
+    running: Deferred[None] = run(reactor, options(given), io.BytesIO(), output)
+    code: Any = 0
+    try:
+        await running
+    except SystemExit as stopped:
+        code = stopped.code
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    return code, [line["data"]["payload"] for line in lines]
+
+
+FIRST = ("--header", "Authorization: Bearer first")
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_continues_behind_what_it_has_printed(
+    server: Salesforce, url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ids"
+    for number in range(1, 6):
+        server.publish(CHANNEL, number)
+    replay = (*FIRST, "--replay", str(file))
+    # All five come with one response; the file has what was printed.
+    first = await subscribe(url, *replay, "--replay-from", "all", "--count", "2")
+    assert first == (0, [1, 2])
+    assert json.loads(file.read_text()) == {CHANNEL: 2}
+    assert await subscribe(url, *replay, "--count", "3") == (0, [3, 4, 5])
+    assert begins(server) == [ALL, 2]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("option", ["--since", "--replay-from"])
+@pytest_twisted.ensureDeferred
+async def test_the_command_begins_behind_an_id(
+    server: Salesforce, url: str, option: str
+) -> None:
+    for number in range(1, 5):
+        server.publish(CHANNEL, number)
+    assert await subscribe(url, *FIRST, option, "2", "--count", "2") == (0, [3, 4])
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_gets_a_token_when_one_is_revoked(
+    server: Salesforce, url: str, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("first")
+    server.publish(CHANNEL, 1)
+    command = ("--token-command", f"cat '{token}'")
+    running = Deferred.fromCoroutine(
+        subscribe(url, *command, "--since", "all", "--count", "2")
+    )
+    await until(lambda: any(s.subscriptions for s in server.sessions.values()))
+    token.write_text("second")
+    server.tokens.add("second")
+    server.revoke("first")
+    server.publish(CHANNEL, 2)
+    assert await running == (0, [1, 2])
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_ends_with_an_error_if_the_file_cannot_be_written(
+    server: Salesforce, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    replay = ("--replay", str(folder / "ids"))
+    running = Deferred.fromCoroutine(subscribe(url, *FIRST, *replay))
+    await until(lambda: any(s.subscriptions for s in server.sessions.values()))
+    (folder / "ids").unlink()
+    folder.rmdir()
+    server.publish(CHANNEL, 1)
+    assert await running == (1, [1])
+    said = capsys.readouterr().err
+    assert said.startswith("txbayeux: --replay: ")
+    assert said.count("\n") == 1
