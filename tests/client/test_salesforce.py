@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
@@ -201,9 +202,11 @@ async def test_a_denied_subscription_fails(server: Salesforce, url: str) -> None
 # The command.
 
 
-async def subscribe(url: str, *arguments: str) -> tuple[int, list[Any]]:
+async def subscribe(
+    url: str, *arguments: str, output: io.BytesIO | None = None
+) -> tuple[int, list[Any]]:
     """Run the command; return its exit code and the payloads that it printed."""
-    output = io.BytesIO()
+    output = output or io.BytesIO()
     given = ["subscribe", url, CHANNEL, "--transport", "long-polling", *arguments]
     running: Deferred[None] = run(reactor, options(given), io.BytesIO(), output)
     code: Any = 0
@@ -233,6 +236,24 @@ async def test_the_command_continues_behind_what_it_has_printed(
     assert await subscribe(url, *replay, "--count", "3") == (0, [3, 4, 5])
     assert begins(server) == [ALL, 2]
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_could_not_be_printed_comes_again(
+    server: Salesforce, url: str, tmp_path: Path
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.getvalue():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    for number in (1, 2, 3):
+        server.publish(CHANNEL, number)
+    replay = (*FIRST, "--replay", str(tmp_path / "ids"))
+    first = await subscribe(url, *replay, "--since", "all", output=Full())
+    assert first == (1, [1])
+    assert await subscribe(url, *replay, "--count", "2") == (0, [2, 3])
 
 
 @pytest.mark.parametrize("option", ["--since", "--replay-from"])
