@@ -25,6 +25,7 @@ from examples import chat, clock, shared
 from examples.auth import Auth
 from examples.calls import Calls
 from examples.echo import Echo
+from tests.ports import free_port
 from tests.web import HANDSHAKE, Browser, connect, get
 from txbayeux import Bayeux, Extension
 
@@ -161,12 +162,6 @@ def process(
     finally:
         started.kill()
         started.communicate()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def post(connection: http.client.HTTPConnection, message: Any) -> None:

@@ -18,6 +18,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
+from tests.ports import free_port
 from txbayeux.service.ports import CannotListen
 from txbayeux.service.workers import RESTART_DELAY, STOP_TIMEOUT, ParentWatch, listen
 from txbayeux.tap import Options, makeService
@@ -62,19 +63,6 @@ class Reactor(MemoryReactorClock):
 
     def stop(self) -> None:
         self.stopped = True
-
-
-def free_ports(count: int) -> int:
-    """Return the first of some consecutive ports that are free."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            first: int = probe.getsockname()[1]
-        try:
-            for port in range(first, first + count):
-                socket.create_server(("127.0.0.1", port)).close()
-        except (OSError, OverflowError):
-            continue
-        return first
 
 
 def started(*arguments: str) -> tuple[Reactor, Any]:
@@ -160,7 +148,7 @@ def admin_endpoints(reactor: Reactor) -> list[str]:
 
 
 def test_each_worker_has_an_admin_port_of_its_own() -> None:
-    first = free_ports(2)
+    first = free_port(1)
     admin = f"tcp:{first}:interface=127.0.0.1"
     reactor, service = started("--port", "0", "--workers", "2", "--admin", admin)
     reactor.processes[1].end(ProcessTerminated(signal=9))

@@ -20,7 +20,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.engine.redis_server import RedisServer
-from tests.interop.servers import Server, free_port
+from tests.interop.servers import Server
+from tests.ports import free_port
 from txbayeux.client import Client, Retry
 from txbayeux.extensions import Ack
 

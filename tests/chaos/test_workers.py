@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.deployment import Node
 from tests.engine.redis_server import RedisServer
-from tests.test_workers import free_ports
+from tests.ports import free_port
 
 pytestmark = pytest.mark.chaos
 
@@ -21,7 +21,7 @@ class WorkersProcess(Node):
 
     def __init__(self, folder: Path, url: str) -> None:
         super().__init__(folder, url)
-        self.admin = free_ports(2)
+        self.admin = free_port(1)
         admin = f"tcp:{self.admin}:interface=127.0.0.1"
         self.options = ("--workers", "2", "--admin", admin)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from tests.engine.redis_server import EXECUTABLE, RedisServer, free_port
+from tests.engine.redis_server import EXECUTABLE, RedisServer
+from tests.ports import free_port
 
 SLOTS = 16384
 
@@ -27,7 +28,7 @@ class RedisCluster:
         self.nodes: list[RedisServer] = []
         self.ports: list[int] = []
         for number in range(4):
-            port = free_port()
+            port = free_port(10_000)  # the bus
             node = RedisServer(
                 folder / f"node-{number}",
                 *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),

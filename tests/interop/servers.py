@@ -12,18 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.ports import free_port
+
 from .client_program import DEADLINE
 from .refusing import REFUSED
 
 _HERE: Final = Path(__file__).parent
 _ROOT: Final = str(_HERE.parent.parent)
-
-
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass(kw_only=True)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.request import Request, urlopen
 
-from tests.chaos.deployment import Node, free_port
+from tests.chaos.deployment import Node
 from tests.engine.redis_server import RedisServer
 from tests.leaks.census import CHANNEL
 from tests.leaks.peer import Peer
+from tests.ports import free_port
 
 DATA: Final = "x" * 100_000
 """What is published to those that do not read: more than the kernel takes for them."""
