@@ -14,10 +14,12 @@ from txbayeux.channel import (
     Grammar,
     SubscriptionIndex,
     expand,
+    is_deliverable,
     is_meta,
     is_name,
     is_pattern,
     is_reserved,
+    is_sendable,
     is_service,
     matches,
 )
@@ -326,3 +328,33 @@ def test_long_names_are_not_cached() -> None:
     assert first == again
     assert not any(one is other for one, other in zip(first, again, strict=True))
     assert expand("/a/b") is expand("/a/b")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/a", True),
+        ("/", True),
+        ("//", True),
+        ("/größe/b c", True),
+        ("/a/*/b", True),
+        ("/" + "a" * 1023, True),
+        ("/" + "a" * 1024, False),
+        ("", False),
+        ("a", False),
+        ("/a\n", False),
+        ("/a\x9f", False),
+        ("/\udc80", False),
+        (None, False),
+        (["/a"], False),
+    ],
+)
+def test_what_a_client_may_ask_a_server_about(value: object, expected: bool) -> None:
+    assert is_sendable(value) is expected
+
+
+def test_patterns_are_not_deliverable() -> None:
+    assert is_deliverable("/a/b*")
+    assert not is_deliverable("/a/*")
+    assert not is_deliverable("/**")
+    assert not is_deliverable("a")

@@ -26,12 +26,15 @@ __all__ = [
     "Grammar",
     "SubscriptionIndex",
     "expand",
+    "is_deliverable",
     "is_meta",
     "is_name",
     "is_pattern",
     "is_reserved",
+    "is_sendable",
     "is_service",
     "matches",
+    "without_query",
 ]
 
 HANDSHAKE: Final = "/meta/handshake"
@@ -54,6 +57,9 @@ _COMETD: Final = r"A-Za-z0-9\-_!~()$@.:#+{}"
 # A space is inside a segment only, so that " /" separates names.  A segment `.` or `..`
 # means something else where names become paths.
 _COMETD_SEGMENT: Final = rf"(?!\.\.?(?:/|\Z))[{_COMETD}](?:[{_COMETD} ]*[{_COMETD}])?"
+
+_SENDABLE: Final = re.compile(r"/[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")
+"""Surrogates, which have no UTF-8, are as bad as control characters."""
 
 
 class Grammar:
@@ -103,6 +109,32 @@ GRAMMARS: Final[Mapping[str, Grammar]] = {"bayeux": BAYEUX, "cometd": COMETD}
 
 is_name: Final = BAYEUX.is_name
 is_pattern: Final = BAYEUX.is_pattern
+
+
+def is_sendable(value: object) -> bool:
+    """Return whether a client may name the channel or pattern ``value`` to a server.
+
+    Which there are is up to the server.  It begins with a slash, has at most
+    :data:`MAX_LENGTH` characters, and none that controls something.
+    """
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_LENGTH
+        and _SENDABLE.match(value) is not None
+    )
+
+
+def is_deliverable(value: object) -> bool:
+    """Return whether a server may send messages on ``value``; not on patterns."""
+    return is_sendable(value) and not str(value).endswith(("/*", "/**"))
+
+
+def without_query(channel: str) -> str:
+    """Return the channel without its filter, as in ``/topic/X?Field='value'``.
+
+    Source: Salesforce, "Streaming API Developer Guide", "Filtered Subscriptions".
+    """
+    return channel.partition("?")[0]
 
 
 def is_meta(channel: str) -> bool:

@@ -223,7 +223,7 @@ def _applies(patterns: Sequence[str] | None, channel: object) -> bool:
     if patterns is None:
         return True
     # Whatever names the server takes, none gets past an extension.
-    if not channels.COMETD.is_name(channel):
+    if not channels.is_deliverable(channel):
         return False
     names = channels.expand(str(channel))
     return any(pattern in names for pattern in patterns)

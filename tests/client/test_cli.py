@@ -341,7 +341,7 @@ async def test_a_failed_write_has_exit_code_1(
     [
         [],
         ["publish", "http://x/", "/a"],
-        ["publish", "http://x/", "/a/*", "1"],
+        ["publish", "http://x/", "/a\x07", "1"],
         ["publish", "http://x/", "/meta/connect", "1"],
         ["publish", "http://x/", "/a", "nope"],
         ["subscribe", "http://x/"],

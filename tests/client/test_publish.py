@@ -98,7 +98,8 @@ def test_later_changes_to_data_have_no_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    "channel", ["/a/*", "/**", "", "a", "/meta/connect", "/a/", 7, None]
+    "channel",
+    ["", "a", "/a\n", "/a\x00", "/\ud800", "/" * 1025, "/meta", "/meta/a", 7, None],
 )
 def test_an_invalid_channel_fails_at_once(channel: Any) -> None:
     harness = Harness()

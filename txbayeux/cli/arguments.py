@@ -192,14 +192,14 @@ def _check_subscribe(
     parser: argparse.ArgumentParser, parsed: argparse.Namespace
 ) -> None:
     for channel in parsed.channels:
-        if not (channels.is_name(channel) or channels.is_pattern(channel)):
+        if not channels.is_sendable(channel):
             parser.error(f"neither a channel nor a pattern: {channel}")
     if parsed.count is not None and parsed.count < 1:
         parser.error("--count must be positive")
 
 
 def _check_publish(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
-    if not channels.is_name(parsed.channel) or channels.is_meta(parsed.channel):
+    if not channels.is_sendable(parsed.channel) or channels.is_meta(parsed.channel):
         parser.error(f"not a channel to publish to: {parsed.channel}")
     parsed.one = parsed.data != "-"
     if parsed.one:

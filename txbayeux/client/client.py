@@ -275,9 +275,9 @@ class Client:
         Without a ``listener`` the subscription is an asynchronous iterator.
         The server's answer is :attr:`Subscription.ready`, which fails with
         :class:`~txbayeux.errors.BayeuxError`: what the server refused it with, or 405
-        if ``channel`` is neither a name nor a pattern.  A refusal that neither
-        :attr:`Subscription.ready` nor an iterator reports is logged and reported to
-        :meth:`on_failure`.
+        without asking it, if ``channel`` begins with no slash, has control characters,
+        or more than 1,024 in all.  A refusal that neither :attr:`Subscription.ready`
+        nor an iterator reports is logged and reported to :meth:`on_failure`.
 
         :param ext: sent with the request in each session.  Subscriptions to one channel
             are one request: those after the first have the same ``ext``, or None.
@@ -293,7 +293,7 @@ class Client:
         )
         if self._closed:
             subscription.closed(Closed(str(channel)))
-        elif not (channels.is_name(channel) or channels.is_pattern(channel)):
+        elif not channels.is_sendable(channel):
             subscription.closed(channel_invalid(str(channel)))
         elif self._session.refusal is not None:
             subscription.closed(self._session.refusal)
@@ -323,13 +323,14 @@ class Client:
         :param deadline: seconds after which to give up, from 0; None for never.
 
         Fails with :class:`~txbayeux.errors.BayeuxError` if the server refuses it
-        (405 without asking it, if ``channel`` is not a channel name); with its
-        subclasses :class:`~txbayeux.client.PublishTimeout`,
+        (405 without asking it, if ``channel`` is a meta channel, or as for
+        :meth:`subscribe`); with its subclasses
+        :class:`~txbayeux.client.PublishTimeout`,
         :class:`~txbayeux.client.OutboxFull` and :class:`~txbayeux.client.Closed`; with
         :exc:`TypeError` or :exc:`ValueError` for data that is not JSON, or for limits
         out of range.
         """
-        if not channels.is_name(channel) or channels.is_meta(channel):
+        if not channels.is_sendable(channel) or channels.is_meta(channel):
             return fail(channel_invalid(str(channel)))
         if self._closed:
             return fail(Closed(channel))

@@ -33,6 +33,9 @@ _log: Final = Logger()
 BUFFER: Final = 4096
 """Messages kept for an iterator that does not read; as many as our server queues."""
 
+_MAX_UNPLACED: Final = 100
+"""Channels without a subscription that are logged."""
+
 Listener: TypeAlias = Callable[[Message], Any]
 """Called with each message, which it must not change.
 
@@ -265,6 +268,8 @@ class Subscriptions:
         self._outbox = outbox
         self._on_failure = failed
         self._channels: dict[str, ChannelSubscription] = {}
+        self._unplaced: set[str] = set()
+        """Channels of messages that matched nothing, which are logged once each."""
 
     def add(self, subscription: Subscription, ext: Mapping[str, Any] | None) -> None:
         """Add a subscription; the first one of a channel subscribes to it.
@@ -338,13 +343,34 @@ class Subscriptions:
 
     def deliver(self, message: Message, processing: Processing) -> None:
         """Pass a message to each subscription it matches, once each."""
-        name = message["channel"]
-        if not channels.is_name(name):
-            return
+        channel = message["channel"]
+        found = self._matching(channel)
+        for subscription in found:
+            subscription.deliver(message, processing)
+        if not found:
+            self._log_unplaced(channel)
+
+    def _log_unplaced(self, channel: str) -> None:
+        if channel not in self._unplaced and len(self._unplaced) < _MAX_UNPLACED:
+            self._unplaced.add(channel)
+            _log.info(
+                "Ignoring messages of {channel!r}, to which nothing is subscribed",
+                channel=channel,
+            )
+
+    def _matching(self, channel: str) -> list[Subscription]:
+        if not channels.is_deliverable(channel):
+            return []
         found: list[Subscription] = []
-        for pattern in channels.expand(name):
+        for pattern in channels.expand(channel):
             shared = self._channels.get(pattern)
             if shared is not None:
                 found.extend(shared.subscriptions)
-        for subscription in found:
-            subscription.deliver(message, processing)
+        if found:
+            return found
+        # The server may leave a subscription's filter out, or put its own in.
+        names = channels.expand(channels.without_query(channel))
+        for shared in self._channels.values():
+            if channels.without_query(shared.channel) in names:
+                found.extend(shared.subscriptions)
+        return found

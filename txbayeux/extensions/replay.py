@@ -64,7 +64,7 @@ class Replay(Extension):
         if channel == channels.HANDSHAKE:
             message.setdefault("ext", {})["replay"] = True
         elif channel == channels.SUBSCRIBE:
-            wanted = message["subscription"]
+            wanted = channels.without_query(message["subscription"])
             begin = self._asked[wanted] = self._next(wanted)
             message.setdefault("ext", {})["replay"] = {wanted: begin}
         return message
@@ -93,7 +93,7 @@ class Replay(Extension):
 
     def delivering(self, message: Message, processed: Deferred[bool]) -> None:
         """Store the message's id once it and all before it have been processed."""
-        channel = message["channel"]
+        channel = channels.without_query(message["channel"])
         data = message.get("data")
         event = data.get("event") if isinstance(data, dict) else None
         replay_id = event.get("replayId") if isinstance(event, dict) else None
@@ -120,8 +120,9 @@ class Replay(Extension):
         processed.addCallback(ended)
 
     def _answered(self, reply: Message) -> Message | None:
-        channel = reply.get("subscription")
-        asked = self._asked.pop(channel, None) if isinstance(channel, str) else None
+        subscription = reply.get("subscription")
+        channel = channels.without_query(str(subscription))
+        asked = self._asked.pop(channel, None)
         if reply.get("successful") is True or asked is None:
             return reply
         error = BayeuxError.parse(reply.get("error"))
@@ -134,6 +135,6 @@ class Replay(Extension):
             asked=asked,
             error=error,
         )
-        self.store[str(channel)] = self._fallback
-        self._forget(str(channel))
+        self.store[channel] = self._fallback
+        self._forget(channel)
         return None
