@@ -100,12 +100,12 @@ def not_json(message: Message) -> Any:
     return object()
 
 
-def too_large(message: Message) -> Any:
-    return 2**70
+def not_unicode(message: Message) -> Any:
+    return "\ud800"
 
 
 @pytest.mark.parametrize(
-    "function", [defective, defective_in_a_coroutine, not_json, too_large]
+    "function", [defective, defective_in_a_coroutine, not_json, not_unicode]
 )
 def test_what_goes_wrong_is_logged_and_not_told(
     harness: Harness,
