@@ -123,7 +123,7 @@ class RedisCluster:
             self.call(node, "SETSLOT", self.slot, "NODE", identity)
 
     @staticmethod
-    def wait(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    def wait(condition: Callable[[], object], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:

@@ -64,6 +64,15 @@ class RedisHarness(EngineHarness):
             await self.settle()
         assert condition(), "it did not happen"
 
+    async def receive(self, engine: Engine, session: str, count: int) -> list[Any]:
+        """Poll until this many messages have arrived; return the data of all."""
+        found: list[Any] = []
+        for _ in range(3000):
+            found += await self.poll(engine, session)
+            if len(found) >= count:
+                break
+        return found
+
     async def advance(self, seconds: float) -> None:
         await pause(seconds)
         await self.settle()

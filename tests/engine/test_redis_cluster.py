@@ -110,7 +110,7 @@ class TestCluster(OwnCluster):
         for n in range(20, 40):
             published.append(a.publish("/a", text(n)))
             await pause(0.05)
-        await self.soon(lambda: a.ready() and b.ready(), 30)
+        await self.soon(lambda: a.ready() and b.ready())
         for one in published:
             await one
         assert await self.fetch_all(a, alice, 40) == list(range(40))
@@ -165,7 +165,7 @@ class TestCluster(OwnCluster):
         await deferToThread(self.cluster.end_migration, target)
         for _ in range(10):
             await publish()
-        await self.soon(lambda: a.ready() and b.ready(), 30)
+        await self.soon(lambda: a.ready() and b.ready())
         for one in published:
             await one
         count = len(published)
@@ -238,7 +238,7 @@ class TestClusterTLS(OwnCluster):
         await self.soon(self.cluster.synchronized)
         self.cluster.master.stop()
         await self.soon(lambda: not engine.ready())
-        await self.soon(engine.ready, 30)
+        await self.soon(engine.ready)
         await self.publish(engine, "/a", 2)
         assert await self.poll(engine, alice) == [1, 2]
         assert observer.closed == []

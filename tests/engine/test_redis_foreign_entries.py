@@ -193,7 +193,7 @@ class TestForeignEntries(OwnServer):
         await self.publish(engine, "/a", 1)
         client: Any = self.server.client
         client.set(self.key(name), "x")
-        for _ in range(100):
+        for _ in range(600):
             try:
                 alice = await self.join(engine, "/a")
                 await self.publish(engine, "/a", 2)
@@ -201,7 +201,7 @@ class TestForeignEntries(OwnServer):
             except BayeuxError:
                 await pause(0.1)
         received: list[Any] = []
-        for _ in range(100):
+        for _ in range(600):
             received += await self.poll(engine, alice)
             if received:
                 break

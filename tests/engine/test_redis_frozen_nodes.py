@@ -119,9 +119,10 @@ class TestFrozenNodes(OwnServer):
         await self.thaw(a)
         for delivery in written:
             delivery.give_back()
-        await pause(0.2)
-        assert await self.poll(b, alice) == [1]
-        assert await self.poll(b, bob) == [1, 2]
+        assert await self.receive(b, alice, 1) == [1]
+        assert await self.receive(b, bob, 2) == [1, 2]
+        assert await self.poll(b, alice) == []
+        assert await self.poll(b, bob) == []
 
     @contract
     async def test_messages_that_it_has_queued_again_are_not_lost(self) -> None:
@@ -136,7 +137,7 @@ class TestFrozenNodes(OwnServer):
         # It notices the broken connection before it reads of the new owner.
         written.give_back()
         await self.thaw(a)
-        assert await self.poll(b, alice) == [1]
+        assert await self.receive(b, alice, 1) == [1]
         assert await self.poll(b, alice) == []
 
     @contract

@@ -118,7 +118,7 @@ class TestHandover(NodesHarness):
         lost.give_back()
         await pause(0.3)
         assert calls_made(b) - before < 20
-        assert await self.poll(b, alice) == [1, 2]
+        assert await self.receive(b, alice, 2) == [1, 2]
 
     @contract
     async def test_no_client_is_told_to_handshake_by_a_node_that_stops(self) -> None:

@@ -105,8 +105,8 @@ class TestStreamHandover(NodesHarness):
         await self.until(lambda: stream.data == [1])
         a.hub.detach(stream)
         await self.publish(a, "/a", 2)
-        await self.advance(0.7)
-        assert await self.poll(b, alice) == [2]
+        # Not before a checkpoint has told the other nodes that the stream is gone.
+        assert await self.receive(b, alice, 1) == [2]
 
     @contract
     async def test_messages_that_a_dead_stream_could_not_write_reach_the_new_owner(
