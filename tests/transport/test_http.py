@@ -37,6 +37,22 @@ def test_a_batch_is_posted_and_its_response_passed_on() -> None:
     assert fixture.receiver.messages == [{"channel": "/b", "data": 2}, REPLY]
 
 
+@pytest.mark.parametrize(
+    ("headers", "accept"),
+    [
+        ({}, b"Accept: application/json, */*"),
+        ({"accept": "text/plain"}, b"Accept: text/plain"),
+    ],
+)
+def test_json_is_accepted_unless_the_user_gives_another_type(
+    headers: dict[str, str], accept: bytes
+) -> None:
+    fixture = HTTPFixture(headers=headers)
+    fixture.send()
+    head, _ = fixture.connection.take().split(b"\r\n\r\n")
+    assert [x for x in head.split(b"\r\n") if x.startswith(b"Accept:")] == [accept]
+
+
 def test_connections_are_kept_alive_and_reused() -> None:
     fixture = HTTPFixture()
     for _ in range(5):

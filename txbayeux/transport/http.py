@@ -30,6 +30,9 @@ __all__ = ["Http", "read_body"]
 
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 """Without 303, which asks for a GET: that carries no Bayeux messages."""
+_DEFAULTS: Final = {"Accept": "application/json, */*"}
+"""Headers unless the user gives others.  Cumulocity answers without a body if there
+is no Accept."""
 _MAX_REDIRECTS: Final = 5
 """A Bayeux endpoint needs one."""
 _PERSISTENT: Final = 3
@@ -108,7 +111,7 @@ class Http:
     ) -> Deferred[IResponse]:
         """Send a request, following redirects within the origin."""
         merged = Headers()
-        for source in (self._context.headers_for(endpoint), headers):
+        for source in (_DEFAULTS, self._context.headers_for(endpoint), headers):
             for name, value in source.items():
                 merged.setRawHeaders(name, [value])
 
