@@ -8,6 +8,7 @@ else, so an argument with other characters is left out.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 __all__ = [
@@ -47,6 +48,8 @@ class BayeuxError(Exception):
         self.code = code
         self.arguments = arguments
         self.text = text
+        self.reply: Mapping[str, Any] | None = None
+        """The server's whole reply, with ``ext`` and ``advice``; None without one."""
 
     def __str__(self) -> str:
         plain = ",".join(
@@ -64,6 +67,13 @@ class BayeuxError(Exception):
             return cls(500, (), error if isinstance(error, str) else "Unknown error")
         code, arguments, text = match.groups()
         return cls(int(code), tuple(arguments.split(",")) if arguments else (), text)
+
+    @classmethod
+    def from_reply(cls, reply: Mapping[str, Any]) -> BayeuxError:
+        """Return what an unsuccessful reply says."""
+        error = cls.parse(reply.get("error"))
+        error.reply = reply
+        return error
 
 
 class UnknownSession(BayeuxError):

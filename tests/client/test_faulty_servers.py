@@ -108,6 +108,18 @@ def forgetting_whoever_publishes(harness: Harness) -> Callable[[Request], None]:
     return serve
 
 
+def forbidding_connects(harness: Harness) -> Callable[[Request], None]:
+    def serve(request: Request) -> None:
+        if "/meta/connect" in request.channels:
+            request.answer(
+                *[harness.reply(m, error="403::No") for m in request.messages]
+            )
+        else:
+            harness.reply_to_all(request)
+
+    return serve
+
+
 def answering_without_the_reply(harness: Harness) -> Callable[[Request], None]:
     return lambda request: request.answer()
 
@@ -133,11 +145,6 @@ def handshakes_of_wrong_shape(harness: Harness) -> Callable[[Request], None]:
     return serve
 
 
-def no_type_in_common(harness: Harness) -> Callable[[Request], None]:
-    harness.offer = ["unknown-type"]
-    return harness.reply_to_all
-
-
 FAULTS: list[Fault] = [
     refusing_connections,
     closing_at_once,
@@ -150,10 +157,10 @@ FAULTS: list[Fault] = [
     advising_handshakes_on_success,
     accepting_nothing_but_handshakes,
     forgetting_whoever_publishes,
+    forbidding_connects,
     answering_without_the_reply,
     replying_to_something_else,
     handshakes_of_wrong_shape,
-    no_type_in_common,
 ]
 
 
@@ -186,7 +193,6 @@ def test_everything_recovers_once_the_server_works(
     published = outcome(harness.client.publish("/a", "mine"))
     harness.pass_time(20)
     harness.respond = harness.reply_to_all
-    harness.offer = ["websocket", "long-polling"]
     harness.pass_time(60)
     assert harness.client.state is State.CONNECTED
     assert published[0]["successful"] is True

@@ -102,6 +102,64 @@ def test_row_10_at_least_one_attempt_is_made(attempts: int) -> None:
         Retry(attempts=attempts)
 
 
+@pytest.mark.parametrize("how", ["reply", "status"])
+@pytest.mark.parametrize("held", [False, True])
+def test_row_10_connects_that_are_refused_lead_to_a_handshake(
+    how: str, held: bool
+) -> None:
+    harness = Harness(types=["long-polling"])
+    refused: list[str] = []
+
+    def serve(request: Request) -> None:
+        [message] = request.messages
+        is_bad = message.get("clientId") in ("session1", "session2")
+        if not is_bad or message["channel"] != "/meta/connect":
+            harness.reply_to_all(request)
+            return
+        refused.append(message["clientId"])
+        if how == "status":
+            request.fail(NoReply("HTTP status 404", 404))
+        else:
+            harness.answer(request, error="403::Forbidden")
+
+    if held:
+        harness.connect()
+    harness.respond = serve
+    if held:
+        serve(harness.held_connect)
+    else:
+        harness.client.connect()
+    harness.pass_time(60)
+    assert refused == ["session1"] * 3 + ["session2"] * 3
+    assert harness.client.session_id == "session3"
+    assert harness.client.state is State.CONNECTED
+
+
+def test_row_10_advice_to_connect_again_is_followed() -> None:
+    harness = Harness()
+    harness.connect()
+    held = harness.held_connect
+    advice = {"reconnect": "retry"}
+    harness.respond = lambda request: harness.answer(
+        request, error="403::Later", advice=advice
+    )
+    harness.respond(held)
+    harness.pass_time(300)
+    assert harness.count("/meta/connect") > 10
+    assert harness.count("/meta/handshake") == 1
+
+
+def test_row_10_connects_that_fail_otherwise_keep_the_session() -> None:
+    harness = Harness()
+    harness.connect()
+    harness.respond = lambda request: request.fail(NoReply("closed"))
+    harness.held_connect.fail()
+    harness.pass_time(300)
+    harness.respond = harness.reply_to_all
+    harness.pass_time(30)
+    assert harness.client.session_id == "session1"
+
+
 def test_backoff_is_reset_after_a_stable_session() -> None:
     harness = Harness()
     for _ in range(8):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from txbayeux.client import Closed, State
@@ -253,3 +255,81 @@ def test_a_cancelled_connect_is_forgotten() -> None:
     assert len(ended) == 1
     harness.answer(harness.requests[0])
     assert harness.client.state is State.CONNECTING
+
+
+@pytest.mark.parametrize("offer", [["unknown-type"], []])
+def test_row_4c_no_connection_type_in_common_is_final(offer: list[str]) -> None:
+    harness = Harness()
+    harness.offer = offer
+    harness.respond = lambda request: None
+    published = outcome(harness.client.publish("/a", 1))
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    connected = outcome(harness.client.connect())
+    harness.reply_to_all(harness.last("/meta/handshake"))
+    harness.pass_time(600)
+    assert harness.client.state is State.REFUSED
+    assert harness.count("/meta/handshake") == 1
+    [error] = published
+    assert error.code == 301
+    assert error.reply["supportedConnectionTypes"] == offer
+    assert published == ready == connected
+    assert harness.failures == [error]
+    assert harness.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("error", ["300:1.0:Version mismatch", "301::No such types"])
+def test_row_4c_a_handshake_that_cannot_be_agreed_on_is_final(error: str) -> None:
+    harness = Harness()
+    harness.respond = lambda request: harness.answer(request, error=error)
+    [refusal] = outcome(harness.client.publish("/a", 1))
+    assert str(refusal) == error
+    assert harness.client.state is State.REFUSED
+
+
+def test_row_4c_advice_after_such_a_refusal_is_followed() -> None:
+    harness = Harness()
+    advice = {"reconnect": "handshake"}
+    error = "301::No such types"
+    harness.respond = lambda request: harness.answer(
+        request, error=error, advice=advice
+    )
+    harness.client.connect()
+    harness.pass_time(5)
+    harness.respond = harness.reply_to_all
+    harness.pass_time(5)
+    assert harness.client.state is State.CONNECTED
+
+
+@pytest.mark.parametrize(
+    "step", ["/meta/handshake", "/meta/connect", "/meta/subscribe", "/a"]
+)
+def test_row_14_an_error_has_the_whole_reply(step: str) -> None:
+    # As Salesforce says why it refuses a handshake.
+    ext = {"sfdc": {"failureReason": "401::Request requires authentication"}}
+    fields: dict[str, Any] = {
+        "error": "403::Handshake denied",
+        "advice": {"reconnect": "none"},
+        "ext": ext,
+    }
+    harness = Harness()
+    harness.respond = lambda request: (
+        harness.answer(request, **fields)
+        if step in request.channels
+        else harness.reply_to_all(request)
+    )
+    ready = outcome(harness.client.subscribe("/a", print).ready)
+    published = outcome(harness.client.publish("/a", 1))
+    harness.pass_time(1)
+    asked = ready if step == "/meta/subscribe" else published
+    error = harness.client.last_failure if step == "/meta/connect" else asked[0]
+    assert isinstance(error, BayeuxError)
+    assert error.reply is not None
+    assert error.reply["ext"] == ext
+    assert error.reply["advice"] == {"reconnect": "none"}
+    assert error.reply["channel"] == step
+
+
+def test_row_14_errors_without_a_reply_have_none() -> None:
+    harness = Harness()
+    [error] = outcome(harness.client.publish("no slash", 1))
+    assert error.reply is None

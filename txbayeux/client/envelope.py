@@ -119,4 +119,4 @@ class Envelope:
         elif outcome["successful"] is True:
             self.outcome.callback(outcome)
         else:
-            self.outcome.errback(BayeuxError.parse(outcome.get("error")))
+            self.outcome.errback(BayeuxError.from_reply(outcome))

@@ -50,8 +50,8 @@ class BufferOverflow(BayeuxError):
 class RetriesExhausted(BayeuxError):
     """As many attempts failed in a row as :class:`Retry` allows.
 
-    ``__cause__`` is the last failure.  If it was a refusal, ``code`` and ``arguments``
-    are those of the refusal; otherwise ``code`` is 503.
+    ``__cause__`` is the last failure.  If it was a refusal, ``code``, ``arguments`` and
+    ``reply`` are those of the refusal; otherwise ``code`` is 503.
     """
 
     def __init__(self, attempts: int, cause: Exception) -> None:
@@ -61,4 +61,5 @@ class RetriesExhausted(BayeuxError):
         super().__init__(
             last.code, last.arguments, f"{last.text} (attempts: {attempts})"
         )
+        self.reply = last.reply
         self.__cause__ = cause

@@ -248,7 +248,7 @@ class Outbox:
         if reply["successful"] is True:
             self._backoff.reset()
         else:
-            error = BayeuxError.parse(reply.get("error"))
+            error = BayeuxError.from_reply(reply)
             advice = reply.get("advice")
             advised = advice.get("reconnect") if isinstance(advice, dict) else None
             if error.code == 402 or advised == "handshake":

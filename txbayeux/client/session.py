@@ -31,6 +31,7 @@ from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 from txbayeux.transport.base import (
     GATEWAY,
+    NoReply,
     Transport,
     TransportError,
     TransportUnavailable,
@@ -44,7 +45,12 @@ _log: Final = Logger()
 DISCONNECT_SECONDS: Final = 5.0
 """How long the server may take to answer a disconnect."""
 
+MAX_REFUSED_CONNECTS: Final = 3
+"""Connects in a row that are refused without advice, before another handshake."""
+
 _AUTHENTICATION: Final = frozenset({401, 403})
+_INCOMPATIBLE: Final = frozenset({300, 301})  # version, connection types
+_CLIENT_ERRORS: Final = range(400, 500)
 _GONE: Final = frozenset({404, 410})  # what belongs to the session is not there
 _LIVE: Final = (State.CONNECTING, State.CONNECTED)
 
@@ -108,6 +114,7 @@ class Session:
         """Whether the server is known to know the session."""
         self._connected_once = False
         """Whether a connect succeeded since the session began or broke."""
+        self._connects_refused = 0
         self._in_flight: Envelope | None = None
         """The handshake, connect or disconnect whose outcome matters."""
         self._sending: Deferred[None] | None = None
@@ -247,28 +254,28 @@ class Session:
         session_id = reply.get("clientId")
         types = reply.get("supportedConnectionTypes")
         if reply["successful"] is not True:
-            error = BayeuxError.parse(reply.get("error"))
+            error = BayeuxError.from_reply(reply)
             go_on = advises_to_go_on(reply.get("advice"), self._transports.name)
             if error.code in _AUTHENTICATION and not go_on:
                 self._unauthenticated(error, reply)
-            elif advice.final:
+            elif advice.final or (error.code in _INCOMPATIBLE and not go_on):
                 self._refuse(error)
             else:
                 self._handshake_failed(error, reply)
         elif not isinstance(session_id, str) or not session_id:
-            error = BayeuxError(400, (), "The handshake reply has no clientId")
+            error = _error(400, "The handshake reply has no clientId", reply)
             self._handshake_failed(error, reply)
         elif advice.final:
-            self._refuse(BayeuxError(403, (), "The server advises not to connect"))
+            self._refuse(_error(403, "The server advises not to connect", reply))
         elif isinstance(types, list) and not self._transports.ranking.accept_offer(
             types
         ):
-            error = BayeuxError(301, (), "No connection type in common")
-            self._handshake_failed(error, reply)
+            self._refuse(_error(301, "No connection type in common", reply))
         else:
             self._credentials.forget_refusal()
             self.id = session_id
             self._connected_once = False
+            self._connects_refused = 0
             self._on_session()
             self._machine.feed(Input.HANDSHAKEN)
             if not self._ending:
@@ -330,16 +337,17 @@ class Session:
     def _connect_answered(self, reply: Message) -> None:
         connect = cast(_Connect, self._connect_sent)
         if reply["successful"] is not True:
-            self._connect_refused(BayeuxError.parse(reply.get("error")), reply)
+            self._connect_refused(BayeuxError.from_reply(reply), reply)
             return
         self._policy.advise(reply, self._transports.name)
         if self._policy.advice.final:
-            self._refuse(BayeuxError(403, (), "The server advises not to connect"))
+            self._refuse(_error(403, "The server advises not to connect", reply))
         elif self._policy.advice.reconnect == HANDSHAKE:
-            error = BayeuxError(402, (connect.session_id,), "Advised to handshake")
+            error = _error(402, "Advised to handshake", reply, connect.session_id)
             self._lose(error, reply)
         else:
             self._policy.up(self._reactor.seconds())
+            self._connects_refused = 0
             self._is_known = self._connected_once = True
             if not connect.at_once:  # an immediate answer proves nothing
                 self._transports.ranking.worked(connect.connection_type)
@@ -360,10 +368,10 @@ class Session:
             )
             self._wait(delay, self._connect_with_room)
 
-    def _connect_with_room(self) -> None:
+    def _connect_with_room(self, *, repeats: bool = False) -> None:
         self._held_back = self._flow.full
         if not self._held_back:
-            self._connect()
+            self._connect(repeats=repeats)
 
     def room(self) -> None:
         """Called when a connect may bring messages again."""
@@ -378,10 +386,22 @@ class Session:
                 self._lose(error, reply)
             else:
                 self._refuse(error)
-        elif self._policy.advice.reconnect == HANDSHAKE or error.code in (401, 402):
+        elif self._needs_session(error, reply):
             self._lose(error, reply)
         else:
             self._break(error, reply)
+
+    def _needs_session(self, error: BayeuxError, reply: Message) -> bool:
+        """Return whether to handshake after a refused connect, not connect again."""
+        if self._policy.advice.reconnect == HANDSHAKE or error.code in (401, 402):
+            return True
+        advised = advises_to_go_on(reply.get("advice"), self._transports.name)
+        return self._is_refused_again() and not advised
+
+    def _is_refused_again(self) -> bool:
+        """Count a refused connect; return whether there were several in a row."""
+        self._connects_refused += 1
+        return self._connects_refused >= MAX_REFUSED_CONNECTS
 
     def _connect_failed(self, error: Exception) -> None:
         connect = cast(_Connect, self._connect_sent)
@@ -389,10 +409,13 @@ class Session:
         if status in GATEWAY and not (connect.at_once or connect.repeats):
             # A balancer sends the next one to another server, perhaps: if that it is
             # asked to hold, and not to answer at once, so are all that follow.
-            self._wait(self._policy.pause(), partial(self._connect, repeats=True))
+            again = partial(self._connect_with_room, repeats=True)
+            self._wait(self._policy.pause(), again)
             self._on_failure(error)
             return
         gone = self._transports.away and isinstance(error, Unreachable)
+        if isinstance(error, NoReply) and status in _CLIENT_ERRORS:
+            gone = self._is_refused_again() or gone
         # A handshake shows whether the server refuses this client, or returns from an
         # advised host to the original one.
         if gone or self._refuses_us(error):
@@ -439,7 +462,7 @@ class Session:
             return
         self._policy.advise_anew(message, self._transports.name)
         ended = message["channel"] == channels.DISCONNECT
-        error = BayeuxError(402, (), "The server ended the session")
+        error = _error(402, "The server ended the session", message)
         if ended and self._policy.advice.final:
             self._refuse(error)
         elif ended or self._policy.advice.reconnect == HANDSHAKE:
@@ -555,3 +578,10 @@ class Session:
         cancel = self._abandon()
         self._transports.close().addBoth(closed)
         cancel()
+
+
+def _error(code: int, text: str, reply: Message, *arguments: str) -> BayeuxError:
+    """Return an error for a reply that does not say it itself."""
+    error = BayeuxError(code, arguments, text)
+    error.reply = reply
+    return error
