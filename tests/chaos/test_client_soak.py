@@ -30,7 +30,7 @@ pytestmark = pytest.mark.chaos
 RESTARTS: Final = 20
 PUBLISHES: Final = 10_000
 ROUND: Final = PUBLISHES // RESTARTS
-DEADLINE: Final = 60.0
+DEADLINE: Final = 120.0
 SEED: Final = 20
 
 
