@@ -51,6 +51,7 @@ def test_row_4b_a_lost_session_with_interval_0_costs_no_step() -> None:
     server.advance(10)
     for _ in range(10):
         server.end_session(client)
+        assert client.last_failure.reply["advice"]["interval"] == 0
         assert seconds_until_connected(server, client) <= 0.5
         server.advance(2)
 
