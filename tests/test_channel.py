@@ -358,3 +358,16 @@ def test_patterns_are_not_deliverable() -> None:
     assert not is_deliverable("/a/*")
     assert not is_deliverable("/**")
     assert not is_deliverable("a")
+
+
+@pytest.mark.parametrize("name", ["/", "//", "///", "/a//", "/?x", "/*/", "/ "])
+def test_whatever_a_server_sends_can_be_expanded(name: str) -> None:
+    assert is_deliverable(name)
+    assert expand(name)[0] == name
+    assert expand(name)[-1] == "/**"
+
+
+def test_what_would_take_long_to_expand_is_not_deliverable() -> None:
+    assert is_deliverable("/a" * MAX_SEGMENTS)
+    assert is_deliverable("/a" * MAX_SEGMENTS + "/")
+    assert not is_deliverable("/" * (MAX_SEGMENTS + 2))

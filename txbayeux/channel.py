@@ -125,8 +125,14 @@ def is_sendable(value: object) -> bool:
 
 
 def is_deliverable(value: object) -> bool:
-    """Return whether a server may send messages on ``value``; not on patterns."""
-    return is_sendable(value) and not str(value).endswith(("/*", "/**"))
+    """Return whether a server may send messages on ``value``; not on patterns.
+
+    It has at most :data:`MAX_SEGMENTS` segments, and can be expanded.
+    """
+    if not is_sendable(value):
+        return False
+    name = str(value)
+    return name.count("/") <= MAX_SEGMENTS + 1 and not name.endswith(("/*", "/**"))
 
 
 def without_query(channel: str) -> str:
@@ -160,15 +166,15 @@ def expand(name: str) -> tuple[str, ...]:
     """Return the name itself and every pattern that matches it.
 
     For ``/a/b`` these are ``/a/b``, ``/a/*``, ``/a/**`` and ``/**``: at most two more
-    than the name has segments.  The same patterns match ``/a/b/``.  ``name`` must be
-    one of :data:`COMETD`.
+    than the name has segments.  The same patterns match ``/a/b/``.  ``name`` must
+    satisfy :func:`is_deliverable`, as all names of a :class:`Grammar` do.
     """
     # The longest names expand to 40 KiB: a cache of 4,096 of them would be too large.
     return _expand_known(name) if len(name) <= _MAX_CACHED else _expand(name)
 
 
 def _expand(name: str) -> tuple[str, ...]:
-    last = len(name) - 1  # of a final slash, which begins no segment
+    last = max(1, len(name) - 1)  # of a final slash, which begins no segment
     cuts = [i for i, letter in enumerate(name) if letter == "/" and i < last]
     parents = [name[:cut] for cut in reversed(cuts)]
     return (name, f"{parents[0]}/*", *(f"{parent}/**" for parent in parents))

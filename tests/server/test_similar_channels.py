@@ -144,3 +144,14 @@ def test_an_extension_gets_all_names_that_its_pattern_matches(
     alice, bob = harness.client(), harness.client("/**")
     assert not alice.publish(f"/secret/{name}", 1)["successful"]
     assert bob.poll() == []
+
+
+@pytest.mark.parametrize("names", NAMES_OF)
+@pytest.mark.parametrize("channel", ["/", "//", "/" * 1000, "/a" * 500, "/a//", "/*"])
+def test_what_is_no_name_is_refused_whatever_an_extension_gets(
+    channel: str, names: str
+) -> None:
+    harness = Harness(Below(), Private(), channel_names=names)
+    alice = harness.client()
+    assert alice.publish(channel, 1)["error"].startswith("405:")
+    assert alice.subscribe("/a")["successful"]
