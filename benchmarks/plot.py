@@ -36,7 +36,7 @@ _PROCESS_COLOURS: Final = dict(
         strict=False,
     )
 )
-_LEFT, _WIDTH, _BAR, _GAP, _TOP = 500, 560, 13, 18, 64
+_LEFT, _WIDTH, _BAR, _GAP, _TOP = 520, 560, 13, 18, 64
 _LOW, _HIGH = 0.05, 20.0
 
 
@@ -146,7 +146,7 @@ def _drawing(
             body.append(_text(_LEFT - 12, (start + y) / 2 + 4, label, "end"))
             y += _GAP
     lines = [_grid_line(value, y) for value in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
-    width, height = _LEFT + _WIDTH + 200, y + 24
+    width, height = _LEFT + _WIDTH + 240, y + 24
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"'
