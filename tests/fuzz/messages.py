@@ -16,6 +16,7 @@ from tests.fuzz.logs import nothing_fails
 from tests.server.harness import TIMEOUT, Client, Harness, Poll, result_of
 from txbayeux.adapter.body import TooLarge, read
 from txbayeux.extension import Extension
+from txbayeux.extensions import ServerTimeSync
 from txbayeux.interfaces import Request
 from txbayeux.limits import Limits
 from txbayeux.message import Entry, Malformed, Message, encode_list
@@ -44,6 +45,8 @@ TOKENS: Final = (
             *(b"/a/b/c/d/e", b"/a" * 64, b"/a" * 65, b"/a/" + b"b/" * 70),
             *(b"/x/y/z/*", b"/x/y/z/**", b"/x/y/z/t", b"/a" * 63 + b"/**"),
             *(b"/" + b"a" * 1100, b"x" * 300, b"", b"/a\\u0000"),
+            *(b"/a b/c", b"/a /b", b"/chat/", b"/./x", b"/.#:+{}", b"/meta/subscribe/"),
+            *(b"timesync", b"tc", b"l", b"o"),
             *(b"@one", b"@two", b"@new", b"__proto__", b"\\ud83d\\ude00", b"\\u2028"),
             *(b"long-polling", b"websocket", b"eventsource", b"in-process", b"1.0"),
         )
@@ -112,10 +115,19 @@ class _Bystander:
 
 
 def fuzz_one(data: bytes) -> None:
-    """Send the requests to a server, and to one with extensions and limits."""
+    """Send the requests to a server, and to one with extensions and limits.
+
+    The second takes the names of CometD's server.
+    """
     for harness in (
         Harness(),
-        Harness(_Passing(), peers=PeerLimits(), publish_without_session=False),
+        Harness(
+            _Passing(),
+            ServerTimeSync(),
+            peers=PeerLimits(),
+            publish_without_session=False,
+            channel_names="cometd",
+        ),
     ):
         with nothing_fails():
             _send(data, harness)
