@@ -28,7 +28,8 @@ VOCABULARY |= {
     "writing",
 }
 SERVER_HALF = ["vocabulary", "engine", "server", "adapter", "bayeux", "service", "tap"]
-CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "cli", "__main__"]
+CLIENT_HALF = ["vocabulary", "extensions", "transport", "client", "aio", "cli"]
+CLIENT_HALF += ["__main__"]
 ABOVE_ALL = {"", "testing"}  # what applications and tests import, and no layer does
 MODULES = modules()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
@@ -113,7 +114,11 @@ class EndpointFactory:
                 aborted.callback(None)
 
     def _tcp(self, to: ServerURL) -> IStreamClientEndpoint:
-        return HostnameEndpoint(self._reactor, to.host, to.port, timeout=self._timeout)
+        # That of Twisted creates the global reactor, which asyncio's does without.
+        make = getattr(self._reactor, "hostname_endpoint", None) or partial(
+            HostnameEndpoint, self._reactor
+        )
+        return make(to.host, to.port, timeout=self._timeout)
 
     def _secured(
         self, to: ServerURL, stream: IStreamClientEndpoint
@@ -123,7 +128,7 @@ class EndpointFactory:
         if self._tls is None:  # not before it is needed: it reads the platform's roots
             self._tls = BrowserLikePolicyForHTTPS()
         creator = self._tls.creatorForNetloc(to.host.encode("ascii"), to.port)
-        return wrapClientTLS(creator, stream)
+        return wrapClientTLS(creator, stream, self._reactor)
 
 
 def _authority(to: ServerURL) -> str:
