@@ -57,6 +57,22 @@ def test_a_slow_iterator_gets_all_that_a_durable_server_replays() -> None:
     assert store == {"/a": EVENTS}
 
 
+def test_an_iterator_gets_all_of_a_response_that_is_larger_than_the_bound() -> None:
+    harness = Harness()
+    subscription = harness.client.subscribe("/a")
+    harness.connect()
+    deliver(harness, EVENTS)
+    got: list[Any] = []
+
+    async def read() -> None:
+        async for message in subscription:
+            got.append(message["data"])  # noqa: PERF401 (it does not end)
+
+    outcome(ensureDeferred(read()))
+    assert got == list(range(EVENTS))
+    assert holds(harness)
+
+
 @pytest.mark.parametrize("kind", ["deferred", "coroutine"])
 @pytest.mark.parametrize("types", [["long-polling"], ["websocket"]])
 def test_connects_wait_for_listeners(kind: str, types: list[str]) -> None:

@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail
 from twisted.logger import capturedLogs, formatEvent
 
 from txbayeux.client import BufferOverflow, Closed, State
-from txbayeux.client.subscription import BUFFER
 from txbayeux.errors import BayeuxError
 from txbayeux.message import Message
 
@@ -275,8 +274,12 @@ def test_a_subscription_is_an_asynchronous_iterator() -> None:
     assert ended == ["ended"]
 
 
+BUFFER = 200
+
+
 @pytest.mark.parametrize("how", ["disconnect", "refused", "overflow"])
-def test_how_an_iteration_ends(how: str) -> None:
+def test_how_an_iteration_ends(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("txbayeux.client.subscription.BUFFER", BUFFER)
     harness = Harness()
     harness.connect()
     subscription = harness.client.subscribe("/a")

@@ -30,8 +30,9 @@ __all__ = [
 
 _log: Final = Logger()
 
-BUFFER: Final = 4096
-"""Messages kept for an iterator that does not read; as many as our server queues."""
+BUFFER: Final = 65_536
+"""Messages kept for an iterator: more than a response of 16 MiB has, if they are of
+usual size.  Since connects wait for the reader, few others come."""
 
 _MAX_UNPLACED: Final = 100
 """Channels without a subscription that are logged."""
