@@ -3,7 +3,8 @@
     twistd -n bayeux --port 8000 --extension-path . --extension examples.auth:Auth
 
 A client sends ext: {"token": ...} with its subscriptions and publishes; Faye's and
-CometD's clients do it with an extension of their own.  Subscribers do not get it.
+CometD's clients do it with an extension of their own, the command txbayeux with
+--ext '{"token": "s3cret"}'.  Subscribers do not get it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 import txbayeux
+from examples.auth import Auth
 from tests.failures import none_logged
 from txbayeux import BayeuxResource, MemoryEngine, Server
 from txbayeux.cli import options, run
@@ -44,10 +45,6 @@ class Refusing(Extension):
             message["error"] = "401::Who are you"
         if message.get("subscription") == "/silent":
             return None
-        if "/members" in (message["channel"], message.get("subscription")):
-            if message.get("ext") != {"token": "good"}:
-                message["error"] = "403:/members:Members only"
-            message.pop("ext", None)
         return message
 
 
@@ -64,8 +61,13 @@ def engine() -> MemoryEngine:
 
 
 @pytest.fixture
-def url(engine: MemoryEngine) -> Generator[str]:
-    server = Server(engine, extensions=[Refusing()])
+def extension() -> Extension:
+    return Refusing()
+
+
+@pytest.fixture
+def url(engine: MemoryEngine, extension: Extension) -> Generator[str]:
+    server = Server(engine, extensions=[extension])
     server.start()
     root = Resource()
     root.putChild(b"bayeux", BayeuxResource(server, reactor))
@@ -267,18 +269,21 @@ async def test_a_refusal_does_not_wait_for_stdin(url: str) -> None:
     assert (code, said) == (1, b"txbayeux: 403:/forbidden:No\n")
 
 
+@pytest.mark.parametrize("extension", [Auth()])
 @pytest_twisted.ensureDeferred
-async def test_ext_goes_with_subscriptions_and_publishes(url: str) -> None:
+async def test_ext_goes_with_subscriptions_and_publishes(
+    url: str, extension: Extension
+) -> None:
     output = io.BytesIO()
-    good = ["--ext", '{"token": "good"}']
-    arguments = ["subscribe", url, "/members", "--count", "1", *good]
+    channel, alice = "/users/alice/status", ["--ext", '{"token": "s3cret"}']
+    arguments = ["subscribe", url, channel, "--count", "1", *alice]
     listening = Deferred.fromCoroutine(code_of(arguments, stdout=output))
     while not output.getvalue():
-        assert await code_of(["publish", url, "/members", "1", *good]) == 0
+        assert await code_of(["publish", url, channel, "1", *alice]) == 0
     assert await listening == 0
     assert json.loads(output.getvalue())["data"] == 1
-    assert await code_of(["publish", url, "/members", "1"]) == 1
-    assert await code_of(["subscribe", url, "/members"]) == 1
+    assert await code_of(["publish", url, channel, "1"]) == 1
+    assert await code_of(["subscribe", url, channel]) == 1
 
 
 @pytest_twisted.ensureDeferred

@@ -6,7 +6,11 @@ import base64
 import io
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.failures import none_logged
 from txbayeux import BayeuxError, Client
@@ -23,6 +28,7 @@ from txbayeux.client import State
 from .bayeux_site import serving
 from .cumulocity import PATH, Cumulocity
 
+ROOT = Path(__file__).parent.parent.parent
 CHANNEL = "/alarms/12345"
 
 
@@ -136,3 +142,37 @@ async def test_the_command_prints_notifications(server: Cumulocity, url: str) ->
     server.publish(CHANNEL, {"realtimeAction": "CREATE"})
     await running
     assert json.loads(output.getvalue()) == {"realtimeAction": "CREATE"}
+
+
+@pytest.mark.parametrize("password", ["s3cret", "wrong"])
+@pytest_twisted.ensureDeferred
+async def test_the_example_prints_notifications_or_why_not(
+    server: Cumulocity, url: str, password: str
+) -> None:
+    server.tokens = {base64.b64encode(b"t1/alice:s3cret").decode()}
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "examples/cumulocity.py", CHANNEL],
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "PYTHONUNBUFFERED": "1",
+            "C8Y_URL": url.removesuffix(PATH),
+            "C8Y_USER": "t1/alice",
+            "C8Y_PASSWORD": password,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    printed = deferToThread(process.stdout.readline)
+    if password == "s3cret":
+        await until(lambda: any(s.subscriptions for s in server.sessions.values()))
+        server.publish(CHANNEL, {"realtimeAction": "CREATE"})
+        assert await printed == b"/alarms/12345 {'realtimeAction': 'CREATE'}\n"
+        process.terminate()
+    _, said = await deferToThread(process.communicate)
+    await printed
+    *_, last = [b"", *said.splitlines()]
+    refused = (1, b"Cumulocity refused: 403::Handshake denied")
+    expected = (0, b"") if password == "s3cret" else refused
+    assert (process.returncode, last) == expected
