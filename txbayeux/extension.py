@@ -49,6 +49,13 @@ class Extension:
     then stay encoded once for all subscribers.
     """
 
+    resumes: bool = False
+    """Whether, on a client, a new session continues where the last one ended.
+
+    If so, the client makes a new session when a connection is lost: the old one would
+    go on behind the messages that were lost with the connection.
+    """
+
     def incoming(self, message: Message, request: Request | None) -> HookResult:
         """Called with each message received.
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import ensureDeferred
 
-from txbayeux.client import BufferOverflow
+from txbayeux.client import BufferOverflow, State
 from txbayeux.extensions import Ack, Replay
+from txbayeux.transport.base import Unreachable
 
 from .consumers import DurableServer, Listener, acking, event, holds
 from .harness import Harness, no_logged_failures, outcome
@@ -77,6 +78,29 @@ def test_in_a_new_session_replay_does_not_repeat_what_has_arrived() -> None:
     assert store == {"/a": 1}
     listener.finish(3)
     assert store == {"/a": 4}
+
+
+@pytest.mark.parametrize("types", [["long-polling"], ["websocket"]])
+def test_replay_repeats_what_was_lost_with_a_connection(types: list[str]) -> None:
+    store: dict[str, int] = {}
+    harness = Harness(types=types, extensions=[Replay(store)])
+    harness.client.subscribe("/a", lambda m: None)
+    harness.connect()
+    harness.answer(harness.held_connect, event(1))
+    harness.clock.advance(0)
+    harness.transports[0].drop()  # and event 2 with it
+    harness.pass_time(1)
+    assert harness.client.session_id == "session2"
+    assert replayed(harness)[-1] == {"/a": 1}
+
+
+def test_replay_keeps_the_session_if_there_was_no_connection_to_lose() -> None:
+    harness = Harness(types=["long-polling"], extensions=[Replay()])
+    harness.connect()
+    harness.held_connect.fail(Unreachable("refused"))
+    harness.pass_time(1)
+    assert harness.client.session_id == "session1"
+    assert harness.client.state is State.CONNECTED
 
 
 def test_replay_repeats_what_a_cancelled_subscription_has_not_finished() -> None:

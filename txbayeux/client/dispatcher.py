@@ -59,6 +59,11 @@ class Dispatcher:
         self._outgoing = Pipeline("outgoing", self._extensions)
         self._incoming = Pipeline("incoming", self._extensions)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether an extension lets new sessions continue where the last one ended."""
+        return any(extension.resumes for extension in self._extensions)
+
     def extends(self, channel: str) -> bool:
         """Return whether an extension looks at outgoing messages of ``channel``."""
         return self._outgoing.applies_to(channel)

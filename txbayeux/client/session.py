@@ -421,7 +421,7 @@ class Session:
         if gone or self._refuses_us(error):
             self._lose(error, None)
         else:
-            self._break(error, None)
+            self._connection_lost(error)
 
     # Failures.
 
@@ -434,8 +434,15 @@ class Session:
             self._transports.failed(error, self._reactor.seconds())
             self._lose(error, None)
         else:
-            self._break(error, None)
+            self._connection_lost(error)
         cancel()
+
+    def _connection_lost(self, error: Exception) -> None:
+        if isinstance(error, NoReply) and self._dispatcher.resumes:
+            self._transports.failed(error, self._reactor.seconds())
+            self._lose(error, None)
+        else:
+            self._break(error, None)
 
     def doubt(self, transport: Transport, error: TransportError) -> None:
         """Called when messages over ``transport`` got no reply.

@@ -39,9 +39,11 @@ class Replay(Extension):
     An id is stored once its message, and all earlier ones of its channel, have been
     processed: what was not comes again after a restart.  A new session begins behind
     the last message that has arrived, since those before it are still being processed.
+    The client makes one whenever a connection is lost, with messages perhaps.
     """
 
     channels = (channels.HANDSHAKE, channels.SUBSCRIBE)
+    resumes = True
 
     def __init__(
         self,
