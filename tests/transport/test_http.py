@@ -112,7 +112,10 @@ def test_a_reply_without_id_or_client_id_is_accepted(without: str) -> None:
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[{",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[{\r\n",
-        b"HTTP/1.1 200 OK\r\n\r\n" + BODY,
+        b"HTTP/1.1 200 OK\r\n\r\n" + BODY[:-1],
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
+        + gzip.compress(BODY)[:-20],
         b"HTTP/1.1 200",
         b"",
         b"SSH-2.0-OpenSSH\r\n\r\n",
@@ -127,6 +130,50 @@ def test_an_incomplete_response_is_a_failure(end: bytes) -> None:
     assert isinstance(done[0], NoReply)
     assert fixture.receiver.messages == []
     fixture.assert_nothing_left()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_row_4_a_response_without_length_ends_with_the_connection(
+    version: str, error: Exception | None, compressed: bool
+) -> None:
+    # Source: RFC 9112, section 6.3, item 8.
+    fixture = HTTPFixture()
+    done = fixture.send()
+    head = f"HTTP/{version} 200 OK\r\nConnection: close\r\n"
+    if compressed:
+        head += "Content-Encoding: gzip\r\n"
+    body = gzip.compress(BODY) if compressed else BODY
+    fixture.connection.send(head.encode() + b"\r\n" + body[:10])
+    fixture.connection.send(body[10:])
+    assert done == []
+    fixture.connection.close(error)
+    assert done == [None]
+    assert fixture.receiver.messages == [REPLY]
+    assert fixture.send() == []  # on another connection
+    assert len(fixture.network.connections) == 2
+    fixture.assert_nothing_left()
+
+
+@pytest.mark.parametrize("end", range(1, len(BODY)))
+def test_row_4_a_part_of_such_a_response_is_a_failure(end: int) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    fixture.connection.send(b"HTTP/1.1 200 OK\r\n\r\n" + BODY[:end])
+    fixture.connection.close()
+    assert isinstance(done[0], NoReply)
+    assert fixture.receiver.messages == []
+
+
+def test_row_4_a_script_without_length_is_whole_if_it_ends() -> None:
+    for end, is_good in ((b");", True), (b"", False)):
+        fixture = HTTPFixture(CallbackPolling)
+        done = fixture.send()
+        script = b"/**/__jsonp__(" + BODY + end
+        fixture.connection.send(b"HTTP/1.1 200 OK\r\n\r\n" + script)
+        fixture.connection.close()
+        assert (done == [None]) is is_good
 
 
 @pytest.mark.parametrize("status", [204, 303, 400, 401, 403, 404, 413, 500, 503])

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -187,8 +188,8 @@ def _failed(failure: Failure) -> Failure:
 def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
     """Read a body of at most ``limit`` bytes.
 
-    Fails with :class:`NoReply` if it is larger or ends too early.  Cancelling
-    it aborts the connection.
+    Fails with :class:`NoReply` if it is larger, or shorter than its length; without a
+    length it may still be incomplete.  Cancelling it aborts the connection.
     """
     collector = _BodyCollector(limit)
     response.deliverBody(collector)
@@ -215,10 +216,11 @@ class _BodyCollector(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:
             return
-        if reason.check(ResponseDone):
+        # PotentialDataLoss: without a length, the end of the connection is that of the
+        # body (RFC 9112, 6.3).  Whether it is whole shows when the JSON is read.
+        if reason.check(ResponseDone, PotentialDataLoss):
             self.done.callback(bytes(self._body))
         else:
-            # Also PotentialDataLoss: without a length it may be incomplete.
             self.done.errback(NoReply("the response ended too early"))
 
     def _abort(self) -> None:
