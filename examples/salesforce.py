@@ -23,6 +23,12 @@ def token() -> dict[str, str]:
     return {"Authorization": f"Bearer {os.environ['ACCESS_TOKEN']}"}
 
 
+def reason(error: BayeuxError) -> object:
+    """Return the reason that Salesforce gives, which says more than the error."""
+    ext = (error.reply or {}).get("ext", {})
+    return ext.get("sfdc", {}).get("failureReason", error)
+
+
 async def print_events(client: Client, channel: str) -> None:
     """Print events until the client is disconnected, or exit if it is refused."""
 
@@ -35,7 +41,7 @@ async def print_events(client: Client, channel: str) -> None:
         async for message in client.subscribe(channel):
             print(message["data"])
     except BayeuxError as error:
-        sys.exit(f"Salesforce refused: {error}")
+        sys.exit(f"Salesforce refused: {reason(error)}")
     finally:
         await client.disconnect()
 

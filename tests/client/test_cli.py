@@ -30,6 +30,8 @@ from txbayeux.cli import options, run
 from txbayeux.client import Client
 from txbayeux.extension import Extension
 
+from .bayeux_site import BayeuxSite, serving
+
 COMMAND = [sys.executable, "-c", "from txbayeux.__main__ import main; main()"]
 
 
@@ -460,3 +462,31 @@ async def test_a_reader_that_ends_is_not_an_error(url: str) -> None:
     assert process.stderr is not None
     with process.stderr:
         assert (process.returncode, process.stderr.read()) == (0, b"")
+
+
+class RefusingAsFaye(BayeuxSite):
+    """Advises another handshake with each refusal."""
+
+    def refusal(self, message: Any, request: object) -> dict[str, Any]:
+        return {
+            "error": "401::No\x1b[2J\n",
+            "ext": {"reason": "expired"},
+            "advice": {"reconnect": "handshake", "interval": 0},
+        }
+
+
+@pytest.fixture
+def faye() -> Generator[str]:
+    with serving(RefusingAsFaye()) as url:
+        yield url
+
+
+@pytest.mark.parametrize("command", [["subscribe", "/a"], ["publish", "/a", "1"]])
+@pytest_twisted.ensureDeferred
+async def test_a_refused_handshake_ends_the_command_whatever_the_advice(
+    faye: str, command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *rest = command
+    assert await code_of([name, faye, *rest, "--transport", "long-polling"]) == 1
+    said = 'txbayeux: 401::No [2J  {"reason":"expired"}\n'
+    assert capsys.readouterr().err == said

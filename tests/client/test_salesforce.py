@@ -6,6 +6,10 @@ import errno
 import io
 import itertools
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from tests.failures import none_logged
 from txbayeux import BayeuxError, Client
@@ -25,6 +30,7 @@ from txbayeux.extensions import ALL, NEW, Replay
 from .bayeux_site import serving
 from .salesforce import PATH, Salesforce
 
+ROOT = Path(__file__).parent.parent.parent
 CHANNEL = "/event/Order__e"
 
 
@@ -303,3 +309,72 @@ async def test_the_command_ends_with_an_error_if_the_file_cannot_be_written(
     said = capsys.readouterr().err
     assert said.startswith("txbayeux: --replay: ")
     assert said.count("\n") == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_command_says_why_a_token_is_refused(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("--header", "Authorization: Bearer wrong")
+    assert await subscribe(url, *wrong) == (1, [])
+    said = capsys.readouterr().err
+    assert said.startswith("txbayeux: 403::Handshake denied ")
+    assert '{"failureReason":"401::Authentication invalid"}' in said
+    assert said.count("\n") == 1
+
+
+# The example.
+
+
+def example(url: str, token: str, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, ROOT / "examples/salesforce.py", CHANNEL],
+        cwd=folder,
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "PYTHONUNBUFFERED": "1",
+            "INSTANCE_URL": url.removesuffix(PATH),
+            "ACCESS_TOKEN": token,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_example_continues_where_it_ended(
+    server: Salesforce, url: str, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        process = example(url, "first", tmp_path)
+        await until(lambda: any(s.subscriptions for s in server.sessions.values()))
+        server.publish(CHANNEL, f"during run {number}")
+        assert process.stdout is not None
+        lines = [await deferToThread(process.stdout.readline)]
+        if number == 2:
+            lines.append(await deferToThread(process.stdout.readline))
+        process.terminate()
+        _, said = await deferToThread(process.communicate)
+        assert (process.returncode, said) == (0, b"")
+        server.publish(CHANNEL, f"after run {number}")
+    texts = [re.findall(rb"(?:during|after) run .", line) for line in lines]
+    assert texts == [[b"after run 1"], [b"during run 2"]]
+
+
+@pytest.mark.parametrize(
+    ("token", "last"),
+    [
+        ("wrong", b"Salesforce refused: 401::Authentication invalid"),
+        ("first", b"Salesforce refused: 403:denied_by_security_policy:create_denied"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_the_example_says_why_it_is_refused(
+    server: Salesforce, url: str, token: str, last: bytes, tmp_path: Path
+) -> None:
+    server.denied.add(CHANNEL)
+    process = example(url, token, tmp_path)
+    out, said = await deferToThread(process.communicate)
+    assert (process.returncode, out) == (1, b"")
+    assert said.splitlines()[-1] == last

@@ -20,6 +20,7 @@ from twisted.internet.defer import (
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
+from txbayeux import channel as channels
 from txbayeux.cli.arguments import options, parse_json
 from txbayeux.cli.client_options import client_of
 from txbayeux.cli.console import Lines, Printer, Readable
@@ -33,7 +34,7 @@ from txbayeux.cli.exit_codes import (
 )
 from txbayeux.client import Client, Closed, PublishTimeout, State
 from txbayeux.errors import BayeuxError
-from txbayeux.message import Message
+from txbayeux.message import Message, encode
 from txbayeux.signals import StopOnce
 
 __all__ = ["main", "run"]
@@ -89,6 +90,13 @@ def run(
     except (ValueError, OSError) as error:
         _report(str(error))
         raise SystemExit(USAGE) from None
+
+    def refused(error: Exception) -> None:
+        # Some servers advise to try again whatever the credentials are, as Faye's do.
+        if _is_login(error) and parsed.token_command is None:
+            command.abort(error)
+
+    client.on_failure(refused)
     # An interrupt stops the reactor; the session is closed first.
     trigger = reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
     try:
@@ -110,7 +118,7 @@ def run(
         _report(f"standard output: {error}")
         raise SystemExit(OUTPUT_FAILED) from None
     except BayeuxError as error:
-        _report(str(error))
+        _report(_reason(error))
         raise SystemExit(REFUSED) from None
     finally:
         yield client.disconnect()
@@ -219,8 +227,23 @@ def _accepted(
     return publishing.addErrback(late)
 
 
+def _is_login(error: Exception) -> bool:
+    """Return whether a handshake was refused because of its credentials."""
+    reply = error.reply if isinstance(error, BayeuxError) else None
+    is_handshake = reply is not None and reply.get("channel") == channels.HANDSHAKE
+    return is_handshake and cast(BayeuxError, error).code in (401, 403)
+
+
+def _reason(error: BayeuxError) -> str:
+    """Return the error, with the reply's ``ext``, which may tell more."""
+    ext = None if error.reply is None else error.reply.get("ext")
+    return f"{error} {encode(ext).decode()}" if ext else str(error)
+
+
 def _report(text: str) -> None:
-    sys.stderr.write(f"txbayeux: {text}\n")
+    # It may come from the server: no control characters for the terminal.
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    sys.stderr.write(f"txbayeux: {plain}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
