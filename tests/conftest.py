@@ -12,9 +12,13 @@ import pytest
 from hypothesis import settings
 from twisted.logger import globalLogBeginner
 
-from tests.time_limit import pytest_enter_pdb, pytest_runtest_protocol
+from tests.time_limit import (
+    pytest_enter_pdb,
+    pytest_runtest_protocol,
+    pytest_unconfigure,
+)
 
-__all__ = ["pytest_enter_pdb", "pytest_runtest_protocol"]
+__all__ = ["pytest_enter_pdb", "pytest_runtest_protocol", "pytest_unconfigure"]
 
 # A slow machine must not fail a test.
 settings.register_profile("no deadline", deadline=None)

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 BEGINNING = """
-    import signal, threading, pytest_twisted
+    import os, signal, threading, time, pytest_twisted
     from twisted.internet.defer import Deferred
 
     def time_is_over_soon():
@@ -33,16 +33,26 @@ HANGING = {
             await Deferred()
         """,
 }
+LEAVES_A_THREAD = """
+    def hang():
+        while not 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGALRM)
+        threading.Event().wait()
+
+    def test_passes():
+        threading.Thread(target=hang).start()
+    """
 
 
-@pytest.mark.parametrize("waits_for", HANGING)
-def test_a_test_that_hangs_ends_the_run(tmp_path: Path, waits_for: str) -> None:
-    file = tmp_path / "test_file.py"
-    file.write_text(dedent(BEGINNING) + dedent(HANGING[waits_for]))
+def run(folder: Path, *parts: str) -> str:
+    """Run tests that fail; return what pytest printed."""
+    file = folder / "test_file.py"
+    file.write_text("".join(map(dedent, parts)))
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "tests.time_limit"),
-            *("--rootdir", str(tmp_path), "-c", os.devnull, str(file)),
+            *("--rootdir", str(folder), "-c", os.devnull, str(file)),
         ],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
@@ -50,7 +60,20 @@ def test_a_test_that_hangs_ends_the_run(tmp_path: Path, waits_for: str) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert "test_file.py::test_hangs did not end within 600 s" in ended.stdout
-    assert "It was about to hang." in ended.stdout
-    assert "in test_hangs" in ended.stdout
     assert "what failed before" in ended.stdout
+    return ended.stdout
+
+
+@pytest.mark.parametrize("waits_for", HANGING)
+def test_a_test_that_hangs_ends_the_run(tmp_path: Path, waits_for: str) -> None:
+    printed = run(tmp_path, BEGINNING, HANGING[waits_for])
+    assert "test_file.py::test_hangs did not end within 600 s" in printed
+    assert "It was about to hang." in printed
+    assert "in test_hangs" in printed
+
+
+def test_a_thread_that_is_left_does_not_keep_pytest(tmp_path: Path) -> None:
+    printed = run(tmp_path, BEGINNING, LEAVES_A_THREAD)
+    assert "1 failed, 1 passed" in printed
+    assert "pytest did not exit within 60 s" in printed
+    assert "in hang" in printed
