@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from twisted.internet.defer import Deferred
 
 from txbayeux import BayeuxError, Extension
 from txbayeux.aio import Client, Subscription
+from txbayeux.aio import client as aio_client
 from txbayeux.client import Closed, PublishTimeout, State
 
 SOON = 60
@@ -31,6 +33,11 @@ SOON = 60
 
 async def eventually(awaitable: Awaitable[Any]) -> Any:
     return await asyncio.wait_for(awaitable, SOON)
+
+
+async def pause() -> None:
+    """Await what can be awaited in a task only, unlike ``asyncio.sleep(0)``."""
+    await asyncio.sleep(0.001)
 
 
 # Operations
@@ -124,7 +131,7 @@ async def listeners_may_be_coroutine_functions(url: str) -> None:
     heard: asyncio.Queue[Any] = asyncio.Queue()
 
     async def listener(*arguments: Any) -> None:
-        await asyncio.sleep(0)  # fails outside of a task
+        await pause()
         await heard.put(arguments)
 
     client = Client(url)
@@ -142,7 +149,7 @@ async def credentials_may_be_coroutine_functions(url: str) -> None:
     tokens = iter(["expired", "fresh"])
 
     async def ext() -> dict[str, str]:
-        await asyncio.sleep(0)
+        await pause()
         return {"token": next(tokens)}
 
     async with Client(url, ext=ext, headers={"X-A": "b"}) as client:
@@ -155,7 +162,7 @@ async def hooks_of_extensions_may_be_coroutine_functions(url: str) -> None:
         channels = ("/x",)
 
         async def outgoing(self, message: Any, request: Any) -> Any:
-            await asyncio.sleep(0)
+            await pause()
             return message | {"data": message["data"] + 1}
 
     async with Client(url, extensions=[Stamp()]) as client:
@@ -174,10 +181,11 @@ async def a_listener_has_time_to_end_after_a_disconnect(url: str) -> None:
         begun.set()
         while client.state is not State.DISCONNECTED:
             await asyncio.sleep(0)
-        for _ in range(1000):
+        for _ in range(100):
             await asyncio.sleep(0)
         ended.set()
 
+    aio_client.GRACE = SOON  # type: ignore[misc]
     async with Client(url) as client:
         await client.subscribe("/x", listener).ready()
         await client.publish("/x", 1)
@@ -195,6 +203,7 @@ async def a_listener_that_does_not_end_is_cancelled(url: str) -> None:
         finally:
             cancelled.set()
 
+    aio_client.GRACE = 0  # type: ignore[misc]
     async with Client(url) as client:
         await client.subscribe("/x", listener).ready()
         await client.publish("/x", 1)
@@ -432,6 +441,35 @@ async def a_client_that_nobody_keeps_goes_on(url: str) -> None:
             await client.publish("/x", 1)
 
 
+async def a_client_that_has_ended_is_freed(url: str) -> None:
+    for kind in ("websocket", "eventsource", "long-polling", "callback-polling"):
+        async with Client(url, transports=[kind]) as client:
+            await eventually(client.connect())
+        gone = asyncio.Event()
+        weakref.finalize(client, gone.set)
+        del client
+        gc.collect()
+        assert gone.is_set(), kind
+
+
+async def a_message_counts_until_its_listener_has_ended(url: str) -> None:
+    """So the client waits for slow coroutines, and repeats what they did not end."""
+
+    async def listener(message: Any) -> None:
+        begun.set()
+        await may_end.wait()
+
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    async with Client(url) as client:
+        await client.subscribe("/x", listener).ready()
+        await client.publish("/x", 1)
+        await eventually(begun.wait())
+        assert client.unprocessed == 1
+        may_end.set()
+        while client.unprocessed:
+            await asyncio.sleep(0)
+
+
 def signals_and_threads_are_left_alone(url: str) -> None:
     def handler(*arguments: Any) -> None: ...
 
@@ -447,8 +485,11 @@ def another_reactor_may_run_in_another_thread(url: str) -> None:
     from twisted.internet import reactor  # noqa: PLC0415
 
     other: Any = reactor
+    running = threading.Event()
+    other.callWhenRunning(running.set)
     thread = threading.Thread(target=other.run, args=[False])
     thread.start()
+    assert running.wait(SOON)
     try:
         asyncio.run(use(Client(url)))
     finally:

@@ -274,6 +274,7 @@ class Client:
 
     async def _close(self) -> None:
         await future_of(self._client.disconnect())
+        self._reactor.loop.release()
         await self._tasks.finish(GRACE)
 
     def _begin(self) -> None:

@@ -30,6 +30,7 @@ class ClientLoop:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def check(self) -> None:
         """Raise unless the loop runs in this thread.
@@ -56,6 +57,22 @@ class ClientLoop:
         if self._loop is None:
             self.check()
         return getattr(self._loop, name)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *arguments: Any
+    ) -> asyncio.TimerHandle:
+        """Set the reactor's timer; it has one at a time."""
+        self._timer = self.__getattr__("call_at")(when, callback, *arguments)
+        return self._timer
+
+    def release(self) -> None:
+        """Cancel the timer, which Twisted keeps for delayed calls that were cancelled.
+
+        It would keep the client alive until then.
+        """
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 class ClientReactor(AsyncioSelectorReactor):

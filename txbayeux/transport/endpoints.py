@@ -187,6 +187,9 @@ class _ConnectionFactory(WrappingFactory):
 
     def __init__(self, factory: Any, endpoint_factory: EndpointFactory) -> None:
         super().__init__(factory)
+        # Its log events, two for each connection, would keep the client alive where
+        # logging was not begun.
+        factory.noisy = False
         self._endpoint_factory = endpoint_factory
 
     def buildProtocol(self, addr: IAddress | None) -> _Connection:
