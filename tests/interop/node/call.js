@@ -30,9 +30,9 @@ function call(name, content, timeout) {
 }
 
 const handshake = await new Promise(resolve => cometd.handshake(resolve));
-await call("/words", {text: "to be or not to be"}, 20000);
-await call("/words", {text: 7}, 20000);
-await Promise.all(["a", "a b", "a b c"].map(text => call("/words", {text}, 20000)));
+await call("/words", {text: "to be or not to be"}, 60000);
+await call("/words", {text: 7}, 60000);
+await Promise.all(["a", "a b", "a b c"].map(text => call("/words", {text}, 60000)));
 await call("/nobody", {}, 500);
 const offset = time.getTimeOffset();
 process.stdout.write(JSON.stringify({handshake: handshake.ext?.timesync, offset}) + "\n");
