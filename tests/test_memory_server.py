@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import unittest
@@ -14,8 +15,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from examples import client_test, faults_test, scripted_test
-from txbayeux import Bayeux, BayeuxError, Client, Extension
+from examples import aio_memory_test, client_test, faults_test, scripted_test
+from txbayeux import Bayeux, BayeuxError, Client, Extension, aio
 from txbayeux.client import State
 from txbayeux.engine.memory import MemoryEngine
 from txbayeux.errors import UnknownSession
@@ -26,7 +27,7 @@ from txbayeux.transport.base import NoReply, TransportUnavailable, Unreachable
 
 EXAMPLES = [
     function
-    for module in (client_test, faults_test, scripted_test)
+    for module in (client_test, faults_test, scripted_test, aio_memory_test)
     for name, function in vars(module).items()
     if name.startswith("test_")
 ]
@@ -215,6 +216,22 @@ def test_it_can_be_used_in_a_test_case_of_twisteds() -> None:
     Case("test_connect").run(result)
     assert result.testsRun == 1
     assert result.wasSuccessful(), [*result.errors, *result.failures]
+
+
+def test_a_server_for_asyncio_needs_a_running_loop() -> None:
+    with pytest.raises(RuntimeError, match="event loop"):
+        MemoryServer.for_asyncio()
+
+
+def test_nothing_of_a_server_for_asyncio_is_left_in_its_loop() -> None:
+    async def scenario() -> None:
+        server = MemoryServer.for_asyncio()
+        async with aio.Client(server.url, transports=server.transports) as client:
+            await client.connect()
+        await server.stop().asFuture(asyncio.get_running_loop())
+        assert server.clock.getDelayedCalls() == []
+
+    asyncio.run(scenario())
 
 
 # Time.

@@ -194,7 +194,7 @@ def test_options_of_the_server_are_documented_with_their_defaults() -> None:
 @pytest.mark.parametrize("kind", [MemoryServer, ScriptedServer])
 def test_every_method_of_the_test_kit_is_documented(kind: type) -> None:
     text = (REFERENCE / "testing.md").read_text()
-    named = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", text))
+    named = set(re.findall(r"`(?:\w+\.)?(\w+)(?:\([^`]*\))?`", text))
     called_by_transports = {
         "connection_lost",
         "connection_paused",

@@ -48,6 +48,9 @@ class FakeServer:
         :meth:`advance`, :meth:`until` and :meth:`wait_for` do not work.
     """
 
+    url = URL
+    """The URL to give to a client that is not made by :meth:`new_client`."""
+
     def __init__(self, clock: Any = None) -> None:
         self._clock: Final = MemoryReactorClock() if clock is None else clock
         self.requests: Final[list[ClientRequest]] = []

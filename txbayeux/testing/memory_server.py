@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import Clock
@@ -53,6 +54,21 @@ class MemoryServer(FakeServer):
         self._make = make
         self._sockets: dict[FakeTransport, _Socket] = {}
         self._start()
+
+    @classmethod
+    def for_asyncio(cls, make: Callable[[Clock], Bayeux] = Bayeux) -> Self:
+        """Return a server on the running event loop, for :class:`txbayeux.aio.Client`.
+
+        ``Client(server.url, transports=server.transports)`` is a client of it.  Time
+        passes by itself, as with a real reactor.
+
+        :raises RuntimeError: if no event loop is running.
+        """
+        # Late: other programs have no use for asyncio.
+        from txbayeux.aio.reactor import ClientReactor  # noqa: PLC0415
+
+        asyncio.get_running_loop()
+        return cls(make, clock=ClientReactor(None))
 
     def _start(self) -> None:
         self.bayeux = self._make(self.clock)
