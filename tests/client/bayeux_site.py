@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-__all__ = ["BayeuxSite", "Message", "Session", "serving"]
+__all__ = ["BayeuxSite", "Message", "Session", "serving", "until"]
 
 Message = dict[str, Any]
 
@@ -185,3 +186,12 @@ def serving(resource: BayeuxSite) -> Iterator[str]:
         for session in resource.sessions.values():
             session.answer()
         pytest_twisted.blockon(maybeDeferred(port.stopListening))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition; fail if it is not true within two minutes."""
+    clock: Any = reactor
+    deadline = clock.seconds() + 120
+    while not condition():
+        assert clock.seconds() < deadline, "this did not happen"
+        await deferLater(clock, 0.01, lambda: None)

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.failures import none_logged
@@ -25,7 +24,7 @@ from txbayeux import BayeuxError, Client
 from txbayeux.cli import options, run
 from txbayeux.client import State
 
-from .bayeux_site import serving
+from .bayeux_site import serving, until
 from .cumulocity import PATH, Cumulocity
 
 ROOT = Path(__file__).parent.parent.parent
@@ -51,12 +50,6 @@ def url(server: Cumulocity) -> Iterator[str]:
 
 def authn(token: str) -> dict[str, Any]:
     return {"com.cumulocity.authn": {"token": token}}
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; the run's own time limit ends a test that hangs."""
-    while not condition():
-        await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
 
 
 CREDENTIALS: dict[str, dict[str, Any]] = {

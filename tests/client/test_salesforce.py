@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.failures import none_logged
@@ -27,7 +26,7 @@ from txbayeux.cli import options, run
 from txbayeux.client import State
 from txbayeux.extensions import ALL, NEW, Replay
 
-from .bayeux_site import serving
+from .bayeux_site import serving, until
 from .salesforce import PATH, Salesforce
 
 ROOT = Path(__file__).parent.parent.parent
@@ -82,12 +81,6 @@ class Program:
 
     async def end(self) -> None:
         await self.client.disconnect()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; the run's own time limit ends a test that hangs."""
-    while not condition():
-        await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
 
 
 def begins(server: Salesforce) -> list[int]:
