@@ -36,8 +36,8 @@ class MemoryServer(FakeServer):
         server.publish("/prices", 7)
         assert prices[0]["data"] == 7
 
-    Nothing happens but in :meth:`advance` and the methods that call it: as over a
-    network, a client gets no answer while it still is asking.
+    As over a network, a client's call returns before its answer comes: everything
+    happens in :meth:`advance`, and in the methods that call it.
 
     :param make: makes the server, now and after :meth:`restart`, from the clock; by
         default it has no extensions, and the usual limits.
