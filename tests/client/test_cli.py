@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import pytest
@@ -26,6 +27,7 @@ import txbayeux
 from examples.auth import Auth
 from tests.failures import none_logged
 from txbayeux import BayeuxResource, MemoryEngine, Server
+from txbayeux.__main__ import main as start
 from txbayeux.cli import options, run
 from txbayeux.client import Client
 from txbayeux.extension import Extension
@@ -312,9 +314,9 @@ async def test_a_subscription_without_an_answer_has_exit_code_3(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("start", [COMMAND, [sys.executable, "-m", "txbayeux"]])
-def test_the_version_is_that_of_the_package(start: list[str]) -> None:
-    said = subprocess.check_output([*start, "--version"], text=True)
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "txbayeux"]])
+def test_the_version_is_that_of_the_package(command: list[str]) -> None:
+    said = subprocess.check_output([*command, "--version"], text=True)
     assert said == f"txbayeux {txbayeux.__version__}\n"
 
 
@@ -490,3 +492,16 @@ async def test_a_refused_handshake_ends_the_command_whatever_the_advice(
     assert await code_of([name, faye, *rest, "--transport", "long-polling"]) == 1
     said = 'txbayeux: 401::No [2J  {"reason":"expired"}\n'
     assert capsys.readouterr().err == said
+
+
+def test_an_interrupt_while_the_command_is_imported_has_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Importing(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "txbayeux.cli", Importing("txbayeux.cli"))
+    with pytest.raises(SystemExit) as stopped:
+        start()
+    assert stopped.value.code == 130
