@@ -8,7 +8,12 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from tests.engine.redis_parts import owner_of, redirect_notices
+from tests.engine.redis_parts import (
+    known_position,
+    owner_of,
+    reader_of,
+    redirect_notices,
+)
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.location import parse
@@ -63,6 +68,28 @@ class RedisHarness(EngineHarness):
                 return
             await self.settle()
         assert condition(), "it did not happen"
+
+    async def connect(
+        self, engine: Engine, session: str, *, acknowledged: int | None = None
+    ) -> Delivery:
+        """Send a connect that is not held, for what has been published anywhere."""
+        await self.caught_up(getattr(engine, "engines", [engine]))
+        return await super().connect(engine, session, acknowledged=acknowledged)
+
+    async def caught_up(self, nodes: Sequence[RedisEngine]) -> None:
+        """Wait until nodes have read what any node knows to be in the log."""
+        there = [
+            node
+            for engine in self._engines
+            for node in getattr(engine, "engines", [engine])
+        ]
+        await self.until(
+            lambda: all(
+                node.ready()
+                and reader_of(node).position >= max(map(known_position, there))
+                for node in nodes
+            )
+        )
 
     async def receive(self, engine: Engine, session: str, count: int) -> list[Any]:
         """Poll until this many messages have arrived; return the data of all."""
