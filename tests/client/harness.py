@@ -46,8 +46,7 @@ class Harness(ScriptedServer):
         assert self.client.state is State.CONNECTED
         assert self.held_connect
 
-    def pass_time(self, seconds: float, step: float = 0.0) -> None:
-        """Advance the clock; ``step`` is ignored, as it goes from timer to timer."""
+    def pass_time(self, seconds: float) -> None:
         self.advance(seconds)
 
 
