@@ -1,12 +1,14 @@
 """Several nodes on one Redis form one service: any request may reach any node."""
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from tests.engine.redis_harness import NodesHarness, pause
-from tests.engine.redis_parts import in_doubt
+from tests.engine.redis_parts import in_doubt, log_connection
+from txbayeux.engine.redis import session_connects
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
 from txbayeux.message import encode
@@ -48,6 +50,20 @@ class TestNodes(NodesHarness):
         await self.unanswered(second)
         await self.publish(engine, "/a", 1)
         assert self.data((await self.answered(second)).entries) == [1]
+
+    @contract
+    async def test_a_poll_waits_for_what_the_log_is_known_to_have(self) -> None:
+        (engine,) = await self.nodes(1)
+        alice = await self.join(engine, "/a")
+        transport = log_connection(engine).transport
+        transport.pauseProducing()
+        await self.publish(engine, "/a", 1)
+        with patch.object(session_connects, "_ELSEWHERE", 60.0):
+            polled = engine.connect(alice, hold=0)
+            await self.unanswered(polled)
+            transport.resumeProducing()
+            delivery = await self.answered(polled)
+        assert self.data(delivery.entries) == [1]
 
     @contract
     async def test_a_session_that_moves_at_every_connect_gets_each_message_once(
