@@ -56,6 +56,27 @@ def test_replies_without_id_belong_to_the_oldest_request_on_their_channel() -> N
     assert data(harness) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("successful", [True, False])
+def test_the_answer_of_a_service_is_a_message_and_not_the_reply(
+    successful: bool,
+) -> None:
+    """The answer to a remote call has the id of the publish, and may come first."""
+    harness = Harness()
+    received: list[Any] = []
+    harness.client.subscribe("/service/words", received.append)
+    harness.connect()
+    silent_to("/service/words", harness)
+    results = outcome(harness.client.publish("/service/words", {"text": "to be"}))
+    [message] = harness.sent("/service/words")
+    answer = {"id": message["id"], "successful": successful}
+    harness.deliver("/service/words", {"words": 2}, **answer)
+    assert [one["data"] for one in received] == [{"words": 2}]
+    assert results == []
+    request = next(one for one in harness.requests if message in one.messages)
+    request.answer(harness.reply(message))
+    assert [reply["successful"] for reply in results] == [True]
+
+
 @pytest.mark.parametrize("value", [None, 0, "", False, [], {}, "ü€😀", 1.5])
 def test_any_json_is_data(value: object) -> None:
     harness = Harness()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from txbayeux.channel import is_service
 from txbayeux.message import Malformed, Message, decode
 from txbayeux.transport.base import NoReply, Receiver
 
@@ -17,7 +18,8 @@ class ReplyMatcher(Generic[T]):
     """Finds the request that a reply belongs to.
 
     A reply has ``successful``, which deliveries have not, and its request's ``id``. If
-    a server echoes no ids, a reply belongs to the oldest request on its channel.
+    a server echoes no ids, a reply belongs to the oldest request on its channel.  What
+    a service answers to a remote call has both, and ``data``: it is a delivery.
     """
 
     __slots__ = ("_requests",)
@@ -41,6 +43,8 @@ class ReplyMatcher(Generic[T]):
             return None
         identity, channel = message.get("id"), message.get("channel")
         if identity is not None and not isinstance(identity, str):
+            return None
+        if message.get("data") is not None and is_service(str(channel)):
             return None
         keys = list(self._requests) if identity is None else (identity,)
         for key in keys:
