@@ -13,11 +13,11 @@ from .harness import Harness, Request
 UNKNOWN = "402::Unknown client"
 
 
-def restart(server: MemoryServer) -> None:
-    """Restart the server, which is away for a second."""
+def restart(server: MemoryServer, away: float = 1.0) -> None:
+    """Restart the server, which is away for so many seconds."""
     with server.unreachable():
         server.restart()
-        server.advance(1)
+        server.advance(away)
 
 
 def seconds_until_connected(server: MemoryServer, client: Client) -> float:
@@ -28,17 +28,18 @@ def seconds_until_connected(server: MemoryServer, client: Client) -> float:
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 @pytest.mark.parametrize("up", [0.1, 2.0, 20.0])
+@pytest.mark.parametrize("away", [1.0, 4.0])
 @pytest.mark.parametrize("connection_type", ["websocket", "long-polling"])
 def test_row_4b_the_client_is_back_at_once_after_each_restart(
-    connection_type: str, up: float, jitter: float
+    connection_type: str, away: float, up: float, jitter: float
 ) -> None:
     server = MemoryServer()
     client = server.new_client(transports=[connection_type], random=lambda: jitter)
     server.wait_for(client.connect())
     handshakes = 1
-    for _ in range(4):
+    for _ in range(10):
         server.advance(up)
-        restart(server)
+        restart(server, away)
         assert seconds_until_connected(server, client) < 5
         handshakes += 1
         assert len(server.sent("/meta/handshake")) == handshakes

@@ -29,6 +29,9 @@ IDLE_MAXIMUM: Final = 5.0
 MAX_HANDSHAKES: Final = 9
 """Handshakes in any ten seconds, whatever a server does."""
 _HANDSHAKE_SECONDS: Final = 10.0
+MAX_FIRST_STEP: Final = 3
+"""By how many steps the first delay is raised at most when a connection was lost, after
+sessions that were short."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,8 @@ class Retry:
 
     After a shorter time they start one step higher than the last time, so that a
     server which accepts each handshake and forgets the session at once is not retried
-    in a tight loop.  For the same reason an interval shorter than this that a server
+    in a tight loop.  If only the connection was lost, they start at most three steps
+    higher, and not at all once the server cannot be reached.  For the same reason an interval shorter than this that a server
     advises along with a failure is lengthened.
     """
     attempts: int | None = None
@@ -147,6 +151,8 @@ class ReconnectPolicy:
         self._failed = 0
         self._short_sessions = 0
         """How many sessions in a row were up for less than ``stable`` seconds."""
+        self._raised = False
+        """Whether the delays began higher than at the first one."""
         self._may_lose = False
         """Whether the loss of the session is what is left of an outage, no new one."""
 
@@ -181,15 +187,19 @@ class ReconnectPolicy:
         if self._up_since is None:
             self._up_since = now
 
-    def down(self, now: float) -> None:
-        """Called when the session or its connection was lost, at time ``now``."""
+    def down(self, now: float, *, lost: bool = False) -> None:
+        """Called when the session (``lost``) or its connection was lost, at ``now``."""
         if self._up_since is None:
             return
         stable = now - self._up_since >= self._retry.stable
         self._up_since = None
         if stable:
             self._failed = self._short_sessions = 0
-        self._failures.reset(self._short_sessions)
+        step = self._short_sessions
+        if not lost:
+            step = min(step, MAX_FIRST_STEP)
+        self._failures.reset(step)
+        self._raised = step > 0
         if not stable:
             self._short_sessions += 1
         self._may_lose = stable
@@ -199,6 +209,7 @@ class ReconnectPolicy:
         reply: Message | None,
         connection_type: str,
         *,
+        away: bool = False,
         lost: bool = False,
         keep_interval: bool = False,
     ) -> float:
@@ -208,11 +219,16 @@ class ReconnectPolicy:
         that a server which always fails would be retried in a tight loop.
 
         :param reply: the unsuccessful reply; None if there was none.
+        :param away: whether there was no connection: the server does not fail in a
+            loop, and may be back soon.
         :param lost: whether the session was lost.  It costs the first delay only if
             it had been up, or if the failures before it were counted.
         :param keep_interval: whether to wait at least for the interval advised
             before the failure.  It applies to connects, not to handshakes.
         """
+        if away and self._raised:
+            self._raised = False
+            self._failures.reset()
         if lost and self._may_lose:
             delay = self._failures.first()
         else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from txbayeux.errors import BayeuxError
 
 __all__ = [
@@ -10,6 +13,7 @@ __all__ = [
     "OutboxFull",
     "PublishTimeout",
     "RetriesExhausted",
+    "reply_error",
 ]
 
 
@@ -63,3 +67,12 @@ class RetriesExhausted(BayeuxError):
         )
         self.reply = last.reply
         self.__cause__ = cause
+
+
+def reply_error(
+    code: int, text: str, reply: Mapping[str, Any], *arguments: str
+) -> BayeuxError:
+    """Return an error for a reply that does not name one itself."""
+    error = BayeuxError(code, arguments, text)
+    error.reply = reply
+    return error

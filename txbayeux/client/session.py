@@ -23,7 +23,7 @@ from txbayeux.client.backoff import DEFAULT_HOLD, ReconnectPolicy
 from txbayeux.client.credentials import Credentials, CredentialsProvider
 from txbayeux.client.dispatcher import Dispatcher
 from txbayeux.client.envelope import Envelope
-from txbayeux.client.errors import RetriesExhausted
+from txbayeux.client.errors import RetriesExhausted, reply_error
 from txbayeux.client.flow import FlowControl
 from txbayeux.client.state import Input, Machine, State
 from txbayeux.client.transports import TransportSelector
@@ -263,14 +263,14 @@ class Session:
             else:
                 self._handshake_failed(error, reply)
         elif not isinstance(session_id, str) or not session_id:
-            error = _error(400, "The handshake reply has no clientId", reply)
+            error = reply_error(400, "The handshake reply has no clientId", reply)
             self._handshake_failed(error, reply)
         elif advice.final:
-            self._refuse(_error(403, "The server advises not to connect", reply))
+            self._refuse(reply_error(403, "The server advises not to connect", reply))
         elif isinstance(types, list) and not self._transports.ranking.accept_offer(
             types
         ):
-            self._refuse(_error(301, "No connection type in common", reply))
+            self._refuse(reply_error(301, "No connection type in common", reply))
         else:
             self._credentials.forget_refusal()
             self.id = session_id
@@ -341,9 +341,9 @@ class Session:
             return
         self._policy.advise(reply, self._transports.name)
         if self._policy.advice.final:
-            self._refuse(_error(403, "The server advises not to connect", reply))
+            self._refuse(reply_error(403, "The server advises not to connect", reply))
         elif self._policy.advice.reconnect == HANDSHAKE:
-            error = _error(402, "Advised to handshake", reply, connect.session_id)
+            error = reply_error(402, "Advised to handshake", reply, connect.session_id)
             self._lose(error, reply)
         else:
             self._policy.up(self._reactor.seconds())
@@ -469,7 +469,7 @@ class Session:
             return
         self._policy.advise_anew(message, self._transports.name)
         ended = message["channel"] == channels.DISCONNECT
-        error = _error(402, "The server ended the session", message)
+        error = reply_error(402, "The server ended the session", message)
         if ended and self._policy.advice.final:
             self._refuse(error)
         elif ended or self._policy.advice.reconnect == HANDSHAKE:
@@ -491,7 +491,7 @@ class Session:
 
     def _lose(self, error: Exception, reply: Message | None) -> None:
         """Abandon the session; handshake again later."""
-        self._went_down()
+        self._went_down(lost=True)
         self.id = None
         self._transports.advised_hosts(self._policy.advice.hosts)
         cancel = self._abandon()
@@ -511,7 +511,11 @@ class Session:
         if self._ending:
             return
         delay = self._policy.after_failure(
-            reply, self._transports.name, lost=lost, keep_interval=keep_interval
+            reply,
+            self._transports.name,
+            away=isinstance(error, Unreachable),
+            lost=lost,
+            keep_interval=keep_interval,
         )
         if self.id is None:  # a handshake comes next
             pause = self._policy.handshakes.pause(self._reactor.seconds())
@@ -522,10 +526,10 @@ class Session:
             self._wait(delay, then)
             self._on_failure(error)
 
-    def _went_down(self) -> None:
+    def _went_down(self, *, lost: bool = False) -> None:
         self._is_known = self._connected_once = False
         self._cancel_timer()
-        self._policy.down(self._reactor.seconds())
+        self._policy.down(self._reactor.seconds(), lost=lost)
 
     def _refuse(self, error: Exception) -> None:
         """Stop trying: the server has refused this client for good."""
@@ -585,10 +589,3 @@ class Session:
         cancel = self._abandon()
         self._transports.close().addBoth(closed)
         cancel()
-
-
-def _error(code: int, text: str, reply: Message, *arguments: str) -> BayeuxError:
-    """Return an error for a reply that does not say it itself."""
-    error = BayeuxError(code, arguments, text)
-    error.reply = reply
-    return error
