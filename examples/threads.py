@@ -25,10 +25,12 @@ class ThreadedClient:
         return self
 
     def __exit__(self, *exception):
-        self._call(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._call(self._close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def publish(self, channel, data, *, deadline=10):
         """Publish; return the server's reply."""
@@ -47,13 +49,13 @@ class ThreadedClient:
         self._listening.append(asyncio.create_task(self._listen(messages, listener)))
 
     async def _listen(self, messages, listener):
-        async for message in messages:
-            await asyncio.to_thread(listener, message)
+        async with messages:  # which cancels it when the listener fails
+            async for message in messages:
+                await asyncio.to_thread(listener, message)
 
     async def _close(self):
         await self._client.disconnect()  # which ends the iterations
         await asyncio.gather(*self._listening)
-        await self._loop.shutdown_default_executor()
 
 
 def main(url="http://localhost:8000/bayeux", channel="/chat"):

@@ -63,6 +63,31 @@ def test_threads_says_each_line_of_its_input_and_prints_it(url: str) -> None:
         assert (program.returncode, output, errors) == (0, "", "")
 
 
+FAILING_LISTENER = """
+import sys, threading
+from examples.threads import ThreadedClient
+
+def fail(message):
+    failed.set()
+    raise LookupError("listener")
+
+url = sys.argv[1]
+failed = threading.Event()
+try:
+    with ThreadedClient(url) as client:
+        client.subscribe("/x", fail)
+        client.publish("/x", 1)
+        failed.wait(60)
+        client.publish("/x", 2)
+except LookupError as error:
+    print(error)
+"""
+
+
+def test_threads_raises_at_the_end_what_a_listener_raised(url: str, run: Run) -> None:
+    assert run("-c", FAILING_LISTENER, url) == "listener\n"
+
+
 FASTAPI = """
 import os, sys, warnings
 os.environ["BAYEUX_URL"] = sys.argv[1]
