@@ -59,8 +59,8 @@ class Retry:
     After a shorter time they start one step higher than the last time, so that a
     server which accepts each handshake and forgets the session at once is not retried
     in a tight loop.  If only the connection was lost, they start at most three steps
-    higher, and not at all once the server cannot be reached.  For the same reason an interval shorter than this that a server
-    advises along with a failure is lengthened.
+    higher, and not at all once the server cannot be reached.  For the same reason an
+    interval shorter than this that a server advises along with a failure is lengthened.
     """
     attempts: int | None = None
     """Handshakes and connects that may fail in a row, from 1; None for no limit.
