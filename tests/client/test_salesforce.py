@@ -316,6 +316,21 @@ async def test_the_command_says_why_a_token_is_refused(
     assert said.count("\n") == 1
 
 
+@pytest_twisted.ensureDeferred
+async def test_the_command_says_once_that_it_lost_its_session(
+    server: Salesforce, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (*FIRST, "--since", "all", "--count", "1")
+    running = Deferred.fromCoroutine(subscribe(url, *arguments))
+    await until(lambda: any(s.subscriptions for s in server.sessions.values()))
+    server.forget_sessions()
+    await until(lambda: any(s.subscriptions for s in server.sessions.values()))
+    server.publish(CHANNEL, 1)
+    assert await running == (0, [1])
+    said = capsys.readouterr().err
+    assert said == "txbayeux: trying again: 403::Unknown client\n"
+
+
 # The example.
 
 

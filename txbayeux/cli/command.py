@@ -97,6 +97,7 @@ def run(
             command.abort(error)
 
     client.on_failure(refused)
+    _report_outages(client)
     # An interrupt stops the reactor; the session is closed first.
     trigger = reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
     try:
@@ -225,6 +226,24 @@ def _accepted(
         parsed.channel, data, ext=parsed.ext, deadline=parsed.timeout
     )
     return publishing.addErrback(late)
+
+
+def _report_outages(client: Client) -> None:
+    """Write a line when a connection is lost, but not for each attempt after that."""
+    is_up = False
+
+    def changed(new: State, old: State) -> None:
+        nonlocal is_up
+        is_up = is_up or new is State.CONNECTED
+
+    def failed(error: Exception) -> None:
+        nonlocal is_up
+        if is_up and client.state in (State.BROKEN, State.WAITING):
+            is_up = False
+            _report(f"trying again: {error}")
+
+    client.on_state(changed)
+    client.on_failure(failed)
 
 
 def _is_login(error: Exception) -> bool:
