@@ -9,7 +9,7 @@ from twisted.internet.defer import ensureDeferred
 
 from txbayeux.client import BufferOverflow, State
 from txbayeux.extensions import Ack, Replay
-from txbayeux.transport.base import Unreachable
+from txbayeux.transport.base import NoReply, Unreachable
 
 from .consumers import DurableServer, Listener, acking, event, holds
 from .harness import Harness, no_logged_failures, outcome
@@ -89,6 +89,18 @@ def test_replay_repeats_what_was_lost_with_a_connection(types: list[str]) -> Non
     harness.answer(harness.held_connect, event(1))
     harness.clock.advance(0)
     harness.transports[0].drop()  # and event 2 with it
+    harness.pass_time(1)
+    assert harness.client.session_id == "session2"
+    assert replayed(harness)[-1] == {"/a": 1}
+
+
+def test_replay_repeats_what_a_gateway_may_have_lost() -> None:
+    harness = Harness(types=["long-polling"], extensions=[Replay()])
+    harness.client.subscribe("/a", lambda m: None)
+    harness.connect()
+    harness.answer(harness.held_connect, event(1))
+    harness.clock.advance(0)
+    harness.held_connect.fail(NoReply("HTTP status 502", 502))
     harness.pass_time(1)
     assert harness.client.session_id == "session2"
     assert replayed(harness)[-1] == {"/a": 1}

@@ -406,7 +406,10 @@ class Session:
     def _connect_failed(self, error: Exception) -> None:
         connect = cast(_Connect, self._connect_sent)
         status = getattr(error, "status", None)
-        if status in GATEWAY and not (connect.at_once or connect.repeats):
+        repeatable = not (
+            connect.at_once or connect.repeats or self._dispatcher.resumes
+        )
+        if status in GATEWAY and repeatable:
             # A balancer sends the next one to another server, perhaps: if that it is
             # asked to hold, and not to answer at once, so are all that follow.
             again = partial(self._connect_with_room, repeats=True)
