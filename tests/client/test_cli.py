@@ -26,11 +26,12 @@ from twisted.web.server import Site
 import txbayeux
 from examples.auth import Auth
 from tests.failures import none_logged
-from txbayeux import BayeuxResource, MemoryEngine, Server
+from txbayeux import Bayeux, BayeuxResource, MemoryEngine, Server
 from txbayeux.__main__ import main as start
-from txbayeux.cli import options, run
+from txbayeux.cli import command, options, run
 from txbayeux.client import Client
 from txbayeux.extension import Extension
+from txbayeux.testing import MemoryServer
 
 from .bayeux_site import BayeuxSite, serving
 
@@ -155,7 +156,7 @@ async def test_invalid_json_on_stdin_has_exit_code_2(
 
 @pytest_twisted.ensureDeferred
 async def test_no_server_has_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["publish", "http://127.0.0.1:1/", "/a", "1", "--timeout", "1"]
+    arguments = ["publish", "http://127.0.0.1:1/", "/a", "1", "--timeout", "5"]
     with pytest.raises(SystemExit) as stopped:
         await run(reactor, options(arguments), io.BytesIO(), io.BytesIO())
     assert stopped.value.code == 3
@@ -301,17 +302,25 @@ async def test_the_data_alone_is_printed(url: str) -> None:
     assert output.getvalue() == '{"text":"ü"}\n'.encode()
 
 
-@pytest_twisted.ensureDeferred
-async def test_a_subscription_without_an_answer_has_exit_code_3(
-    url: str, capsys: pytest.CaptureFixture[str]
+def test_a_subscription_without_an_answer_has_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["subscribe", url, "/a", "/silent", "--timeout", "2"]
-    with pytest.raises(SystemExit) as stopped:
-        await run(reactor, options(arguments), io.BytesIO(), io.BytesIO())
-    assert stopped.value.code == 3
-    said = capsys.readouterr().err
-    assert said.startswith("txbayeux: not subscribed within 2 s: ")
-    assert said.count("\n") == 1
+    server = MemoryServer(lambda clock: Bayeux(clock, extensions=[Refusing()]))
+    monkeypatch.setattr(command, "client_of", lambda *_: server.new_client())
+    # MemoryReactor does not have it.
+    clock = server.clock
+    monkeypatch.setattr(clock, "removeSystemEventTrigger", lambda *_: None)
+    parsed = options(["subscribe", "http://x/", "/a", "/silent"])
+    running = run(clock, parsed, io.BytesIO(), io.BytesIO())
+    ended: list[Any] = []
+    running.addErrback(lambda failure: ended.append(failure.value.code))
+    server.advance(29)
+    assert ended == []
+    server.advance(10)
+    assert ended == [3]
+    *others, last = capsys.readouterr().err.splitlines()
+    assert last == "txbayeux: not subscribed within 30 s: no reply within 10 s"
+    assert set(others) == {"txbayeux: trying again: no reply within 10 s"}
 
 
 @pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "txbayeux"]])
