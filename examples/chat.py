@@ -7,7 +7,6 @@ from twisted.web.resource import Resource
 from twisted.web.static import Data
 
 from txbayeux import Bayeux
-from txbayeux.signals import StopOnce
 
 PAGE = b"""<!doctype html><title>Chat</title>
 <form><input placeholder="Say something" autofocus></form><pre></pre>
@@ -24,7 +23,6 @@ PAGE = b"""<!doctype html><title>Chat</title>
 
 
 async def main(reactor, port="8000"):
-    StopOnce(reactor)  # ignore a second Ctrl-C
     bayeux, root = Bayeux(reactor), Resource()
     root.putChild(b"", Data(PAGE, "text/html"))
     await bayeux.start()

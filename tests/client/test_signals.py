@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 SECONDS = 120
 """How long to wait for what must happen."""
 
-EXAMPLES = [["follow.py", "URL"], ["listen.py", "URL"], ["salesforce.py", "/event/A"]]
+EXAMPLES = [["listen.py", "URL"], ["salesforce.py", "/event/A"]]
 COMMANDS = [["subscribe", "URL", "/a"], ["publish", "URL", "/a", "-"]]
 
 
