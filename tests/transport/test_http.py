@@ -326,11 +326,22 @@ def test_a_redirect_to_an_invalid_url(location: str) -> None:
 def test_the_number_of_redirects_is_limited() -> None:
     fixture = HTTPFixture()
     done = fixture.send()
-    for _ in range(10):
+    for n in range(10):
         if not done:
-            fixture.respond(b"", "Location: /bayeux", status="307 Moved")
+            fixture.respond(b"", f"Location: /moved/{n}", status="307 Moved")
     assert "too many" in str(done[0])
     assert fixture.connection.written.count(b"POST") == 6
+
+
+@pytest.mark.parametrize("circle", [["/bayeux"], ["/moved", "/bayeux"]])
+def test_a_circle_of_redirects_is_left_at_once(circle: list[str]) -> None:
+    fixture = HTTPFixture()
+    done = fixture.send()
+    for location in circle:
+        assert not done
+        fixture.respond(b"", f"Location: {location}", status="307 Moved")
+    assert "redirects" in str(done[0])
+    assert fixture.connection.written.count(b"POST") == len(circle)
 
 
 # Cookies.

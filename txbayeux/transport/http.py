@@ -108,9 +108,12 @@ class Http:
         endpoint: ServerURL,
         headers: Mapping[str, str],
         body: bytes | None,
-        redirects: int = _MAX_REDIRECTS,
+        asked: tuple[str, ...] = (),
     ) -> Deferred[IResponse]:
-        """Send a request, following redirects within the origin."""
+        """Send a request, following redirects within the origin.
+
+        :param asked: the URLs that led here.
+        """
         merged = Headers()
         for source in (_DEFAULTS, self._context.headers_for(endpoint), headers):
             for name, value in source.items():
@@ -128,8 +131,9 @@ class Http:
         def follow(response: IResponse) -> Deferred[IResponse]:
             location = response.headers.getRawHeaders(b"Location")
             if response.code in _REDIRECTS and location:
-                target = _redirected(endpoint, location[0], redirects)
-                return self._send(method, target, headers, body, redirects - 1)
+                before = (*asked, endpoint.url)
+                target = _redirected(endpoint, location[0], before)
+                return self._send(method, target, headers, body, before)
             raise NoReply(f"HTTP status {response.code}", response.code)
 
         sent: Deferred[Any] = maybeDeferred(  # a TLS policy may raise
@@ -166,7 +170,9 @@ class Http:
         )
 
 
-def _redirected(endpoint: ServerURL, location: bytes, redirects: int) -> ServerURL:
+def _redirected(
+    endpoint: ServerURL, location: bytes, asked: tuple[str, ...]
+) -> ServerURL:
     try:
         target = endpoint.joined(location.decode("ascii"))
     except (ValueError, UnicodeDecodeError):
@@ -176,7 +182,9 @@ def _redirected(endpoint: ServerURL, location: bytes, redirects: int) -> ServerU
         raise NoReply(
             f"a redirect to another origin: {target.scheme}://{target.netloc}"
         )
-    if redirects == 0:
+    if target.url in asked:
+        raise NoReply("a redirect to a URL that redirects")
+    if len(asked) > _MAX_REDIRECTS:
         raise NoReply("too many redirects")
     return target
 
