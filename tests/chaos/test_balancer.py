@@ -108,7 +108,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("next_is_stopped", [False, True])
 @pytest.mark.parametrize("transport", ["eventsource", "long-polling"])
 @pytest_twisted.ensureDeferred
-async def test_row_12_a_client_is_back_when_its_server_has_stopped(
+async def test_a_client_is_back_when_its_server_has_stopped(
     nodes: list[Node], transport: str, next_is_stopped: bool, ack: bool
 ) -> None:
     requests = {"eventsource": ["GET"], "long-polling": ["POST"]}[transport]

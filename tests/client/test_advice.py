@@ -74,7 +74,7 @@ def test_interval_zero_with_failures_backs_off() -> None:
 
 @pytest.mark.parametrize("connection_type", ["websocket", "long-polling"])
 @pytest.mark.parametrize("advised", [None, 20_000, 3_600_000])
-def test_row_5_the_server_is_asked_to_hold_no_longer_than_is_waited(
+def test_the_server_is_asked_to_hold_no_longer_than_is_waited(
     advised: int | None, connection_type: str
 ) -> None:
     harness = Harness(types=[connection_type])

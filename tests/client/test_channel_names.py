@@ -46,7 +46,7 @@ def logged() -> Generator[list[str]]:
 
 
 @pytest.mark.parametrize("channel", NAMES)
-def test_row_2_the_server_is_asked_for_any_name(channel: str) -> None:
+def test_the_server_is_asked_for_any_name(channel: str) -> None:
     harness = Harness()
     got: list[Any] = []
     ready = outcome(harness.client.subscribe(channel, got.append).ready)
@@ -61,7 +61,7 @@ def test_row_2_the_server_is_asked_for_any_name(channel: str) -> None:
     assert [(m["channel"], m["data"]) for m in got] == [(message_channel, 2)]
 
 
-def test_row_2_the_server_decides_which_names_are_invalid() -> None:
+def test_the_server_decides_which_names_are_invalid() -> None:
     harness = Harness()
     harness.connect()
     harness.respond = lambda request: harness.answer(
@@ -83,7 +83,7 @@ def test_row_2_the_server_decides_which_names_are_invalid() -> None:
         ("/topic/X?Field='v'", "/topic/X?Field = 'v'"),
     ],
 )
-def test_row_2_messages_are_delivered_whatever_their_channel(
+def test_messages_are_delivered_whatever_their_channel(
     pattern: str, channel: str
 ) -> None:
     harness = Harness()
@@ -95,7 +95,7 @@ def test_row_2_messages_are_delivered_whatever_their_channel(
     assert got == [1]
 
 
-def test_row_2_a_filtered_and_a_plain_subscription_get_their_own_messages() -> None:
+def test_a_filtered_and_a_plain_subscription_get_their_own_messages() -> None:
     harness = Harness()
     got: list[tuple[str, int]] = []
     for channel in ("/topic/X", "/topic/X?a='b'"):
@@ -110,7 +110,7 @@ def test_row_2_a_filtered_and_a_plain_subscription_get_their_own_messages() -> N
 
 
 @pytest.mark.parametrize("channel", ["/b", "no slash", "/" * 2000, "/\n", "/a/*"])
-def test_row_2_what_cannot_be_placed_is_logged_once(channel: str) -> None:
+def test_what_cannot_be_placed_is_logged_once(channel: str) -> None:
     harness = Harness()
     got: list[Any] = []
     harness.client.subscribe("/a", got.append)
@@ -124,7 +124,7 @@ def test_row_2_what_cannot_be_placed_is_logged_once(channel: str) -> None:
     assert got == []
 
 
-def test_row_2_extensions_get_messages_of_any_channel() -> None:
+def test_extensions_get_messages_of_any_channel() -> None:
     class Seen(Extension):
         channels = ("/slim/**",)
 
@@ -139,7 +139,7 @@ def test_row_2_extensions_get_messages_of_any_channel() -> None:
     assert got == ["seen"]
 
 
-def test_row_2_replay_ids_of_a_filtered_topic_have_its_plain_name() -> None:
+def test_replay_ids_of_a_filtered_topic_have_its_plain_name() -> None:
     # Source: Salesforce's EMP connector, ReplayExtension.topicWithoutQueryString.
     store = {"/topic/X": 7}
     harness = Harness(extensions=[Replay(store)])

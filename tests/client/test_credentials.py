@@ -155,7 +155,7 @@ def test_an_authentication_failure_is_final_unless_advised(advice: Any) -> None:
 
 @pytest.mark.parametrize("code", [401, 403])
 @pytest.mark.parametrize("reconnect", ["handshake", "retry"])
-def test_row_3_a_refused_handshake_is_repeated_if_that_is_advised(
+def test_a_refused_handshake_is_repeated_if_that_is_advised(
     code: int, reconnect: str
 ) -> None:
     # Source: Bayeux specification, "advice": clients MUST follow it.  Faye's server
@@ -182,7 +182,7 @@ def test_row_3_a_refused_handshake_is_repeated_if_that_is_advised(
     assert result[0]["successful"] is True
 
 
-def test_row_3_credentials_that_do_not_change_are_sent_again_if_advised() -> None:
+def test_credentials_that_do_not_change_are_sent_again_if_advised() -> None:
     harness = Harness(ext={"token": "bad"})
     advice = {"reconnect": "handshake", "interval": 3000}
     harness.respond = refusing(harness, "bad", advice=advice)

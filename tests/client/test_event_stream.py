@@ -42,7 +42,7 @@ class StreamHarness(Harness):
 
 
 @pytest.mark.parametrize("status", [502, 503, None])
-def test_row_12_a_connect_beside_a_stream_is_not_repeated_at_its_rhythm(
+def test_a_connect_beside_a_stream_is_not_repeated_at_its_rhythm(
     status: int | None,
 ) -> None:
     harness = StreamHarness()
@@ -61,7 +61,7 @@ def test_row_12_a_connect_beside_a_stream_is_not_repeated_at_its_rhythm(
     assert transport.attached == ["session1"] * 2
 
 
-def test_row_12_a_stream_that_ends_after_a_refused_connect_is_opened_again() -> None:
+def test_a_stream_that_ends_after_a_refused_connect_is_opened_again() -> None:
     # A server that stops answers a connect with an error, and then ends the stream.
     harness = StreamHarness()
     harness.connect()

@@ -53,7 +53,7 @@ def test_waits_double_up_to_the_maximum() -> None:
 
 
 @pytest.mark.parametrize("step", ["handshake", "connect", "unreachable"])
-def test_row_10_the_number_of_attempts_can_be_limited(step: str) -> None:
+def test_the_number_of_attempts_can_be_limited(step: str) -> None:
     harness = Harness(retry=Retry(attempts=3))
     tried: list[Request] = []
 
@@ -85,7 +85,7 @@ def test_row_10_the_number_of_attempts_can_be_limited(step: str) -> None:
         assert published == ready
 
 
-def test_row_10_attempts_are_counted_anew_after_a_stable_session() -> None:
+def test_attempts_are_counted_anew_after_a_stable_session() -> None:
     harness = Harness(retry=Retry(attempts=3))
     harness.connect()
     for _ in range(5):
@@ -97,16 +97,14 @@ def test_row_10_attempts_are_counted_anew_after_a_stable_session() -> None:
 
 
 @pytest.mark.parametrize("attempts", [0, -1])
-def test_row_10_at_least_one_attempt_is_made(attempts: int) -> None:
+def test_at_least_one_attempt_is_made(attempts: int) -> None:
     with pytest.raises(ValueError, match="attempt"):
         Retry(attempts=attempts)
 
 
 @pytest.mark.parametrize("how", ["reply", "status"])
 @pytest.mark.parametrize("held", [False, True])
-def test_row_10_connects_that_are_refused_lead_to_a_handshake(
-    how: str, held: bool
-) -> None:
+def test_connects_that_are_refused_lead_to_a_handshake(how: str, held: bool) -> None:
     harness = Harness(types=["long-polling"])
     refused: list[str] = []
 
@@ -135,7 +133,7 @@ def test_row_10_connects_that_are_refused_lead_to_a_handshake(
     assert harness.client.state is State.CONNECTED
 
 
-def test_row_10_advice_to_connect_again_is_followed() -> None:
+def test_advice_to_connect_again_is_followed() -> None:
     harness = Harness()
     harness.connect()
     held = harness.held_connect
@@ -149,7 +147,7 @@ def test_row_10_advice_to_connect_again_is_followed() -> None:
     assert harness.count("/meta/handshake") == 1
 
 
-def test_row_10_connects_that_fail_otherwise_keep_the_session() -> None:
+def test_connects_that_fail_otherwise_keep_the_session() -> None:
     harness = Harness()
     harness.connect()
     harness.respond = lambda request: request.fail(NoReply("closed"))
@@ -187,7 +185,7 @@ def test_a_failed_connect_keeps_the_session() -> None:
     assert harness.sent("/meta/connect")[2]["advice"] == {"timeout": 0}
 
 
-def test_row_12_a_held_connect_that_a_gateway_refuses_is_repeated_once() -> None:
+def test_a_held_connect_that_a_gateway_refuses_is_repeated_once() -> None:
     # A balancer alternates between two servers, one of which has stopped.
     harness = Harness(types=["long-polling"])
     harness.connect()
@@ -208,7 +206,7 @@ def test_row_12_a_held_connect_that_a_gateway_refuses_is_repeated_once() -> None
     assert {str(error) for error in harness.failures} == {"HTTP status 503"}
 
 
-def test_row_12_a_gateway_that_refuses_two_connects_is_a_failure() -> None:
+def test_a_gateway_that_refuses_two_connects_is_a_failure() -> None:
     harness = Harness(types=["long-polling"])
     harness.connect()
     held = harness.held_connect

@@ -30,7 +30,7 @@ def seconds_until_connected(server: MemoryServer, client: Client) -> float:
 @pytest.mark.parametrize("up", [0.1, 2.0, 20.0])
 @pytest.mark.parametrize("away", [1.0, 4.0])
 @pytest.mark.parametrize("connection_type", ["websocket", "long-polling"])
-def test_row_4b_the_client_is_back_at_once_after_each_restart(
+def test_the_client_is_back_at_once_after_each_restart(
     connection_type: str, away: float, up: float, jitter: float
 ) -> None:
     server = MemoryServer()
@@ -45,7 +45,7 @@ def test_row_4b_the_client_is_back_at_once_after_each_restart(
         assert len(server.sent("/meta/handshake")) == handshakes
 
 
-def test_row_4b_a_lost_session_with_interval_0_costs_no_step() -> None:
+def test_a_lost_session_with_interval_0_costs_no_step() -> None:
     server = MemoryServer()
     client = server.new_client(transports=["long-polling"])
     server.wait_for(client.connect())
@@ -57,7 +57,7 @@ def test_row_4b_a_lost_session_with_interval_0_costs_no_step() -> None:
         server.advance(2)
 
 
-def test_row_4b_restarts_do_not_rule_a_transport_out() -> None:
+def test_restarts_do_not_rule_a_transport_out() -> None:
     server = MemoryServer()
     client = server.new_client()
     server.wait_for(client.connect())
@@ -68,7 +68,7 @@ def test_row_4b_restarts_do_not_rule_a_transport_out() -> None:
         assert client.transport == "websocket"
 
 
-def test_row_4b_there_are_fewer_than_ten_handshakes_in_ten_seconds() -> None:
+def test_there_are_fewer_than_ten_handshakes_in_ten_seconds() -> None:
     # The session lasts just long enough each time for the delays to start over, and
     # then a handshake fails: without a limit that makes 17 in ten seconds.
     harness = Harness(random=lambda: 0.0)

@@ -258,7 +258,7 @@ def test_a_cancelled_connect_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("offer", [["unknown-type"], []])
-def test_row_4c_no_connection_type_in_common_is_final(offer: list[str]) -> None:
+def test_no_connection_type_in_common_is_final(offer: list[str]) -> None:
     harness = Harness()
     harness.offer = offer
     harness.respond = lambda request: None
@@ -278,7 +278,7 @@ def test_row_4c_no_connection_type_in_common_is_final(offer: list[str]) -> None:
 
 
 @pytest.mark.parametrize("error", ["300:1.0:Version mismatch", "301::No such types"])
-def test_row_4c_a_handshake_that_cannot_be_agreed_on_is_final(error: str) -> None:
+def test_a_handshake_that_cannot_be_agreed_on_is_final(error: str) -> None:
     harness = Harness()
     harness.respond = lambda request: harness.answer(request, error=error)
     [refusal] = outcome(harness.client.publish("/a", 1))
@@ -286,7 +286,7 @@ def test_row_4c_a_handshake_that_cannot_be_agreed_on_is_final(error: str) -> Non
     assert harness.client.state is State.REFUSED
 
 
-def test_row_4c_advice_after_such_a_refusal_is_followed() -> None:
+def test_advice_after_such_a_refusal_is_followed() -> None:
     harness = Harness()
     advice = {"reconnect": "handshake"}
     error = "301::No such types"
@@ -303,7 +303,7 @@ def test_row_4c_advice_after_such_a_refusal_is_followed() -> None:
 @pytest.mark.parametrize(
     "step", ["/meta/handshake", "/meta/connect", "/meta/subscribe", "/a"]
 )
-def test_row_14_an_error_has_the_whole_reply(step: str) -> None:
+def test_an_error_has_the_whole_reply(step: str) -> None:
     # As Salesforce says why it refuses a handshake.
     ext = {"sfdc": {"failureReason": "401::Request requires authentication"}}
     fields: dict[str, Any] = {
@@ -329,7 +329,7 @@ def test_row_14_an_error_has_the_whole_reply(step: str) -> None:
     assert error.reply["channel"] == step
 
 
-def test_row_14_errors_without_a_reply_have_none() -> None:
+def test_errors_without_a_reply_have_none() -> None:
     harness = Harness()
     [error] = outcome(harness.client.publish("no slash", 1))
     assert error.reply is None

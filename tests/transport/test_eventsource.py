@@ -180,7 +180,7 @@ BAD_GATEWAY = b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.parametrize("how", ["gateway", "closed", "unreachable"])
-def test_row_12_a_stream_that_could_not_be_opened_is_asked_for_once_more(
+def test_a_stream_that_could_not_be_opened_is_asked_for_once_more(
     how: str,
 ) -> None:
     fixture = EventSourceFixture()
@@ -205,7 +205,7 @@ def test_row_12_a_stream_that_could_not_be_opened_is_asked_for_once_more(
 @pytest.mark.parametrize(
     ("how", "kind"), [("gateway", NoReply), ("unreachable", Unreachable)]
 )
-def test_row_12_a_stream_that_is_refused_twice_is_reported(
+def test_a_stream_that_is_refused_twice_is_reported(
     how: str, kind: type[Exception]
 ) -> None:
     fixture = EventSourceFixture()

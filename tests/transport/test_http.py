@@ -135,7 +135,7 @@ def test_an_incomplete_response_is_a_failure(end: bytes) -> None:
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 @pytest.mark.parametrize("error", [None, ConnectionResetError()])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_row_4_a_response_without_length_ends_with_the_connection(
+def test_a_response_without_length_ends_with_the_connection(
     version: str, error: Exception | None, compressed: bool
 ) -> None:
     # Source: RFC 9112, section 6.3, item 8.
@@ -157,7 +157,7 @@ def test_row_4_a_response_without_length_ends_with_the_connection(
 
 
 @pytest.mark.parametrize("end", range(1, len(BODY)))
-def test_row_4_a_part_of_such_a_response_is_a_failure(end: int) -> None:
+def test_a_part_of_such_a_response_is_a_failure(end: int) -> None:
     fixture = HTTPFixture()
     done = fixture.send()
     fixture.connection.send(b"HTTP/1.1 200 OK\r\n\r\n" + BODY[:end])
@@ -166,7 +166,7 @@ def test_row_4_a_part_of_such_a_response_is_a_failure(end: int) -> None:
     assert fixture.receiver.messages == []
 
 
-def test_row_4_a_script_without_length_is_whole_if_it_ends() -> None:
+def test_a_script_without_length_is_whole_if_it_ends() -> None:
     for end, is_good in ((b");", True), (b"", False)):
         fixture = HTTPFixture(CallbackPolling)
         done = fixture.send()

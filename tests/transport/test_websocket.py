@@ -42,7 +42,7 @@ def test_a_socket_is_opened_for_the_first_message_and_kept_open() -> None:
     assert len(fixture.network.connections) == 1
 
 
-def test_row_5_a_connect_is_not_late_while_messages_arrive() -> None:
+def test_a_connect_is_not_late_while_messages_arrive() -> None:
     fixture = WebSocketFixture()
     connect = {"channel": "/meta/connect", "clientId": "s", "id": "1"}
     done = outcome(fixture.transport.send([connect], 70))
@@ -59,7 +59,7 @@ def test_row_5_a_connect_is_not_late_while_messages_arrive() -> None:
     fixture.assert_nothing_left()
 
 
-def test_row_5_messages_do_not_prolong_the_time_for_other_replies() -> None:
+def test_messages_do_not_prolong_the_time_for_other_replies() -> None:
     fixture = WebSocketFixture()
     done = fixture.open()
     for _ in range(10):
