@@ -1,18 +1,17 @@
 """Print the events of a Salesforce channel: python examples/salesforce.py CHANNEL
 
 INSTANCE_URL and ACCESS_TOKEN are environment variables.  The last replay id of each
-channel is kept in the file replay-ids: the next run continues where this one ended.
+channel is kept in replay-ids.json: the next run continues where this one ended.
 """
 
 import os
-import shelve
 import sys
 
 from twisted.internet.task import react
 
 from txbayeux import BayeuxError, Client
 from txbayeux.client import State
-from txbayeux.extensions import Replay
+from txbayeux.extensions import Replay, ReplayFile
 from txbayeux.signals import StopOnce
 
 API = "58.0"
@@ -50,16 +49,15 @@ async def main(reactor, channel):
     if missing := {"INSTANCE_URL", "ACCESS_TOKEN"} - set(os.environ):
         sys.exit(f"set {' and '.join(sorted(missing))} in the environment")
     StopOnce(reactor)  # ignore a second Ctrl-C
-    with shelve.open("replay-ids") as store:
-        client = Client(
-            f"{os.environ['INSTANCE_URL']}/cometd/{API}/",
-            reactor=reactor,
-            transports=["long-polling"],  # the only one that Salesforce offers
-            headers=token,
-            extensions=[Replay(store)],
-        )
-        reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
-        await print_events(client, channel)
+    client = Client(
+        f"{os.environ['INSTANCE_URL']}/cometd/{API}/",
+        reactor=reactor,
+        transports=["long-polling"],  # the only one that Salesforce offers
+        headers=token,
+        extensions=[Replay(ReplayFile("replay-ids.json"))],
+    )
+    reactor.addSystemEventTrigger("before", "shutdown", client.disconnect)
+    await print_events(client, channel)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 
 from txbayeux.cli.exit_codes import OUTPUT_FAILED, REFUSED, CommandFailed
-from txbayeux.cli.replay_file import ReplayFile
 from txbayeux.client import Client
 from txbayeux.client.credentials import Source
 from txbayeux.client.transports import DEFAULT
 from txbayeux.extension import Extension
-from txbayeux.extensions import NEW, Ack, Replay
+from txbayeux.extensions import NEW, Ack, Replay, ReplayFile
 
 __all__ = ["client_of"]
 

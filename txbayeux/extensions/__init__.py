@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from txbayeux.extensions.ack import Ack
 from txbayeux.extensions.replay import ALL, NEW, Replay
+from txbayeux.extensions.replay_file import ReplayFile
 from txbayeux.extensions.timesync import ServerTimeSync, TimeSync
 
-__all__ = ["ALL", "NEW", "Ack", "Replay", "ServerTimeSync", "TimeSync"]
+__all__ = [
+    "ALL",
+    "NEW",
+    "Ack",
+    "Replay",
+    "ReplayFile",
+    "ServerTimeSync",
+    "TimeSync",
+]

@@ -32,7 +32,7 @@ class Replay(Extension):
     """Salesforce's replay extension; one object per client.
 
     :param store: the last replay id of each channel; a dict by default, or any
-        mutable mapping (``shelve``, a table) to resume after a restart.
+        mutable mapping to resume after a restart, such as :class:`ReplayFile`.
     :param default: the replay id for a channel that is not in the store.
     :param fallback: the replay id if the server does not have the stored one any more.
 

@@ -1,4 +1,4 @@
-"""The file of ``--replay``: the last replay id of each channel, as one JSON object."""
+"""A file with the last replay id of each channel, as one JSON object."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ __all__ = ["ReplayFile"]
 
 
 class ReplayFile(MutableMapping[str, int]):
-    """Replay ids by channel, written with each change.
+    """Replay ids by channel in a file, a store for :class:`Replay`.
 
-    A crash leaves the old file or the new one, never half of one.
+    It is written with each change.  A crash leaves the old file or the new one, never
+    half of one.
 
-    :param failed: called with the error if a change cannot be written.
+    :param failed: called with the error if a change cannot be written; otherwise the
+        error is raised.
     :raises OSError: if the file cannot be read or written.
     :raises ValueError: if the file has something else in it.
     """
 
-    def __init__(self, path: Path, failed: Callable[[OSError], None]) -> None:
-        self._path = path.resolve()  # replace what a symbolic link leads to
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        failed: Callable[[OSError], None] | None = None,
+    ) -> None:
+        self._path = Path(path).resolve()  # replace what a symbolic link leads to
         self._failed = failed
         self._ids = self._read()
         self._write()  # better now than after the first message
@@ -56,6 +62,8 @@ class ReplayFile(MutableMapping[str, int]):
         try:
             self._write()
         except OSError as error:
+            if self._failed is None:
+                raise
             self._failed(error)
 
     def __delitem__(self, channel: str) -> None:
