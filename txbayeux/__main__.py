@@ -9,12 +9,13 @@ __all__ = ["main"]
 
 
 def main() -> NoReturn:
-    """Run the command; an interrupt may come while it is imported, too."""
+    """Run the command; an interrupt may come before the reactor handles it, too."""
     try:
         from txbayeux.cli import main as run  # noqa: PLC0415
+
+        run()
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
     raise AssertionError  # it raises SystemExit
 
 

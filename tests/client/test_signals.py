@@ -106,6 +106,33 @@ def start(
     )
 
 
+EARLY = """
+import os, signal, sys
+from txbayeux.cli import command
+
+def interrupted(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    return make(*arguments)
+
+make, command.client_of = command.client_of, interrupted
+command.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("program", COMMANDS, ids=lambda program: program[0])
+def test_an_interrupt_before_anything_was_sent_ends_it(program: list[str]) -> None:
+    words = [word.replace("URL", "http://127.0.0.1:1/") for word in program]
+    ended = subprocess.run(
+        [sys.executable, "-c", EARLY, *words],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
 @pytest.mark.parametrize(
     "signals",
     [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)],

@@ -17,7 +17,7 @@ from twisted.internet.defer import (
     gatherResults,
     inlineCallbacks,
 )
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 from twisted.python.failure import Failure
 
 from txbayeux import channel as channels
@@ -282,4 +282,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _start(reactor: Any, *arguments: Any) -> Any:
     StopOnce(reactor)
-    return run(reactor, *arguments)
+    # When the reactor has its signal handlers: until then an interrupt raises
+    # KeyboardInterrupt, wherever it comes.
+    return deferLater(reactor, 0, run, reactor, *arguments)
