@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from txbayeux.client import State
+from txbayeux.errors import UnknownSession
 from txbayeux.extensions import Ack
 from txbayeux.testing import Fault, MemoryServer
 
@@ -70,7 +72,8 @@ class Run:
             case ("restart",):
                 server.restart()
             case ("end",) if self.client.state is State.CONNECTED:
-                server.end_session(self.client)
+                with suppress(UnknownSession):  # the client does not know yet
+                    server.end_session(self.client)
 
     def finish(self) -> None:
         """Check that all is well once nothing goes wrong any more."""
