@@ -99,6 +99,33 @@ def test_the_server_is_asked_to_hold_no_longer_than_is_waited(
     assert handshake["advice"] == {"timeout": 60_000}
 
 
+@pytest.mark.parametrize("connection_type", ["websocket", "long-polling"])
+@pytest.mark.parametrize("advised", [None, 30_000])
+def test_a_server_that_holds_the_first_connect_too_is_waited_for(
+    advised: int | None, connection_type: str
+) -> None:
+    harness = Harness(types=[connection_type])
+    harness.advice = {} if advised is None else {"timeout": advised}
+
+    def serve(request: Request) -> None:  # whatever it is asked
+        if request.channels != ["/meta/connect"]:
+            harness.reply_to_all(request)
+        else:
+            harness.clock.callLater(
+                30, lambda: request.open and harness.answer(request)
+            )
+
+    harness.respond = serve
+    harness.client.connect()
+    harness.pass_time(60)
+    assert harness.states[-1] is State.CONNECTED
+    assert len(harness.failures) == 1
+    harness.held_connect.fail()
+    harness.pass_time(60)
+    assert harness.states[-1] is State.CONNECTED
+    assert len(harness.failures) == 2
+
+
 def test_missing_fields_keep_their_value() -> None:
     harness = Harness()
     harness.advice = {"interval": 2000, "timeout": 20_000}

@@ -147,6 +147,9 @@ class ReconnectPolicy:
         idle = dataclasses.replace(retry, maximum=max(IDLE_MAXIMUM, retry.initial))
         self._idle = Backoff(idle, random)
         self.handshakes = HandshakeLimit()
+        self.first_hold = 0.0
+        """Seconds for which the server may hold a connect that asks for an immediate
+        answer: none, unless it has not given one."""
         self._up_since: float | None = None
         self._failed = 0
         self._short_sessions = 0
@@ -181,6 +184,17 @@ class ReconnectPolicy:
         """Seconds for which the server is asked to hold a connect at most."""
         advised = self.advice.timeout
         return min(DEFAULT_HOLD if advised is None else advised, LONGEST_HOLD)
+
+    def first_connect(self, seconds: float, delay: float, *, answered: bool) -> None:
+        """Called when the first connect of a session was answered, or failed.
+
+        :param seconds: how long that took.
+        :param delay: seconds after which an immediate answer is late.
+        """
+        if seconds >= 0.9 * delay:  # times are not exact
+            self.first_hold = self.hold
+        elif answered:
+            self.first_hold = 0.0
 
     def up(self, now: float) -> None:
         """Called when a connect succeeded, at time ``now``."""

@@ -8,7 +8,6 @@ in flight.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
@@ -20,6 +19,7 @@ from txbayeux import channel as channels
 from txbayeux.client import messages
 from txbayeux.client.advice import HANDSHAKE, Advice, advises_to_go_on
 from txbayeux.client.backoff import DEFAULT_HOLD, ReconnectPolicy
+from txbayeux.client.connect import Connect
 from txbayeux.client.credentials import Credentials, CredentialsProvider
 from txbayeux.client.dispatcher import Dispatcher
 from txbayeux.client.envelope import Envelope
@@ -53,21 +53,6 @@ _INCOMPATIBLE: Final = frozenset({300, 301})  # version, connection types
 _CLIENT_ERRORS: Final = range(400, 500)
 _GONE: Final = frozenset({404, 410})  # what belongs to the session is not there
 _LIVE: Final = (State.CONNECTING, State.CONNECTED)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Connect:
-    """The connect that was sent last."""
-
-    session_id: str
-    connection_type: str
-    sent_at: float
-    at_once: bool
-    """Whether it asks for an immediate answer."""
-    repeats: bool
-    """Whether it repeats one that a gateway refused."""
-    deliveries: int
-    """How many messages had arrived before it."""
 
 
 class Session:
@@ -118,7 +103,7 @@ class Session:
         self._in_flight: Envelope | None = None
         """The handshake, connect or disconnect whose outcome matters."""
         self._sending: Deferred[None] | None = None
-        self._connect_sent: _Connect | None = None
+        self._connect_sent: Connect | None = None
         self._fetching_credentials: Deferred[Any] | None = None
         self._timer: Any = None
         self._held_back = False
@@ -322,20 +307,21 @@ class Session:
         transport = self._transports.for_connect(now)
         kind = transport.connection_type
         at_once = not self._connected_once or self._transports.name != before
-        self._connect_sent = _Connect(
+        self._connect_sent = Connect(
             session_id, kind, now, at_once, repeats, self.deliveries
         )
-        hold = 0.0 if at_once else self._policy.hold
+        policy = self._policy
         self._send(
             transport,
-            messages.connect(session_id, kind, hold=hold),
-            hold + self._transports.network_delay,
+            messages.connect(session_id, kind, hold=0.0 if at_once else policy.hold),
+            (policy.first_hold if at_once else policy.hold)
+            + self._transports.network_delay,
         )
         if self._in_flight is not None:
             self._on_sendable()
 
     def _connect_answered(self, reply: Message) -> None:
-        connect = cast(_Connect, self._connect_sent)
+        connect = cast(Connect, self._connect_sent)
         if reply["successful"] is not True:
             self._connect_refused(BayeuxError.from_reply(reply), reply)
             return
@@ -349,7 +335,9 @@ class Session:
             self._policy.up(self._reactor.seconds())
             self._connects_refused = 0
             self._is_known = self._connected_once = True
-            if not connect.at_once:  # an immediate answer proves nothing
+            if connect.at_once:
+                self._first_connect(connect, answered=True)
+            else:  # an immediate answer proves nothing
                 self._transports.ranking.worked(connect.connection_type)
             self._machine.feed(Input.CONNECTED)
             if self.state is State.CONNECTED:
@@ -358,7 +346,7 @@ class Session:
                 # Behind the messages that came with the reply.
                 self._dispatcher.after(lambda: self._connect_again(connect))
 
-    def _connect_again(self, last: _Connect) -> None:
+    def _connect_again(self, last: Connect) -> None:
         idle = self._in_flight is None and self._timer is None
         if idle and self.state is State.CONNECTED and self.id == last.session_id:
             delay = self._policy.after_success(
@@ -404,7 +392,7 @@ class Session:
         return self._connects_refused >= MAX_REFUSED_CONNECTS
 
     def _connect_failed(self, error: Exception) -> None:
-        connect = cast(_Connect, self._connect_sent)
+        connect = cast(Connect, self._connect_sent)
         status = getattr(error, "status", None)
         repeatable = not (
             connect.at_once or connect.repeats or self._dispatcher.resumes
@@ -440,7 +428,15 @@ class Session:
             self._connection_lost(error)
         cancel()
 
+    def _first_connect(self, connect: Connect, *, answered: bool) -> None:
+        seconds = self._reactor.seconds() - connect.sent_at
+        delay = self._transports.network_delay
+        self._policy.first_connect(seconds, delay, answered=answered)
+
     def _connection_lost(self, error: Exception) -> None:
+        connect = self._connect_sent
+        if self.state is State.CONNECTING and connect is not None and connect.at_once:
+            self._first_connect(connect, answered=False)
         if isinstance(error, NoReply) and self._dispatcher.resumes:
             self._transports.failed(error, self._reactor.seconds())
             self._lose(error, None)
