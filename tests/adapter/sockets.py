@@ -52,9 +52,12 @@ class Client:
     def send(self, message: Any) -> None:
         self.raw(frame(TEXT, json.dumps(message).encode()))
 
+    def take(self) -> bytes:
+        return self.transport.take()
+
     def frames(self) -> Frames:
         """Take the frames that have come: the first byte and the payload of each."""
-        data, frames = self.transport.take(), []
+        data, frames = self.take(), []
         while data:
             first, size = data[0], data[1]
             assert size < 128, "a server must not mask"

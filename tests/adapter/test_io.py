@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
-from twisted.internet.tcp import Server
-from twisted.internet.testing import MemoryReactor
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
@@ -21,45 +18,20 @@ from tests.resets import reset_on_close
 from txbayeux.adapter.io import (
     TIME_SLICE,
     ClosingWatch,
+    TurnEnd,
     Watched,
     WorkQueue,
     has_closed,
 )
 from txbayeux.writing import write_now
 
+from .server_connection import ServerConnection
 from .support import turn
 
 pytestmark = pytest.mark.parametrize("http_way", ["fast"], indirect=True)
 
 
 # Writing at once
-
-
-class ServerConnection:
-    """A connection of Twisted's own kind, whose reactor never turns."""
-
-    def __init__(self) -> None:
-        ours, self.peer = socket.socketpair()
-        ours.setblocking(False)
-        self.peer.setblocking(False)
-        listener: Any = type("Port", (), {"_realPortNumber": 1})
-        reactor: Any = MemoryReactor()
-        self.transport = Server(
-            ours, Protocol(), ("127.0.0.1", 1), listener, 1, reactor
-        )
-
-    def read(self) -> bytes:
-        try:
-            return self.peer.recv(1 << 20)
-        except BlockingIOError:
-            return b""
-
-    def is_waiting_to_write(self) -> bool:
-        return self.transport in self.transport.reactor.getWriters()
-
-    def close(self) -> None:
-        self.transport.socket.close()
-        self.peer.close()
 
 
 @pytest.fixture
@@ -407,3 +379,40 @@ def test_a_call_may_finish_the_queue() -> None:
     clock.advance(0)
     assert clock.done == [1, 2]
     assert clock.getDelayedCalls() == []
+
+
+# The end of a turn
+
+
+def test_calls_at_the_end_of_a_turn_are_made_in_order_by_one_timer() -> None:
+    clock = WorkClock()
+    end = TurnEnd(clock)
+    for number in range(3):
+        end.add(lambda number=number: clock.work(number))
+    assert clock.done == []
+    assert len(clock.getDelayedCalls()) == 1
+    turn(clock)
+    assert clock.done == [0, 1, 2]
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_is_added_at_the_end_of_a_turn_is_called_at_the_end_of_the_next() -> None:
+    clock = WorkClock()
+    end = TurnEnd(clock)
+    end.add(lambda: end.add(lambda: clock.work(1)))
+    turn(clock)
+    assert clock.done == []
+    turn(clock)
+    assert clock.done == [1]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_call_that_raises_at_the_end_of_a_turn_is_logged(log: list[Any]) -> None:
+    clock = WorkClock()
+    end = TurnEnd(clock)
+    end.add(lambda: 1 / 0)
+    end.add(lambda: clock.work(1))
+    turn(clock)
+    assert clock.done == [1]
+    failures = [event["log_failure"] for event in log if "log_failure" in event]
+    assert [failure.type for failure in failures] == [ZeroDivisionError]

@@ -12,7 +12,6 @@ from typing import Final
 from txbayeux.message import Entry
 
 __all__ = [
-    "EMPTY_LIST",
     "MAX_KEPT",
     "PING",
     "FrameCache",
@@ -51,10 +50,6 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65536:
         return _pack_16_bit(_TEXT, _16_BIT, size) + payload
     return _pack_64_bit(_TEXT, _64_BIT, size) + payload
-
-
-EMPTY_LIST: Final = text_frame(b"[]")
-"""The reply to an empty list, which is the heartbeat of Faye's client."""
 
 
 def entry_frame(entry: Entry) -> bytes:

@@ -18,6 +18,7 @@ from txbayeux.interfaces import Clock
 __all__ = [
     "TIME_SLICE",
     "ClosingWatch",
+    "TurnEnd",
     "Watched",
     "WorkQueue",
     "base_of",
@@ -191,3 +192,28 @@ class WorkQueue:
                 _log.failure("A queued call failed")
             yield
         self._task = None
+
+
+class TurnEnd:
+    """Calls made once all that the reactor reads in this turn has been processed.
+
+    They are made in order, by one timer for all.  A call that raises is logged.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: list[Callable[[], object]] = []
+
+    def add(self, call: Callable[[], object]) -> None:
+        """Call ``call`` at the end of this turn."""
+        if not self._calls:
+            self._clock.callLater(0, self._run)
+        self._calls.append(call)
+
+    def _run(self) -> None:
+        calls, self._calls = self._calls, []
+        for call in calls:
+            try:
+                call()
+            except Exception:
+                _log.failure("A call at the end of a turn failed")

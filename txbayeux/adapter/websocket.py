@@ -20,12 +20,11 @@ from zope.interface import implementer
 
 from txbayeux.adapter.body import TooLarge, is_disconnect, read
 from txbayeux.adapter.frames import (
-    EMPTY_LIST,
     PING,
     FrameCache,
     text_frame,
 )
-from txbayeux.adapter.io import WorkQueue, has_closed
+from txbayeux.adapter.io import TurnEnd, WorkQueue, has_closed
 from txbayeux.adapter.websocket_input import WebSocketInput
 from txbayeux.errors import too_many
 from txbayeux.events import Reason
@@ -35,7 +34,7 @@ from txbayeux.message import Entry, Malformed, Message, encode_list
 from txbayeux.peer_limits import PeerRegistry
 from txbayeux.processor import Processor, Response, response_now
 from txbayeux.server.replies import refusal
-from txbayeux.writing import write_now
+from txbayeux.writing import can_write_now, write_now
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -67,13 +66,6 @@ MAX_UNACCEPTED: Final = 1
 
 With those of 25 s, it is closed after 25 to 50 s (Centrifugo: 10 s).  There is no such
 limit once a message was accepted: a client whose session has ended may take its time.
-"""
-
-_CONNECT_AND_ONE: Final = 2
-"""Most pending responses with which one is written at once.
-
-With no more than the held connect and this one, no other can join the same write.
-On Redis, where each reply comes later, that saves 10 % of a publish to one subscriber.
 """
 
 _MAX_SILENT: Final = 1
@@ -128,30 +120,29 @@ class WebSocketConnection(WebSocketInput):
     _perMessageCompress: Any
     _copied: dict[str, Any]
 
-    # The state of an idle connection.  It is kept on the class: an instance has of its
-    # own only what differs, since most connections are idle.
-    writable = False
-    _closed = False  # Nothing more is sent or processed.
-    _processing = False  # The server has yet to answer a request.
-    _too_many_held = False
-    _deflates = False
-    _accepted = False  # A message of the peer was not refused.
-    _unaccepted = 0  # keep-alive intervals before that
-    _silent = 0  # keep-alive intervals without a sign of life
-    _heard = False  # Something was received since messages were last sent.
-    _close_code: int | None = None  # of a close that waits for pending replies
     _timer: DelayedCall | None = None  # REPLY_TIMEOUT, then CLOSE_TIMEOUT
-    _held: tuple[Deferred[Response], ...] = ()
-    _peer: str | None = None  # None if it is not limited
+    _unaccepted = 0  # keep-alive intervals before a message is accepted
     _refused = 0  # requests in a row
 
-    def __init__(self, source: Request) -> None:
-        # Not Autobahn's __init__(), which makes objects that are not used here.
+    def __init__(self, factory: WebSocketConnectionFactory, source: Request) -> None:
+        super().__init__(factory)
+        self.writable = False
         self._source = source
-        self._stream: Stream | None = self.factory.processor.wrap_stream(self, source)
-        peer = self.factory.peers.key(source.peer)
-        if peer is not None:
-            self._peer = peer
+        self._stream: Stream | None = factory.processor.wrap_stream(self, source)
+        self._peer = factory.peers.key(source.peer)  # None if it is not limited
+        self._closed = False  # Nothing more is sent or processed.
+        self._processing = False  # The server has yet to answer a request.
+        self._held: tuple[Deferred[Response], ...] = ()
+        self._too_many_held = False
+        self._deflates = False
+        # Replies are written at the end of the turn, as deliveries are: writes right
+        # after one another wake a client on another core less often than writes between
+        # which messages are processed.  That saves 4 of 31 µs with 100 publishers.
+        self._gathers = False
+        self._gathered = b""
+        self._accepted = False  # A message of the peer was not refused.
+        # Of a close that waits for pending replies.
+        self._close_code: int | None = None
 
     # The connection
 
@@ -159,6 +150,7 @@ class WebSocketConnection(WebSocketInput):
         """Called by Twisted when the connection belongs to this protocol."""
         for name, value in self._copied.items():
             setattr(self, name, copy(value))
+        self._gathers = can_write_now(self.transport)
         self.transport.registerProducer(self, True)
 
     def open(self, response: bytes, deflate: PerMessageDeflate | None) -> None:
@@ -224,7 +216,7 @@ class WebSocketConnection(WebSocketInput):
                 return
             if not messages:
                 if not self._closed:
-                    self.transport.write(EMPTY_LIST)
+                    self._write(b"[]")  # the heartbeat of Faye's client
             elif self._processing or self._too_many_held:
                 self._waiting = messages
                 self._read_or_pause()
@@ -276,7 +268,7 @@ class WebSocketConnection(WebSocketInput):
             self._close_after_replies()
 
     def _released(self, response: Response) -> None:
-        self._reply(response, at_once=len(self._held) <= _CONNECT_AND_ONE)
+        self._reply(response)
         if self._close_code is not None:
             self.factory.work_queue.add(self._close_after_replies)
         if self._too_many_held and not self._closed:
@@ -298,24 +290,38 @@ class WebSocketConnection(WebSocketInput):
             _log.failure("Answering a request failed", failure)
             self._fail(1011, "Internal server error")
 
-    def _reply(self, response: Response, *, at_once: bool = False) -> None:
+    def _reply(self, response: Response) -> None:
         if self._closed:
             response.give_back()
         elif response.items:
             if not self._accepted:
                 self._accepted = not all(map(_is_refusal, response.items))
-            self._write(encode_list(response.items), at_once=at_once)
+            self._write(encode_list(response.items))
 
-    def _write(self, payload: bytes, *, at_once: bool = False) -> None:
+    def _write(self, payload: bytes) -> None:
         if self._deflates and len(payload) >= _DEFLATE_FROM:
             # Not sendMessage(), which applies the limit of requests to responses.
             self.beginMessage()
             self.sendMessageFrame(payload)
             self.endMessage()
-        elif at_once or self._is_last_message:
-            write_now(self.transport, text_frame(payload))
+        elif self._gathers:
+            if not self._gathered:
+                self.factory.turn_end.add(self._write_gathered)
+            self._gathered += text_frame(payload)
         else:
             self.transport.write(text_frame(payload))
+
+    def _write_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, b""
+        if gathered:
+            write_now(self.transport, gathered)
+
+    def sendData(
+        self, data: bytes, sync: bool = False, chopsize: int | None = None
+    ) -> None:
+        """Called by Autobahn to write a frame."""
+        self._write_gathered()
+        super().sendData(data, sync, chopsize)
 
     # The stream
 
@@ -333,7 +339,10 @@ class WebSocketConnection(WebSocketInput):
         if self._deflates:
             self._write(encode_list(entries))
         else:
-            write_now(self.transport, self.factory.frames.joined(entries))
+            frames = self.factory.frames.joined(entries)
+            if self._gathered:
+                frames, self._gathered = self._gathered + frames, b""
+            write_now(self.transport, frames)
 
     def replaced(self) -> None:
         """Stay open: a client may send over several connections at once."""
@@ -484,6 +493,7 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
         self.deflate = deflate
         self.frames = FrameCache()
         self.work_queue = WorkQueue(clock)
+        self.turn_end = TurnEnd(clock)
         self.refuses = False
         """Whether the service stops: requests are dropped, as a close follows."""
         self._connections: set[WebSocketConnection] = set()
@@ -496,7 +506,7 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
 
     def make_connection(self, source: Request) -> WebSocketConnection:
         """Return the protocol for a connection that asked to be upgraded."""
-        return self._connection_class(source)
+        return self._connection_class(self, source)
 
     def connection_opened(self, connection: WebSocketConnection) -> None:
         """Called when a connection is open."""
@@ -573,10 +583,7 @@ def _connection_class(factory: WebSocketConnectionFactory) -> type[WebSocketConn
         else:
             copied[name] = value
     opened = {
-        "state": WebSocketServerProtocol.STATE_OPEN,
         "websocket_version": 13,
-        "inside_message": False,
-        "current_frame": None,
         "_copied": copied,
     }
     return type(

