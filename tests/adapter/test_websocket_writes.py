@@ -26,7 +26,6 @@ class RealClient(Client):
         self.connection = ServerConnection()
         self.transport: Any = service.connect_through(self.connection.transport)
         self.raw(upgrade())
-        self.connection.transport.doWrite()
         self.take()
 
     def take(self) -> bytes:
@@ -40,6 +39,13 @@ def service() -> Service:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[RealClient]:
+    client = RealClient(service)
+    yield client
+    client.connection.close()
+
+
+@pytest.fixture
+def other(service: Service) -> Iterator[RealClient]:
     client = RealClient(service)
     yield client
     client.connection.close()
@@ -73,9 +79,8 @@ def test_replies_are_written_at_the_end_of_the_turn(
 
 
 def test_each_connection_has_a_write_of_its_own(
-    service: Service, client: RealClient, writes: list[bytes]
+    service: Service, client: RealClient, other: RealClient, writes: list[bytes]
 ) -> None:
-    other = RealClient(service)
     client.send([1])
     other.send([2])
     client.send([3])
@@ -83,7 +88,6 @@ def test_each_connection_has_a_write_of_its_own(
     assert client.messages() == [[{"echo": 1}], [{"echo": 3}]]
     assert other.messages() == [[{"echo": 2}]]
     assert len(writes) == 2
-    other.connection.close()
 
 
 def test_messages_take_the_replies_before_them_along(
@@ -133,3 +137,12 @@ def test_replies_to_a_connection_that_is_lost_are_dropped(
     service.clock.advance(0)
     assert client.take() == b""
     assert not [event for event in log if "log_failure" in event]
+
+
+def test_the_upgrade_is_answered_without_another_turn(service: Service) -> None:
+    connection = ServerConnection()
+    transport: Any = service.connect_through(connection.transport)
+    transport.protocol.dataReceived(upgrade())
+    assert connection.read().startswith(b"HTTP/1.1 101 ")
+    assert not connection.is_waiting_to_write()
+    connection.close()

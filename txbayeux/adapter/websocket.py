@@ -155,7 +155,7 @@ class WebSocketConnection(WebSocketInput):
 
     def open(self, response: bytes, deflate: PerMessageDeflate | None) -> None:
         """Send the response to the upgrade and begin to exchange messages."""
-        self.transport.write(response)
+        write_now(self.transport, response)
         if deflate is not None:
             # Private, as the upgrade is not Autobahn's: its own takes 90 µs more, of
             # the 190 of a session's set-up.
