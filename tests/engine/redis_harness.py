@@ -9,9 +9,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from tests.engine.redis_parts import (
-    known_position,
+    caught_up,
     owner_of,
-    reader_of,
     redirect_notices,
 )
 from tests.engine.redis_server import RedisServer
@@ -77,19 +76,10 @@ class RedisHarness(EngineHarness):
         return await super().connect(engine, session, acknowledged=acknowledged)
 
     async def caught_up(self, nodes: Sequence[RedisEngine]) -> None:
-        """Wait until nodes have read what any node knows to be in the log."""
-        there = [
-            node
-            for engine in self._engines
-            for node in getattr(engine, "engines", [engine])
-        ]
-        await self.until(
-            lambda: all(
-                node.ready()
-                and reader_of(node).position >= max(map(known_position, there))
-                for node in nodes
-            )
-        )
+        """Wait until nodes have dispatched what Redis has sent to them."""
+        for node in nodes:
+            await self.until(node.ready)
+            await caught_up(node)
 
     async def receive(self, engine: Engine, session: str, count: int) -> list[Any]:
         """Poll until this many messages have arrived; return the data of all."""

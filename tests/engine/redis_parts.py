@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.engine import RedisEngine
+from txbayeux.engine.redis.feed import Feed
 from txbayeux.engine.redis.ownership import SessionOwner
-from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.termination import Termination
 
 
@@ -25,9 +25,9 @@ def commands_connection(engine: RedisEngine) -> Any:
     return engine._node._command_connection
 
 
-def log_connection(engine: RedisEngine) -> Any:
-    """Return the connection that reads the log; None while there is none."""
-    return engine._node._log_connection
+def feed_connection(engine: RedisEngine) -> Any:
+    """Return the connection of the feed; None while there is none."""
+    return engine._node._feed_connection
 
 
 def commands_of(engine: RedisEngine) -> Commands:
@@ -38,8 +38,8 @@ def owner_of(engine: RedisEngine) -> SessionOwner:
     return engine._node.owner
 
 
-def reader_of(engine: RedisEngine) -> Reader:
-    return engine._node.reader
+def feed_of(engine: RedisEngine) -> Feed:
+    return engine._node.feed
 
 
 def termination_of(engine: RedisEngine) -> Termination:
@@ -90,8 +90,14 @@ def script_arguments(
 
 
 def known_position(engine: RedisEngine) -> int:
-    """Return the position that the log is known to have reached."""
-    return engine._node.reader._known
+    """Return the position of the last entry that is known to be sent to a node."""
+    return engine._node.feed._known
+
+
+def caught_up(engine: RedisEngine) -> Deferred[None]:
+    """Return a Deferred that fires when a node has dispatched what was sent to it."""
+    node = engine._node
+    return node.checkpoints.mark().addCallback(node.reached)
 
 
 def checkpoints_of(engine: RedisEngine) -> Checkpoints:
@@ -103,19 +109,19 @@ async def checkpoint(engine: RedisEngine) -> None:
     checkpoints = engine._node.checkpoints
     for _ in range(2):
         checkpoints.write()
-    await checkpoints.position()
+    await checkpoints.mark()
 
 
 def forget_tail(engine: RedisEngine) -> None:
     """Make a node read older entries from Redis."""
-    engine._node._tail.clear()
+    engine._node._tail.clear(engine._node.feed.position)
 
 
 def redirect_notices(
     engine: RedisEngine, receiver: Callable[[Mapping[str, str]], object]
 ) -> None:
     """Pass the notices of a node's inbox to ``receiver``."""
-    engine._node.reader._take_notice = receiver  # type: ignore[assignment]
+    engine._node.feed._take_notice = receiver  # type: ignore[assignment]
 
 
 def stop_node(engine: RedisEngine) -> Deferred[Any]:

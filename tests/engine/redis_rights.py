@@ -11,7 +11,12 @@ def commands() -> list[str]:
     return text.partition("and the commands `")[2].partition("`")[0].split()
 
 
+def keys(namespace: str) -> list[str]:
+    """Return the rules for keys and publish/subscribe channels."""
+    return [f"~{{{namespace}}}:*", "resetchannels", f"&{{{namespace}}}:*"]
+
+
 def rules(namespace: str, *more: str) -> list[str]:
     """Return the rules of a user who may do nothing else."""
     allowed = [f"+{command}" for command in (*commands(), *more)]
-    return ["reset", "on", ">secret", f"~{{{namespace}}}:*", *allowed]
+    return ["reset", "on", ">secret", *keys(namespace), *allowed]

@@ -26,10 +26,9 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 from tests.engine.freezing import FreezingReactor
 from tests.engine.redis_harness import pause
 from tests.engine.redis_parts import (
+    caught_up,
     checkpoints_of,
-    known_position,
     node_id,
-    reader_of,
 )
 from tests.engine.redis_server import RedisServer
 from txbayeux.engine.memory import MemoryEngine
@@ -98,11 +97,10 @@ class RedisService:
         return blockingCallFromThread(reactor, operation)
 
     def settle(self) -> None:
-        """Wait until every working node has read the log to its known end."""
-        known = max(known_position(engine) for engine in self.engines)
+        """Wait until every working node has dispatched what Redis has sent to it."""
         for engine, clock in zip(self.engines, self.reactors, strict=True):
             if not clock.frozen:
-                self.call(partial(reader_of(engine).reached, known))
+                self.call(partial(caught_up, engine))
         self.call(lambda: pause(0))
 
     def freeze(self, number: int) -> None:
@@ -113,9 +111,13 @@ class RedisService:
         for _ in range(2):
             # The second one writes the state at the first.
             self.call(checkpoints.write)
-        self.call(checkpoints.position)
+        self.call(checkpoints.mark)
         self.call(self.reactors[number].freeze)
-        self.server.client.hset(self.key(number), "heartbeat", 0)
+        # Long enough ago to count as dead, and not so long that it is forgotten.
+        client: Any = self.server.client
+        last = int(client.hget(self.key(number), "heartbeat"))
+        client.hset(self.key(number), "heartbeat", last - 10_000)
+        self.frozen_at = last
 
     def key(self, number: int) -> str:
         """Return the key of a node in Redis."""
@@ -124,7 +126,8 @@ class RedisService:
 
     def wait_until_alive(self, number: int) -> None:
         """Wait until a node has sent a heartbeat since it was frozen."""
-        while self.server.client.hget(self.key(number), "heartbeat") == b"0":
+        client: Any = self.server.client
+        while int(client.hget(self.key(number), "heartbeat")) < self.frozen_at:
             self.call(lambda: pause(0.01))
 
     def thaw(self, number: int, *, timers_first: bool) -> None:

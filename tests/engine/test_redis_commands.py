@@ -59,8 +59,8 @@ def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> N
     assert len(stale) == 4
     last = up(commands)
     assert last.commands[0][-4] == "1"
-    last.replies[0].callback([b"-5"])
-    assert published.result == 5
+    last.replies[0].callback([b"-5", b"3"])
+    assert published.result == 3
 
 
 @pytest.mark.parametrize("reaches_many", [False, True])
@@ -83,7 +83,7 @@ def test_the_publishes_of_a_turn_are_one_command_that_is_written_at_once(
     clock.advance(0)
     assert len(redis.commands) == 1
     assert redis.commands[0][-6:] == ("", "/a", b"1", "", "/b", b"2")
-    commands.run("clean")
+    commands.run("verify")
     assert len(redis.commands) == 2
     assert redis.written_now == ([] if reaches_many else redis.commands[:1])
 
@@ -105,12 +105,22 @@ def test_what_a_node_refused_is_sent_in_order_to_the_next_one() -> None:
     assert second.commands[0][-3:] == ("1" * 32, "", 1000)
     assert second.commands[1][-6:] == (100_000, 2, "", "1" * 32, "/a", b"1")
     second.replies[0].callback(b"0")
-    second.replies[1].callback([b"1"])
+    second.replies[1].callback([b"1", b"1"])
     assert (made.result, published.result) == (b"0", 1)
 
 
 def test_a_publish_with_an_invalid_reply_is_refused_and_logged() -> None:
-    for reply in ([], [b"x"], [[]], [None], b"25", None, False, 5):
+    for reply in (
+        [],
+        [b"1"],
+        [b"x", b"1"],
+        [b"1", []],
+        [None, b"1"],
+        b"25",
+        None,
+        False,
+        5,
+    ):
         clock = Clock()
         commands = Commands(
             clock, RedisOptions(), node="f", keys=("k",), stale=lambda: None
@@ -133,7 +143,7 @@ def test_errors_of_redis_are_logged_once_a_minute_by_code() -> None:
     )
     redis = up(commands)
     for _ in range(7):
-        commands.run("clean").addErrback(lambda _: None)
+        commands.run("verify").addErrback(lambda _: None)
     replies = iter(redis.replies)
 
     def refuse(*errors: str) -> None:
@@ -147,7 +157,7 @@ def test_errors_of_redis_are_logged_once_a_minute_by_code() -> None:
         commands.stop()
         refuse("OOM f", "ERR g")
     assert [formatEvent(event) for event in log] == [
-        f"Redis refused the script clean: {error}"
+        f"Redis refused the script verify: {error}"
         for error in ("OOM a", "MISCONF b", "OOM d (2 such errors)", "OOM e")
     ]
     assert clock.getDelayedCalls() == []
@@ -160,7 +170,7 @@ def test_an_error_that_the_script_does_not_reply_is_one_of_redis() -> None:
         )
         redis = up(commands)
         refused: list[Any] = []
-        commands.run("clean").addErrback(refused.append)
+        commands.run("verify").addErrback(refused.append)
         redis.replies[0].errback(RedisError(f"{code} x"))
         assert [failure.value.code for failure in refused] == [503]
         assert commands.outstanding == 0

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import forget_tail, log_connection, termination_of
+from tests.engine.redis_parts import feed_connection, forget_tail, termination_of
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream, contract
 
@@ -260,12 +260,12 @@ class TestRefusing(OwnServer):
         alice = await self.join(engine, "/a")
         held = engine.connect(alice, hold=self.hold)
         await self.unanswered(held)
-        reading: Any = log_connection(engine)
+        reading: Any = feed_connection(engine)
         reading.transport.pauseProducing()
-        await self.publish(engine, "/b", *range(50))
+        await self.publish(engine, "/a", *range(50))
         log = next(key for key in self.keys() if key.endswith(b":log"))
         self.server.client.xtrim(log, maxlen=10, approximate=False)
-        reading.transport.resumeProducing()
+        reading.abort()
         await self.soon(lambda: held.called)
         delivery = await held
         assert delivery.ended is Reason.KICKED

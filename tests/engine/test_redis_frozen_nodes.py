@@ -165,10 +165,13 @@ class TestFrozenNodes(OwnServer):
         bob = await self.join(a, "/b")
         await self.checkpointed()
         self.freeze(a)
+        client: Any = self.server.client
+        client.client_kill_filter(_type="pubsub")  # as for a full output buffer
+        await self.soon(b.ready)
         await self.publish(b, "/a", 0)
         assert await self.poll(b, alice) == [0]
         for _ in range(20):
-            for begun in [b.publish("/loud", text(n)) for n in range(50)]:
+            for begun in [b.publish("/b", text(n)) for n in range(50)]:
                 await begun
             # The successor has read them: only the frozen node falls behind.
             assert await self.poll(b, alice) == []

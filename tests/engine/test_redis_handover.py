@@ -13,8 +13,8 @@ from tests.engine.redis_parts import (
     calls_made,
     commands_connection,
     commands_of,
+    feed_of,
     owner_of,
-    reader_of,
 )
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.errors import BayeuxError, UnknownSession, unavailable
@@ -321,7 +321,7 @@ class TestHandover(NodesHarness):
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
         """Make a node the owner, which waits until the second result fires."""
-        reader, waiting = reader_of(engine), list[Deferred[None]]()
+        reader, waiting = feed_of(engine), list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:
             waiting.append(Deferred())

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet import reactor
 
 from tests.engine.redis_own_server import OwnServer
-from tests.engine.redis_parts import log_connection
+from tests.engine.redis_parts import feed_connection
 from tests.engine.redis_server import RedisServer
 from tests.ports import free_port
 from txbayeux.engine.redis import RedisEngine, RedisOptions
@@ -189,12 +189,12 @@ class TestWays(OwnServer):
         former = RedisServer(self.server.folder / "former")
         former.start()
         try:
-            before: Any = log_connection(engine)
+            before: Any = feed_connection(engine)
             place.unlink()
             place.symlink_to(former.socket)
             before.abort()
             await self.soon(
-                lambda: log_connection(engine) not in {None, before} and engine.ready()
+                lambda: feed_connection(engine) not in {None, before} and engine.ready()
             )
             place.unlink()
             place.symlink_to(self.server.socket)

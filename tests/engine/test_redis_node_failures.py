@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import checkpoint, forget_tail, reader_of
+from tests.engine.redis_parts import checkpoint, feed_of, forget_tail
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.limits import Limits
 from txbayeux.testing import RecordingStream, contract
@@ -41,7 +41,7 @@ class TestNodeFailures(OwnServer):
         begun += [b.publish("/b", text(n)) for n in range(600, 1200)]
         for one in begun:
             await one
-        await self.soon(lambda: not reader_of(b).behind)
+        await self.soon(lambda: not feed_of(b).behind)
         forget_tail(b)
         assert await self.poll(b, alice) == list(range(1200))
 

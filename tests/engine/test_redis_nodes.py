@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.engine.redis_harness import NodesHarness, pause
-from tests.engine.redis_parts import in_doubt, log_connection
+from tests.engine.redis_parts import feed_connection, in_doubt
 from txbayeux.engine.redis import session_connects
 from txbayeux.events import Reason
 from txbayeux.limits import Limits
@@ -55,7 +55,7 @@ class TestNodes(NodesHarness):
     async def test_a_poll_waits_for_what_the_log_is_known_to_have(self) -> None:
         (engine,) = await self.nodes(1)
         alice = await self.join(engine, "/a")
-        transport = log_connection(engine).transport
+        transport = feed_connection(engine).transport
         transport.pauseProducing()
         await self.publish(engine, "/a", 1)
         with patch.object(session_connects, "_ELSEWHERE", 60.0):

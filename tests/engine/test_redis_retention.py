@@ -7,7 +7,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import checkpoint, forget_tail
+from tests.engine.redis_parts import checkpoint, feed_of, forget_tail
 from txbayeux.engine.redis import RedisEngine, RedisOptions
 from txbayeux.engine.redis.log import Change, Tail
 from txbayeux.engine.redis.termination import Termination
@@ -24,9 +24,11 @@ def test_the_tail_counts_changes_of_subscriptions() -> None:
     tail = Tail(10_000, 1024)
     for position in range(1, 101):
         tail.append(Change(position, "a", True, ("/" + "x" * 255,), 256))
-    assert tail.first == 97
+    assert [item.position for item in tail.after(tail.start)] == [97, 98, 99, 100]
+    assert tail.start == 96
     tail.append(Change(101, "a", True, ("/" + "x" * 1024,), 1025))
-    assert tail.first is None
+    assert list(tail.after(0)) == []
+    assert tail.start == 101
 
 
 def lines(log: Any) -> list[str]:
@@ -174,6 +176,8 @@ class TestRetention(OwnServer):
             for begun in [a.publish("/loud", text(n)) for n in range(50)]:
                 await begun
             await pause(0.05)
+        # Its position follows the log with its heartbeats.
+        await self.soon(lambda: feed_of(a).position >= 1000)
         await checkpoint(a)
         forget_tail(b)
         await self.crash(a)

@@ -48,7 +48,11 @@ class FakeRedis(Protocol):
 
 
 UNKNOWN = b"-ERR unknown command `%s`, with args beginning with: "
-STREAMS = {b"XADD": b"$-1", b"XREAD": b"*-1"}
+STREAMS = {
+    b"XADD": b"$-1",
+    b"XRANGE": b"*0",
+    b"SUBSCRIBE": b"*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1",
+}
 
 
 SERVERS = {
@@ -181,7 +185,7 @@ class TestRights(OwnServer):
             lambda: self.rights("~*", "+@all"),
         )
 
-    @pytest.mark.parametrize("command", ["xadd", "xread", "eval", "hset"])
+    @pytest.mark.parametrize("command", ["xadd", "xrange", "eval", "hset"])
     def test_one_command_is_missing(self, command: str) -> Any:
         self.rights("~*", "+@all", f"-{command}")
         return self.refused_for_a_command()
@@ -192,6 +196,18 @@ class TestRights(OwnServer):
             "its user lacks a right that the engine needs",
             lambda: self.rights("~*", "+@all"),
         )
+
+    @contract
+    async def test_no_right_to_the_feed(self) -> None:
+        self.rights("~*", "+@all", "resetchannels", "&other")
+        with capturedLogs() as log:
+            engine = await self.start()
+            await self.soon(lambda: logged(log))
+        (line,) = logged(log)
+        assert "its user lacks a right that the engine needs" in line
+        assert not engine.ready()
+        self.rights("~*", "+@all", "&*")
+        await self.soon(engine.ready)
 
     @contract
     async def test_a_replica(self) -> None:

@@ -21,13 +21,13 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from txbayeux.channel import SubscriptionIndex
 from txbayeux.engine.backlog import Backlog
 from txbayeux.engine.expiry import ExpiryTimer
 from txbayeux.engine.large_entries import SLICE, LargeEntries
 from txbayeux.engine.listeners import Listeners
 from txbayeux.engine.queue_limits import NOTHING_WRITTEN, QueueLimits
 from txbayeux.engine.session import WRITE_BYTES, ConnectDelivery, Session
+from txbayeux.engine.subscribers import Subscribers
 from txbayeux.events import Reason
 from txbayeux.interfaces import Clock, ConnectionHub, DelayedCall, Delivery, Stream
 from txbayeux.limits import Limits
@@ -82,8 +82,8 @@ class Hub:
         self._session_timeout = session_timeout
         self._expired = expired
         self._returned = returned
-        self._index: SubscriptionIndex[Session] = SubscriptionIndex()
-        self._listeners = Listeners()
+        self.subscribers = Subscribers()
+        self.listeners = Listeners()
         self.sessions: dict[str, Session] = {}
         """The sessions that this process holds, by id; read-only for others."""
         self._by_stream: dict[Stream, Session] = {}
@@ -133,7 +133,7 @@ class Hub:
         session.count()
         session.deadline = self._clock.seconds() + self._session_timeout
         for channel in session.subscriptions:
-            self._index.add(channel, session)
+            self.subscribers.add(channel, session)
         self._timers.set(session, session.deadline)
 
     def close(self, session: Session, reason: Reason, why: str | None = None) -> None:
@@ -179,7 +179,7 @@ class Hub:
         for callback in self._gone:
             callback(session.id)
         for channel in session.subscriptions:
-            self._index.remove(channel, session)
+            self.subscribers.remove(channel, session)
         self._timers.discard(session)
         self._large.take_for(session)
         self._queue_limits.full.pop(session, None)
@@ -192,13 +192,13 @@ class Hub:
         """Queue what comes on ``channels`` for ``session`` from now on."""
         for channel in channels:
             session.subscriptions.add(channel)
-            self._index.add(channel, session)
+            self.subscribers.add(channel, session)
 
     def unsubscribe(self, session: Session, channels: Sequence[str]) -> None:
         """Undo :meth:`subscribe`."""
         for channel in channels:
             session.subscriptions.discard(channel)
-            self._index.remove(channel, session)
+            self.subscribers.remove(channel, session)
 
     # Connections
 
@@ -274,7 +274,7 @@ class Hub:
 
     def listen(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """See :meth:`txbayeux.interfaces.ConnectionHub.listen`."""
-        return self._listeners.add(pattern, listener)
+        return self.listeners.add(pattern, listener)
 
     def call_when_gone(self, callback: Callable[[str], object]) -> None:
         """See :meth:`txbayeux.interfaces.ConnectionHub.call_when_gone`."""
@@ -282,15 +282,15 @@ class Hub:
 
     # Messages
 
-    def dispatch(self, entry: Entry) -> None:
-        """Queue ``entry`` for every session that is subscribed to its channel.
+    def dispatch(self, entry: Entry) -> int:
+        """Queue ``entry`` for every session that is subscribed; return their number.
 
         Whoever subscribed before gets it, and whoever does so afterwards does not,
         however many turns it takes to queue it for all.
         """
         self.position = entry.position
         self._published += 1
-        subscribers = self._index.matching(entry.channel)
+        subscribers = self.subscribers.matching(entry.channel)
         count = len(subscribers)
         self._queued = queued = self._queued + count
         if queued >= TURN_WORK:
@@ -302,12 +302,13 @@ class Hub:
                 for session in subscribers:
                     self.catch_up(session)
             self._queue(entry, subscribers)
-        if self._listeners.exist:
-            self._listeners.queue(entry)
+        if self.listeners.exist:
+            self.listeners.queue(entry)
         if self._flush_call is None:
             self._schedule()
         if self._queue_limits.full:
             self._queue_limits.enforce_full()
+        return count
 
     def _dispatch_large(self, entry: Entry, subscribers: Collection[Session]) -> None:
         if self._large.full:
@@ -397,7 +398,7 @@ class Hub:
 
     def fan_out(self, channel: str) -> int:
         """See :meth:`txbayeux.interfaces.ConnectionHub.fan_out`."""
-        return self._index.count(channel)
+        return self.subscribers.count(channel)
 
     def must_wait(self, channel: str, *, first: bool) -> bool:
         """See :meth:`txbayeux.interfaces.ConnectionHub.must_wait`."""
@@ -440,7 +441,7 @@ class Hub:
             self._dirty
             or self._flushing is not None
             or self._large.entries
-            or self._listeners.pending
+            or self.listeners.pending
             or self._waiting
             or self._queue_limits.exceeded
         ):
@@ -453,8 +454,8 @@ class Hub:
             self._queue(*self._large.take(SLICE))
         self.busy = bool(self._large.entries)
         self._flush_some(TURN_WORK)
-        if self._listeners.pending:
-            self._listeners.call()
+        if self.listeners.pending:
+            self.listeners.call()
         if self._queue_limits.exceeded:
             self._queue_limits.enforce_some(self.sessions.values())
         if self._waiting:
@@ -468,7 +469,7 @@ class Hub:
         if self._flushing is not None:
             self._flush_some(inf, inf)
         self._flush_some(inf, inf)
-        self._listeners.call()
+        self.listeners.call()
 
     @property
     def flushed(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from txbayeux.channel import SubscriptionIndex
 from txbayeux.message import Entry
@@ -23,17 +23,31 @@ class Listeners:
         self._pending: list[Entry] = []
         self.exist = False
         """Whether there are any."""
+        self.wanted: Callable[[str], object] | None = None
+        """Called with each pattern that is listened to, if an engine asks for it."""
+        self.unwanted: set[str] | None = None
+        """Gets each pattern whose last listener is gone; None if no engine reads it."""
 
     def add(self, pattern: str, listener: Callable[[Entry], object]) -> Registration:
         """Call ``listener`` with each entry whose channel ``pattern`` matches."""
         self._index.add(pattern, listener)
         self.exist = True
+        if self.wanted is not None:
+            self.wanted(pattern)
 
         def remove() -> None:
             self._index.remove(pattern, listener)
             self.exist = len(self._index) > 0
+            if self.unwanted is not None and pattern not in self._index:
+                self.unwanted.add(pattern)
 
         return Registration(remove)
+
+    def __contains__(self, pattern: str) -> bool:
+        return pattern in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
 
     def queue(self, entry: Entry) -> None:
         """Keep an entry for the listeners."""

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from txbayeux.engine.redis.commands import Argument, Commands
+from txbayeux.engine.redis.log import Mark
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.session import Session
 from txbayeux.errors import UnknownSession
@@ -128,6 +129,8 @@ class Acquisition:
     """A session that this node is acquiring, with the Deferreds that wait for it."""
 
     session_id: str
+    number: int = 0
+    """Its number among those of this node, by which Redis tags what it wants."""
     waiters: list[Deferred[OwnedSession | None]] = field(default_factory=list)
     task: Deferred[OwnedSession | None] | None = None
     released: Deferred[Mapping[str, str]] = field(default_factory=Deferred)
@@ -175,10 +178,11 @@ async def wait_for_predecessor(
     *,
     options: RedisOptions,
     patience: float,
-) -> Progress:
+) -> tuple[Progress, Mark | None]:
     """Wait for the former owner's release, and return the progress of the session.
 
-    Return ``checkpoint`` if the release does not arrive in time.  Only time in which
+    Return a mark of the time of the release, too.  Return ``checkpoint`` and no mark if
+    the release does not arrive in time.  Only time in which
     Redis replies counts, since no notice can arrive otherwise.
     """
     half = options.handover / 2
@@ -191,11 +195,17 @@ async def wait_for_predecessor(
             acquisition.check()
         else:
             acquisition.check()
-            return Progress.parse(notice["c"], notice["b"], notice["n"], notice["r"])
+            progress = Progress.parse(
+                notice["c"], notice["b"], notice["n"], notice["r"]
+            )
+            return progress, Mark.parse(notice["p"], notice["t"], notice["l"])
         found = await commands.run("check_release", *who, last, patience=patience)
         acquisition.check()
         if found is None:
             raise Superseded
         if found:
-            return Progress.parse(*(item.decode() for item in found))
-    return Progress(checkpoint.cursor, checkpoint.behind, None, checkpoint.repeats)
+            fields = [item.decode() for item in found]
+            return Progress.parse(*fields[3:]), Mark.parse(*fields[:3])
+    return Progress(
+        checkpoint.cursor, checkpoint.behind, None, checkpoint.repeats
+    ), None

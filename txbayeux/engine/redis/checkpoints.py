@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.acquisition import OwnedSession
 from txbayeux.engine.redis.commands import Argument, Commands
+from txbayeux.engine.redis.log import Mark
 from txbayeux.engine.session import Session
 from txbayeux.interfaces import Clock
 
@@ -89,9 +90,11 @@ class Checkpoints:
             self._write(position, (), live)
             position = ""
 
-    def position(self) -> Deferred[int]:
-        """Return the log's position, from Redis."""
-        return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(int)
+    def mark(self) -> Deferred[Mark]:
+        """Return a mark, from Redis: how far the log and this node's feed are."""
+        return self._commands.run("checkpoint", "", self._lifetime, 0).addCallback(
+            lambda reply: Mark.parse(*reply)
+        )
 
     def write_now(self, session: OwnedSession) -> Deferred[None]:
         """Write whether a session has an event stream; fires when Redis has it."""

@@ -40,7 +40,16 @@ _ARGUMENT: Final = 50
 """Bytes that an argument takes besides its characters."""
 
 _OWN: Final = frozenset(
-    {"checkpoint", "clean", "give_back", "heartbeat", "leave", "release", "verify"}
+    {
+        "checkpoint",
+        "give_back",
+        "heartbeat",
+        "interest",
+        "leave",
+        "notices",
+        "release",
+        "verify",
+    }
 )
 """Scripts that no client asks for: refused at twice the limits, so that clients who
 exhaust these do not make other nodes count this one as dead."""
@@ -57,10 +66,11 @@ _REPEATABLE: Final = frozenset(
     {
         "acquire",
         "check_release",
-        "clean",
         "create",
         "give_back",
+        "interest",
         "leave",
+        "notices",
         "read",
         "release",
         "verify",
@@ -241,8 +251,8 @@ class Commands:
     def publish(self, channel: str, json: bytes, session: str) -> Deferred[int]:
         """Append a message, together with the others of this reactor turn.
 
-        Fires with its position or a later one: that of the last message in the same
-        call, or the end of the log if the call was repeated.
+        Fires with the position of the last message that was sent to this node, if
+        messages of the same call were, and 0 if not.
         """
         size = 3 * _ARGUMENT + len(session) + len(channel) + len(json)
         return self._accept(
@@ -350,13 +360,13 @@ class Commands:
             self._done(calls[0]).callback(reply)
             return
         try:
-            position, *numbers = map(int, reply if isinstance(reply, list) else ())
-        except (TypeError, ValueError):
+            numbers = [int(n) for n in (reply if isinstance(reply, list) else ())]
+            position, sent, refused = numbers[0], numbers[1], set(numbers[2:])
+        except (IndexError, TypeError, ValueError):
             error = RedisError(f"ERR invalid reply: {reply!r:.100}")
             self._refused(name, calls, False, Failure(error))
             return
         self._failed_at = -math.inf
-        refused = set(numbers)
         if position < 0:
             position = -position
         elif len(refused) < len(calls) and self._redis is not None:
@@ -366,7 +376,7 @@ class Commands:
                 session = str(call.arguments[0])
                 self._done(call).errback(UnknownSession(session))
             else:
-                self._done(call).callback(position)
+                self._done(call).callback(sent)
 
     def _refused(
         self, name: str, calls: list[_Call], unsure: bool, failure: Failure

@@ -7,6 +7,7 @@ imported when an engine is made, which has been given a reactor.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import hiredis
@@ -20,7 +21,7 @@ from txbayeux.engine.redis.errors import Lost, RedisError
 from txbayeux.interfaces import Clock
 from txbayeux.writing import write_now
 
-__all__ = ["Connection", "ConnectionFactory", "request"]
+__all__ = ["Connection", "ConnectionFactory", "FeedConnection", "request"]
 
 _INCOMPLETE: Final = object()
 """Says that no reply is complete.  By default ``False`` does, a value of RESP3."""
@@ -103,15 +104,21 @@ class Connection(RedisProtocol):  # type: ignore[misc]
                 return
             if reply is _INCOMPLETE:
                 return
-            if not self._waiting:
+            if not self._take(reply):
                 # txredisapi would treat it as the reply to the next command.
                 self.reject(f"a reply to no command: {reply!r}")
                 return
-            waiting = self._waiting.popleft()
-            if isinstance(reply, RedisError):
-                waiting.errback(reply)
-            else:
-                waiting.callback(reply)
+
+    def _take(self, reply: Any) -> bool:
+        """Pass a reply to the command that has waited longest, if there is one."""
+        if not self._waiting:
+            return False
+        waiting = self._waiting.popleft()
+        if isinstance(reply, RedisError):
+            waiting.errback(reply)
+        else:
+            waiting.callback(reply)
+        return True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the commands that wait for a reply."""
@@ -120,6 +127,44 @@ class Connection(RedisProtocol):  # type: ignore[misc]
         self.factory.connectionLost(reason)
         for result in waiting:
             result.errback(Lost(reason.getErrorMessage()))
+
+
+class FeedConnection(Connection):
+    """A connection that subscribes to one publish/subscribe channel of Redis.
+
+    Reading it can be paused; the reply to a PING shows that it is alive.
+    """
+
+    on_message: Callable[[bytes], None] | None = None
+    """Called with each message that is published on the channel."""
+    _paused = False
+
+    def _take(self, reply: Any) -> bool:
+        if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":
+            if self.on_message is not None:
+                self.on_message(reply[2])
+            return True
+        return super()._take(reply)
+
+    def silence(self) -> float:
+        """Return for how many seconds commands have waited, unless it is paused."""
+        return 0.0 if self._paused else super().silence()
+
+    def ping(self) -> None:
+        """Ask for a reply, unless one is due."""
+        if not self._waiting:
+            self.execute_command("PING").addErrback(lambda failure: failure.trap(Lost))
+
+    def pause(self) -> None:
+        """Read no more."""
+        self._paused = True
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._paused = False
+        self._since = self.factory.clock.seconds()
+        self.transport.resumeProducing()
 
 
 class ConnectionFactory(RedisFactory):  # type: ignore[misc]

@@ -69,7 +69,7 @@ class RedisEndpoint:
         self._slot = binascii.crc_hqx(tag.encode(), 0) % _SLOTS
         self.probes = (
             ("XADD", absent, "NOMKSTREAM", "*", "k", "v"),
-            ("XREAD", "STREAMS", absent, "0"),
+            ("XRANGE", absent, "-", "+"),
         )
         """They have no effect, and fail on a server older than Redis 6.2, on a replica,
         without rights, and on a cluster node without the namespace's slot."""

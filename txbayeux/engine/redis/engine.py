@@ -119,8 +119,7 @@ class RedisEngine:
     async def _stop(self) -> None:
         node = self._node
         if node.ready:
-            last = node.checkpoints.position()
-            await self._wait(last.addCallback(node.reader.reached))
+            await self._wait(node.checkpoints.mark().addCallback(node.reached))
         self.hub.flush()
         self._connects.stop()
         self._owner.fail_acquisitions()
@@ -192,8 +191,8 @@ class RedisEngine:
         self, session_id: str, sign: str, channels: Sequence[str]
     ) -> Deferred[Sequence[str]]:
         def changed(reply: Sequence[bytes]) -> Sequence[str]:
-            self._note(reply[0])
-            return [channel.decode() for channel in reply[1:]]
+            self._note(reply[1])
+            return [channel.decode() for channel in reply[2:]]
 
         limits = (
             self._limits.session_subscriptions,
@@ -211,7 +210,7 @@ class RedisEngine:
         """See :meth:`txbayeux.interfaces.Engine.publish`.
 
         Fires when Redis has the message.  After a 503 it may have it or not.  The
-        subscribers of this node get it from the log too, like those of all others.
+        subscribers of this node get it from its feed, like those of all others.
         """
         if session_id is not None:
             unknown = self._unknown(session_id)
@@ -224,7 +223,7 @@ class RedisEngine:
         """See :meth:`txbayeux.interfaces.Engine.deliver`."""
         return self._run(
             session_id, "deliver", channel, json, *self._retained
-        ).addCallback(self._note)
+        ).addCallback(lambda reply: self._note(reply[1]))
 
     def connect(
         self,
@@ -266,8 +265,8 @@ class RedisEngine:
             return UnknownSession(session_id)
         return self._termination.terminated(session_id)
 
-    def _note(self, position: int | bytes) -> None:
-        self._node.reader.note(int(position))
+    def _note(self, sent: int | bytes) -> None:
+        self._node.feed.note(int(sent))
 
     # Called by the hub
 

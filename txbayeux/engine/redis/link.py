@@ -31,6 +31,7 @@ class Link(ConnectionFactory):
     :param timeout: seconds without a reply after which the connection is closed.
     :param up: called with each connection; then calls :meth:`confirm` if it is usable,
         and its :meth:`Connection.reject` if not.
+    :param protocol: the kind of connection; ``up`` is called with one.
     :param down: called when a connection that was passed to ``up`` is lost.
     """
 
@@ -41,8 +42,9 @@ class Link(ConnectionFactory):
         name: str,
         *,
         timeout: float,
-        up: Callable[[Connection], None],
+        up: Callable[[Any], None],
         down: Callable[[], None],
+        protocol: type[Connection] = Connection,
     ) -> None:
         location = endpoint.location
         super().__init__(
@@ -52,6 +54,7 @@ class Link(ConnectionFactory):
             password=location.password,
             database=location.database,
         )
+        self.protocol = protocol
         self._endpoint = endpoint
         self._timeout = timeout
         self._up = up

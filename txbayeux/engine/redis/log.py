@@ -6,21 +6,23 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Final, TypeAlias
 
 from txbayeux.channel import COMETD, expand
+from txbayeux.errors import unavailable
 from txbayeux.message import Entry
 
 __all__ = [
     "Addressed",
     "Change",
     "Logged",
+    "Mark",
     "Tail",
     "missed_entries",
     "notice",
     "parse",
     "position_of",
+    "size_of",
 ]
 
 _CHANNEL: Final = 50
@@ -52,6 +54,31 @@ class Change:
 
 
 Logged: TypeAlias = Entry | Change
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the log was, and what of it was sent to this node."""
+
+    position: int
+    """The log's position."""
+    token: int | None
+    """The second half of the id of the entry there; None if that is not known."""
+    sent: int
+    """Position of the last entry that was sent to this node."""
+
+    @classmethod
+    def parse(
+        cls, position: str | bytes, token: str | bytes, sent: str | bytes
+    ) -> Mark:
+        """Parse the reply of a script; see ``route.lua``.
+
+        :raises BayeuxError: 503, if Redis has forgotten the node, or others changed it.
+        """
+        try:
+            return cls(int(position), int(token) if token else None, int(sent))
+        except ValueError:
+            raise unavailable() from None
 
 
 def position_of(identity: bytes) -> int:
@@ -108,13 +135,13 @@ def _is_object(json: bytes) -> bool:
 
 
 def notice(fields: Sequence[bytes]) -> Mapping[str, str]:
-    """Parse an entry of an inbox."""
+    """Parse a notice: names and values."""
     texts = [field.decode() for field in fields]
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 class Tail:
-    """The newest entries of the log, without a gap.
+    """The newest entries that this node received, with all that it was to receive.
 
     :param messages: most entries to keep.
     :param octets: most bytes to keep: JSON, and channels of changes.
@@ -125,37 +152,36 @@ class Tail:
         self._octets = octets
         self._items: deque[Logged] = deque()
         self._bytes = 0
-
-    @property
-    def first(self) -> int | None:
-        """Position of the oldest entry, or None if there is none."""
-        return self._items[0].position if self._items else None
+        self.start = 0
+        """The position after which no entry for this node is missing."""
 
     def append(self, item: Logged) -> None:
         """Add the next entry."""
         self._items.append(item)
-        self._bytes += _size(item)
+        self._bytes += size_of(item)
         while len(self._items) > self._messages or self._bytes > self._octets:
-            self._bytes -= _size(self._items.popleft())
+            dropped = self._items.popleft()
+            self._bytes -= size_of(dropped)
+            self.start = dropped.position
 
-    def clear(self) -> None:
-        """Remove all entries: the next one does not continue them."""
+    def clear(self, position: int) -> None:
+        """Remove all entries; the next one is the first after ``position``."""
         self._items.clear()
         self._bytes = 0
+        self.start = position
 
     def after(self, position: int) -> Iterator[Logged]:
-        """Return the entries after ``position``; there must be no gap before them."""
-        if not self._items:
-            return iter(())
-        start = max(0, position + 1 - self._items[0].position)
-        if start * 2 < len(self._items):
-            return islice(self._items, start, None)
-        # A deque is a linked list: this end is nearer.
-        count = len(self._items) - start
-        return reversed(list(islice(reversed(self._items), max(0, count))))
+        """Return the entries after ``position``, which is :attr:`start` or later."""
+        found: list[Logged] = []
+        for item in reversed(self._items):
+            if item.position <= position:
+                break
+            found.append(item)
+        return reversed(found)
 
 
-def _size(item: Logged) -> int:
+def size_of(item: Logged) -> int:
+    """Return the bytes that an entry takes in memory, more or less."""
     return item.size if isinstance(item, Change) else len(item.json)
 
 

@@ -18,25 +18,28 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txbayeux.channel import expand
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.errors import Lost
+from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.interest import Interest
 from txbayeux.engine.redis.location import Location
-from txbayeux.engine.redis.log import Addressed, Change, Logged, Tail
+from txbayeux.engine.redis.log import Addressed, Change, Logged, Mark, Tail
 from txbayeux.engine.redis.options import RedisOptions, describe_shared, differences
 from txbayeux.engine.redis.ownership import SessionOwner
-from txbayeux.engine.redis.reader import Reader
 from txbayeux.engine.redis.scripts import load
 from txbayeux.engine.redis.termination import GAP, Termination, decoded
-from txbayeux.errors import UnknownSession
+from txbayeux.engine.redis.window import LogWindow
+from txbayeux.errors import BayeuxError, UnknownSession
 from txbayeux.events import Reason
 from txbayeux.interfaces import DelayedCall
 from txbayeux.limits import Limits
 from txbayeux.message import Entry
 
 if TYPE_CHECKING:
-    from txbayeux.engine.redis.connection import Connection
+    from txbayeux.engine.redis.connection import Connection, FeedConnection
 
 __all__ = ["Node"]
 
@@ -54,6 +57,9 @@ It blocks Redis for at most about 10 ms.  The next call follows at once.
 
 _AWAY: Final = 5.0
 """Seconds without any node's heartbeat after which expiry is suspended as long."""
+
+_FORGOTTEN: Final = 60.0
+"""Seconds without a heartbeat after which Redis sends nothing to a node any more."""
 
 _LIFETIME: Final = 60.0
 """Seconds that keys remain after the retention, or a session's timeout if longer."""
@@ -109,22 +115,29 @@ class Node:
             stale=self._register,
             reaches_many=hub.reaches_many,
         )
-        self.reader = Reader(
+        self._window = LogWindow(self.commands, options)
+        self.feed = Feed(
             reactor,
             hub=hub,
+            window=self._window,
             dispatch=self._dispatch,
             take_notice=self._take_notice,
+            advance=self._advance,
             gap=self._gap,
-            clean=lambda: self.commands.run("clean").addCallback(int),
+            missed=self._register,
+            missed_notices=self._read_inbox,
         )
+        self.interest = Interest(hub, self.commands, lambda: self.feed.sent)
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
             reactor,
             options,
             hub=hub,
             commands=self.commands,
-            reader=self.reader,
+            feed=self.feed,
             tail=self._tail,
+            window=self._window,
+            interest=self.interest,
             session_timeout=session_timeout,
             lost=self._lost,
         )
@@ -139,6 +152,9 @@ class Node:
             lifetime=self._lifetime,
         )
         # These import txredisapi, which installs a reactor if there is none yet.
+        from txbayeux.engine.redis.connection import (  # noqa: PLC0415
+            FeedConnection,
+        )
         from txbayeux.engine.redis.discovery import RedisEndpoint  # noqa: PLC0415
         from txbayeux.engine.redis.link import Link  # noqa: PLC0415
 
@@ -152,18 +168,21 @@ class Node:
             up=self._commands_up,
             down=self._commands_down,
         )
-        self._log_link = Link(
+        self._feed_link = Link(
             reactor,
             endpoint,
-            "the log",
+            "the feed",
             timeout=timeout,
-            up=self._log_up,
-            down=self._log_down,
+            up=self._feed_up,
+            down=self._feed_down,
+            protocol=FeedConnection,
         )
-        self._links = (self._command_link, self._log_link)
+        self._links = (self._command_link, self._feed_link)
         self._command_connection: Connection | None = None
-        self._log_connection: Connection | None = None
-        self._following = False
+        self._feed_connection: FeedConnection | None = None
+        self._catching_up = self._reading_inbox = self._read_again = False
+        self._unregistered = False
+        """Whether Redis may not know what this node wants."""
         self._registering = False
         self._epoch = ""
         self._token = 0
@@ -185,7 +204,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether publishes are accepted and messages arrive."""
-        return self.commands.live and self._following and self.commands.accepting
+        return self.commands.live and self.feed.following and self.commands.accepting
 
     @property
     def ownership_uncertain(self) -> bool:
@@ -202,7 +221,7 @@ class Node:
         return {
             "gaps_total": self.termination.gaps,
             "epochs_total": self._epochs,
-            "foreign_total": self.reader.foreign,
+            "foreign_total": self.feed.foreign,
             "pending": self.commands.outstanding,
             "pending_refused_total": self.commands.refused,
         }
@@ -224,7 +243,7 @@ class Node:
             self._tick_call.cancel()
         self.owner.fail_acquisitions()
         self.commands.stop()
-        self.reader.stop()
+        self.feed.stop()
         self.termination.stop()
         return gatherResults([link.stop() for link in self._links])
 
@@ -245,14 +264,24 @@ class Node:
         self._verified = -math.inf
         self.commands.down()
 
-    def _log_up(self, redis: Connection) -> None:
-        self._log_connection = redis
-        self._register()
+    def _feed_up(self, redis: FeedConnection) -> None:
+        def subscribed(_: object) -> None:
+            self._feed_connection = redis
+            self._register()
 
-    def _log_down(self) -> None:
-        self._log_connection = None
-        self._following = False
-        self.reader.down()
+        self.feed.connected(redis)
+
+        def refused(failure: Failure) -> None:
+            if not isinstance(failure.value, Lost):
+                redis.reject(failure.value)
+
+        redis.execute_command("SUBSCRIBE", f"{self._all}feed:{self.id}").addCallbacks(
+            subscribed, refused
+        )
+
+    def _feed_down(self) -> None:
+        self._feed_connection = None
+        self.feed.down()
 
     def _register(self) -> None:
         """Register this node, unless that is under way; see ``register.lua``."""
@@ -263,9 +292,9 @@ class Node:
             ).addErrback(self._not_registered, self._command_connection)
 
     async def _register_on(self, connection: Connection) -> None:
-        log_connection, fresh = self._log_connection, secrets.token_hex(4)
+        feed_connection, fresh = self._feed_connection, secrets.token_hex(4)
         seen: list[Argument] = []
-        for pair in (self.reader.seen, self.commands.published):
+        for pair in (self.feed.seen, self.commands.published):
             if pair is not None:
                 seen += pair
         reply = await connection.execute_command(
@@ -284,31 +313,71 @@ class Node:
             *seen,
         )
         self._registering = False
+        epoch, verdict, interest = reply[0].decode(), reply[1], reply[6]
+        self._unregistered |= interest == b"unknown"
         if connection is not self._command_connection:
             self._register()
             return
-        epoch, position, verdict = reply[0].decode(), int(reply[1]), reply[2]
-        self._compare_options(reply[3].decode(errors="replace"))
+        self._compare_options(reply[2].decode(errors="replace"))
         if verdict == b"new":
-            self._enter(epoch, position)
+            self._enter(epoch, Mark.parse(*reply[3:6]))
+            self.feed.removed_foreign(int(reply[7]), new=True)
         if not self.commands.live:
             prefix = f"{self._all}{epoch}:"
             self.commands.up(connection, epoch, prefix, self._token)
             self._command_link.confirm()
             self._refresh()
-        if self._log_connection is not None and not self._following:
-            if self._log_connection is not log_connection:
-                self._register()
-                return
-            self._following = True
-            self._log_link.confirm()
-            self.reader.follow(self._log_connection)
-            _log.info("Connected to Redis: epoch {epoch}", epoch=epoch)
+        if feed_connection is not self._feed_connection:
+            self._register()
+        elif feed_connection is not None:
+            self.feed.sent_notices(int(reply[8]))
+            self._follow(feed_connection, Mark.parse(*reply[3:6]))
         # Notices may have been lost, or other nodes may have counted this one as dead.
         self._verify()
 
+    def _follow(self, connection: FeedConnection, mark: Mark) -> None:
+        """Bring this node up to date, and go on with its feed."""
+        if self._unregistered:
+            self.feed.unfollow()
+        if self.feed.following or self._catching_up:
+            return
+        whole, self._unregistered = self._unregistered, False
+        self._catching_up = True
+
+        def failed(failure: Failure) -> None:
+            self._unregistered |= whole
+            if failure.check(BayeuxError) is None:
+                _log.failure("Reading what was missed failed", failure)
+            connection.abort()
+
+        def ended(_: object) -> None:
+            self._catching_up = False
+            if connection is not self._feed_connection or self._unregistered:
+                self._register()
+
+        following = self._catch_up(connection, mark, whole=whole)
+        Deferred.fromCoroutine(following).addErrback(failed).addCallback(ended)
+
+    async def _catch_up(
+        self, connection: FeedConnection, mark: Mark, *, whole: bool
+    ) -> None:
+        channels = self.interest.all() if whole else []
+        while True:
+            if channels:
+                await self.interest.register(channels)
+                mark = await self.checkpoints.mark()
+            channels = await self.feed.catch_up(mark, whole=whole)
+            if not channels or not whole:
+                break
+        if connection is self._feed_connection and not self._unregistered:
+            self._feed_link.confirm()
+            self.feed.follow(mark)
+            _log.info("Connected to Redis: epoch {epoch}", epoch=self._epoch)
+
     def _not_registered(self, failure: Failure, main: Connection) -> None:
         self._registering = False
+        # It may have been executed.
+        self._unregistered = True
         if not isinstance(failure.value, Lost):
             main.reject(failure.value)
 
@@ -328,7 +397,7 @@ class Node:
             )
         self._compared = others
 
-    def _enter(self, epoch: str, position: int) -> None:
+    def _enter(self, epoch: str, mark: Mark) -> None:
         if self._epoch:
             self._epochs += 1
             _log.error(
@@ -338,13 +407,13 @@ class Node:
             )
         self._epoch = epoch
         sessions = dict(self.owner.owned)
-        self._tail.clear()
+        self._tail.clear(mark.position)
+        self._window.clear()
         self._samples.clear()
         self.checkpoints.forget()
         self.commands.published = None
-        prefix = f"{self._all}{epoch}:"
-        self.reader.begin(f"{prefix}log", f"{prefix}inbox:{self.id}", position)
-        self._hub.restart(position)
+        self.feed.begin(epoch, mark)
+        self._hub.restart(mark.position)
         self.owner.fail_acquisitions(sessions_gone=True)
         for session_id, session in sessions.items():
             self.owner.close(session_id, Reason.KICKED, GAP)
@@ -360,13 +429,16 @@ class Node:
         for session in self.owner.owned.values():
             self.checkpoints.rewrite(session)
         self.checkpoints.write()
+        self.interest.listen_again()
 
-    # The log
+    # The feed
 
     def _dispatch(self, item: Logged) -> None:
         self._tail.append(item)
         if type(item) is Entry:  # not Addressed, which is a kind of Entry
-            self._hub.dispatch(item)
+            # What is read from the log is for others, too.
+            if not self._hub.dispatch(item) and self.feed.following:
+                self.interest.unwanted(expand(item.channel))
             return
         self._hub.position = item.position
         if isinstance(item, Change):
@@ -379,13 +451,40 @@ class Node:
     def _take_notice(self, notice: Mapping[str, str]) -> None:
         self.owner.receive_notice(notice)
 
+    def _read_inbox(self, last: int) -> None:
+        """Read the notices after the one with this number."""
+        self._read_again = self._reading_inbox
+        if self._reading_inbox:
+            return
+        self._reading_inbox = True
+
+        def read(found: Sequence[tuple[bytes, Sequence[bytes]]]) -> None:
+            self._reading_inbox = False
+            if not self.feed.take_inbox(found):
+                self._verify()
+            if self._read_again:
+                self._read_inbox(self.feed.notices)
+
+        def failed(_: Failure) -> None:
+            self._reading_inbox, self._read_again = False, True
+
+        self.commands.run("notices", last).addCallback(read).addErrback(failed)
+
+    def reached(self, mark: Mark) -> Deferred[None]:
+        """Return a Deferred that fires when everything up to a mark is dispatched."""
+        self.feed.advance(mark)
+        return self.feed.reached(mark.sent)
+
+    def _advance(self, position: int) -> None:
+        self._hub.position = position
+
     def _lost(self, session_id: str, generation: int) -> UnknownSession:
         return self.termination.lost(session_id, generation)
 
     def _gap(self) -> None:
         """Close all sessions: entries were dropped before they were read here."""
-        self._tail.clear()
-        self._hub.position = self.reader.position
+        self._tail.clear(self.feed.position)
+        self._hub.position = self.feed.position
         for session in self.owner.sessions():
             self.termination.lost(session.id, session.generation)
 
@@ -401,23 +500,29 @@ class Node:
         if now + self._tick_every / 2 >= self._next_checkpoint:
             self._next_checkpoint = now + self._options.checkpoint_interval
             self.checkpoints.write()
-        self._check_reader(now)
+        self._check_feed(now)
         if now >= self._next_heartbeat and self.commands.live:
             self._next_heartbeat = now + self._heartbeat_every
             self._heartbeat(now)
+            self.interest.update()
+            if self._read_again:
+                self._read_inbox(self.feed.notices)
+            if self._feed_connection is not None:
+                self._feed_connection.ping()
 
-    def _check_reader(self, now: float) -> None:
+    def _check_feed(self, now: float) -> None:
         """Close a connection that does not bring entries known to be in the log.
 
         Its Redis may be a former master that does not know of its successor.
         """
         position, since = self._progress
-        reader, connection = self.reader, self._log_connection
-        if connection is None or not reader.behind or reader.position != position:
-            self._progress = reader.position, now
+        feed, connection = self.feed, self._feed_connection
+        waits = feed.behind and not self._catching_up
+        if connection is None or not waits or feed.position != position:
+            self._progress = feed.position, now
         elif now - since > self._options.reply_timeout:
-            self._progress = reader.position, now
-            _log.error("The reader of the log has stalled; reconnecting")
+            self._progress = feed.position, now
+            _log.error("The feed has stalled; reconnecting")
             connection.abort()
 
     def _heartbeat(self, now: float) -> None:
@@ -434,6 +539,7 @@ class Node:
             round(_AWAY * 1000),
             round(_AWAY * 1000),
             self._shared,
+            round(_FORGOTTEN * 1000),
         ).addCallbacks(self._heartbeat_done, _ignore, callbackArgs=(now, late))
 
     def _heartbeat_done(self, reply: Sequence[Any], now: float, late: bool) -> None:
@@ -441,18 +547,21 @@ class Node:
         self._samples.append((now, position))
         if not late:
             self._verified = max(self._verified, now)
-        self.reader.note(position)
+        if reply[2]:
+            self.feed.advance(Mark.parse(*reply[:3]))
+        else:
+            self.feed.unfollow()
+            self._register()
         self.termination.retry()
-        self.termination.log_gaps(reply[3].decode())
-        for identity, *channels in reply[4:]:
+        self.termination.log_gaps(reply[6].decode())
+        self.feed.removed_foreign(int(reply[3]))
+        for identity, *channels in reply[7:]:
             session_id = identity.decode(errors="replace")
             self.owner.close(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT, decoded(channels))
-        if reply[2] and self.commands.live:
+        if reply[5] and self.commands.live:
             self._heartbeat(self._reactor.seconds())
-        if not reply[1]:
-            self.reader.begin_inbox()
-        if late or not reply[1]:
+        if late or not reply[4]:
             self._verify()
 
     def _verify(self) -> None:

@@ -22,16 +22,11 @@ from txbayeux.engine.redis.acquisition import (
     wait_for_predecessor,
 )
 from txbayeux.engine.redis.commands import Argument, Commands
-from txbayeux.engine.redis.log import (
-    Addressed,
-    Change,
-    Logged,
-    Tail,
-    missed_entries,
-    parse,
-)
+from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.interest import Interest
+from txbayeux.engine.redis.log import Addressed, Change, Mark, Tail, missed_entries
 from txbayeux.engine.redis.options import RedisOptions
-from txbayeux.engine.redis.reader import Reader
+from txbayeux.engine.redis.window import PART, LogGap, LogWindow
 from txbayeux.engine.session import Session
 from txbayeux.errors import (
     BayeuxError,
@@ -42,18 +37,9 @@ from txbayeux.errors import (
 from txbayeux.events import Reason
 from txbayeux.message import Entry
 
-__all__ = ["LogGap", "SessionOwner"]
-
-_PART: Final = 500
-"""Batch size for reading entries that are older than the tail."""
-
-_LARGEST: Final = 2**64 - 1
+__all__ = ["SessionOwner"]
 
 _log: Final = Logger()
-
-
-class LogGap(Exception):
-    """Entries that a session needs were dropped from the log."""
 
 
 class SessionOwner:
@@ -70,8 +56,10 @@ class SessionOwner:
         *,
         hub: Hub,
         commands: Commands,
-        reader: Reader,
+        feed: Feed,
         tail: Tail,
+        window: LogWindow,
+        interest: Interest,
         session_timeout: float,
         lost: Callable[[str, int], UnknownSession],
     ) -> None:
@@ -79,8 +67,10 @@ class SessionOwner:
         self._options = options
         self._hub = hub
         self._commands = commands
-        self._reader = reader
+        self._feed = feed
         self._tail = tail
+        self._window = window
+        self._interest = interest
         self._session_timeout = session_timeout
         self._lost = lost
         self.owned: dict[str, OwnedSession] = {}
@@ -114,8 +104,8 @@ class SessionOwner:
             self._creating -= 1
             return result
 
-        def created(position: bytes) -> str:
-            self._created(session_id, acknowledges, int(position))
+        def created(reply: Sequence[bytes]) -> str:
+            self._created(session_id, acknowledges, int(reply[0]))
             return session_id
 
         creating = self._commands.run(
@@ -178,6 +168,19 @@ class SessionOwner:
     async def _acquire(
         self, acquisition: Acquisition, hold: float, patience: float, leave: bool
     ) -> OwnedSession | None:
+        acquisition.number = self._interest.begin_acquisition()
+        try:
+            return await self._acquire_numbered(acquisition, hold, patience, leave)
+        finally:
+            self._interest.end_acquisition(acquisition.number)
+
+    async def _acquire_numbered(
+        self,
+        acquisition: Acquisition,
+        hold: float,
+        patience: float,
+        leave: bool,
+    ) -> OwnedSession | None:
         session_id = acquisition.session_id
         reply = await self._commands.run(
             "acquire",
@@ -185,6 +188,7 @@ class SessionOwner:
             round((hold + self._session_timeout) * 1000),
             round(self._options.dead_after * 1000),
             "1" if leave else "",
+            acquisition.number,
             patience=patience,
         )
         if reply[0] == 0:
@@ -193,17 +197,19 @@ class SessionOwner:
         acquisition.check()
         try:
             fields = [item.decode() for item in reply[2:]]
-            position, acknowledges = int(fields[0]), fields[1]
-            progress = Progress.parse(*fields[2:6])
+            mark, acknowledges = Mark.parse(*fields[:3]), fields[3]
+            progress = Progress.parse(*fields[4:8])
             subscriptions = {
                 name: int(since)
-                for name, since in zip(fields[6::2], fields[7::2], strict=True)
+                for name, since in zip(fields[8::2], fields[9::2], strict=True)
             }
         except ValueError:
             # Others changed it.
             raise LogGap from None
+        self._interest.acquiring(acquisition.number, subscriptions)
+        released: Mark | None = None
         if reply[1]:
-            progress = await wait_for_predecessor(
+            progress, released = await wait_for_predecessor(
                 acquisition,
                 progress,
                 self._commands,
@@ -213,9 +219,15 @@ class SessionOwner:
             )
         if progress.cursor is None:
             raise LogGap
-        await self._reader.reached(max(position, progress.cursor))
+        # From here on nothing is delivered here that the former owner has delivered.
+        reached = mark if released is None else released
+        self._feed.advance(reached)
+        await self._feed.reached(reached.sent)
+        self._feed.advance(reached)  # another mark may have taken its place
         acquisition.check()
-        entries = await self._missed(acquisition, progress, subscriptions, position)
+        entries = await self._missed(
+            acquisition, progress, subscriptions, mark.position
+        )
         # No other event is handled between here and the end.
         acquisition.check()
         session = OwnedSession(
@@ -262,32 +274,14 @@ class SessionOwner:
         )
         # The former owner may have read past changes that Redis did not report here.
         following = min(progress.first, known + 1)
-        while (start := self._first_at_hand()) > following:
-            last = min(start - 1, following + _PART - 1)
-            part = await self._read(following, last)
+        # The feed has what comes after `known`, and the tail the newest part of that.
+        while following <= max(known, self._tail.start):
+            last = min(max(known, self._tail.start), following + PART - 1)
+            part = await self._window.read(following, last)
             acquisition.check()
-            if len(part) != last + 1 - following:
-                raise LogGap
             chosen += choose(part)
             following = last + 1
         return chosen + choose(self._tail.after(following - 1))
-
-    def _first_at_hand(self) -> int:
-        """Return the position of the first entry that the tail has, or will have."""
-        first = self._tail.first
-        return self._hub.position + 1 if first is None else first
-
-    async def _read(self, first: int, last: int) -> list[Logged]:
-        # Others may have appended some, too.
-        found = await self._commands.run(
-            "read", f"{first}-0", f"{last}-{_LARGEST}", 2 * (last + 1 - first)
-        )
-        items: list[Logged] = []
-        for identity, fields in found:
-            item = parse(identity, fields)
-            if item is not None and item.position == first + len(items):
-                items.append(item)
-        return items
 
     def _acquired(self, session: OwnedSession | None, acquisition: Acquisition) -> None:
         self.acquisitions.pop(acquisition.session_id, None)
@@ -362,10 +356,10 @@ class SessionOwner:
 
     def verify(
         self, sessions: Sequence[OwnedSession], *, patience: float | None = None
-    ) -> Deferred[int]:
+    ) -> Deferred[Mark]:
         """Query which sessions this node still owns, and release the others.
 
-        Fires with the log's position; fails with
+        Fires with a mark; fails with
         :class:`~txbayeux.errors.BayeuxError` 503, having released nothing.
 
         :param patience: seconds to wait while Redis is out of reach.
@@ -374,13 +368,13 @@ class SessionOwner:
         for session in sessions:
             arguments += (session.id, session.generation)
 
-        def verified(reply: Sequence[Any]) -> int:
-            lost = {session_id.decode() for session_id in reply[1:]}
+        def verified(reply: Sequence[Any]) -> Mark:
+            lost = {session_id.decode() for session_id in reply[3:]}
             for session in sessions:
                 # It may have been released and acquired again meanwhile.
                 if session.id in lost and self.owned.get(session.id) is session:
                     self.release(session.id)
-            return int(reply[0])
+            return Mark.parse(*reply[:3])
 
         verifying = self._commands.run("verify", *arguments, patience=patience)
         return verifying.addCallback(verified)
@@ -390,11 +384,16 @@ class SessionOwner:
     def change(self, change: Change) -> None:
         """Apply a change of subscriptions that was read from the log."""
         session = self.session(change.session_id)
+        acquisition = self.acquisitions.get(change.session_id)
         if session is not None:
             if change.added:
                 self._hub.subscribe(session, change.channels)
             else:
                 self._hub.unsubscribe(session, change.channels)
+        elif acquisition is not None:
+            self._interest.acquiring(acquisition.number, change.channels)
+        else:
+            self._interest.unwanted(change.channels)
 
     def receive_notice(self, notice: Mapping[str, str]) -> None:
         """Act on a notice from this node's inbox."""
@@ -467,14 +466,10 @@ class SessionOwner:
     async def _fetch_back(self, session_id: str, returned: Returned) -> None:
         wanted = [int(position) for position in returned[1].split()]
         found: dict[int, Entry] = {}
-        for item in self._tail.after(wanted[0] - 1):
-            if isinstance(item, Entry):
-                found[item.position] = item
         for position in wanted:
-            if position not in found:
-                for item in await self._read(position, position):
-                    if isinstance(item, Entry):
-                        found[position] = item
+            for item in await self._window.read(position, position):
+                if isinstance(item, Entry):
+                    found[position] = item
         session = self.session(session_id)
         if session is None:
             self._pass_on(session_id, returned)

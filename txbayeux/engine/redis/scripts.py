@@ -11,21 +11,23 @@ from typing import Final
 __all__ = ["NAMES", "Script", "load"]
 
 _PARTS: Final = {
-    "acquire": ("head", "sessions"),
-    "change": ("head", "log", "sessions"),
-    "check_release": ("head", "sessions"),
-    "checkpoint": ("head", "sessions"),
-    "clean": ("head", "log"),
-    "create": ("head", "sessions"),
-    "deliver": ("head", "log", "sessions"),
-    "destroy": ("head", "sessions"),
-    "give_back": ("head", "sessions"),
-    "heartbeat": ("head", "sessions"),
-    "leave": ("head",),
-    "publish": ("head", "log"),
+    "acquire": ("head", "route", "sessions"),
+    "change": ("head", "route", "log", "sessions"),
+    "check_release": ("head", "route", "sessions"),
+    "checkpoint": ("head", "route", "sessions"),
+    "clean": ("head", "route", "log"),
+    "create": ("head", "route", "sessions"),
+    "deliver": ("head", "route", "log", "sessions"),
+    "destroy": ("head", "route", "sessions"),
+    "give_back": ("head", "route", "sessions"),
+    "heartbeat": ("head", "route", "log", "forget", "sessions"),
+    "interest": ("head", "route"),
+    "leave": ("head", "route", "forget"),
+    "notices": ("head",),
+    "publish": ("head", "route", "log"),
     "read": ("head",),
-    "release": ("head", "sessions"),
-    "verify": ("head", "sessions"),
+    "release": ("head", "route", "sessions"),
+    "verify": ("head", "route", "sessions"),
 }
 """What each script begins with.  ``head.lua`` checks the epoch.
 

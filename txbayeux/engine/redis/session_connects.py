@@ -186,15 +186,13 @@ class SessionConnects:
         if not ahead and not node.ownership_uncertain:
             return
         try:
-            position = await node.owner.verify(
-                [session], patience=self._patience(until)
-            )
+            mark = await node.owner.verify([session], patience=self._patience(until))
         except BayeuxError:
             if ahead:
                 raise
             return
-        if ahead and claimed <= position:
-            await node.reader.reached(claimed)
+        if ahead and claimed <= mark.position:
+            await node.reached(mark)
 
     def _patience(self, until: float) -> float:
         left: float = until - self._reactor.seconds()
@@ -239,11 +237,11 @@ class SessionConnects:
                 del self._elsewhere[session_id]
 
     def _behind(self) -> bool:
-        return self._node.ready and self._node.reader.behind
+        return self._node.ready and self._node.feed.behind
 
     async def _caught_up(self) -> None:
         try:
-            reached = self._node.reader.caught_up()
+            reached = self._node.feed.caught_up()
             await reached.addTimeout(_ELSEWHERE, self._reactor)
         except (BayeuxError, DeferredTimeout):
             _log.debug("Redis went away while a connect waited for the log")

@@ -1,8 +1,9 @@
 -- Make the caller the owner of a session.  ARGV: session; milliseconds to live;
 -- milliseconds without a heartbeat after which a node counts as dead; '1' to leave the
--- session where it is if its owner lives and has an event stream open for it.
+-- session where it is if its owner lives and has an event stream open for it; the number of
+-- this acquisition among those of the caller.
 -- Returns: 0 if left there, else the generation; 1 if the former owner lives and will
--- release the session; the log's position; acknowledges; cursor; behind; seen; repeats;
+-- release the session; a mark for the caller; acknowledges; cursor; behind; seen; repeats;
 -- then the subscriptions, each with its position.
 local id = ARGV[5]
 local key = session_key(id)
@@ -10,6 +11,7 @@ local session = session_fields(id, 'owner', 'generation', 'from', 'acknowledges'
   'cursor', 'behind', 'stream', 'seen', 'repeats', 'skipped')
 local owner, generation, from = session[1], tonumber(session[2]), session[3]
 if not owner then return unknown(id) end
+local at, entry, sent = mark(node)
 for i = 1, 10 do
   if not session[i] or not generation then
     -- Others changed it.
@@ -37,6 +39,9 @@ if owner ~= node then
     if cursor == '' then
       cursor = redis.call('HGET', node_key(owner), 'position') or ''
       behind = ''
+      -- Nothing was sent to the owner that it has not delivered: nothing is missing.
+      local last = tonumber(redis.call('HGET', nodes, owner) or '')
+      if last and cursor ~= '' and last <= tonumber(cursor) then cursor = at end
     end
     -- If the former owner has not loaded the session yet, its predecessor must release it.
     if from == '' then from = owner .. ':' .. whole(generation - 1) end
@@ -49,13 +54,14 @@ local waits = from ~= '' and alive(string.match(from, '^[^:]*'))
 -- The caller continues without the predecessor; a later release of that one is refused.
 if from ~= '' and not waits then skip(key, from, cursor, behind) end
 -- What the client has seen is known only from an owner that released the session.
-local result = {generation, waits and 1 or 0, whole(last_position()), session[4], cursor, behind,
+local result = {generation, waits and 1 or 0, at, entry, sent, session[4], cursor, behind,
   owner == '' and session[8] or '', session[9]}
 local fields = redis.call('HGETALL', key)
 for i = 1, #fields, 2 do
   if string.sub(fields[i], 1, 1) == '/' then
     result[#result + 1] = fields[i]
     result[#result + 1] = fields[i + 1]
+    want(node, fields[i], 0, tonumber(ARGV[9]))
   end
 end
 return result

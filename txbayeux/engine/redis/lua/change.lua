@@ -1,10 +1,11 @@
 -- Subscribe or unsubscribe.  ARGV: session; '+' or '-'; most subscriptions, and most
 -- bytes of their names; maximum bytes and entries of the log; then channels.  Returns the
--- log's position and the channels that changed.  The session's
--- owner reads the change from the log, in its order among the messages.
+-- log's position, that of the change if it was sent to the caller, or 0, and the channels that
+-- changed.  The session's owner gets the change on its feed, in its order among the messages.
 local id, sign = ARGV[5], ARGV[6]
 local key = session_key(id)
-local owner = session_fields(id, 'owner')[1]
+local session = session_fields(id, 'owner', 'from')
+local owner, from = session[1], session[2]
 if not owner then return unknown(id) end
 local changed, seen = {}, {}
 for i = 11, #ARGV do
@@ -34,7 +35,13 @@ open_log()
 if #changed > 0 then
   if owner ~= '' then
     local channels = table.concat(changed, ' ')
-    append(#channels + #id, 'u', id, sign, channels)
+    local entry = append(#channels + #id, 'u', id, sign, channels)
+    for _, to in ipairs(followers(owner, from or '')) do
+      send(to, entry)
+      if sign == '+' and redis.call('HEXISTS', nodes, to) == 1 then
+        for _, channel in ipairs(changed) do want(to, channel, position, 0) end
+      end
+    end
     close_log(ARGV[9], ARGV[10])
   end
   for _, channel in ipairs(changed) do
@@ -45,5 +52,6 @@ if #changed > 0 then
     end
   end
 end
+table.insert(changed, 1, last_sent[node] or 0)
 table.insert(changed, 1, whole(position))
 return changed

@@ -3,7 +3,7 @@
 -- sessions; for each its id, generation, cursor ('' for that shared position, '=' if
 -- unchanged) and '1' if an event stream is open for it; then id, generation and time to
 -- live in milliseconds of the sessions that connected.
--- Returns the log's position.
+-- Returns a mark for the caller.
 local function owned(id, generation)
   local session = session_fields(id, 'owner', 'generation')
   return session[1] == node and session[2] == generation
@@ -24,4 +24,4 @@ end
 for i = 8 + count * 4, #ARGV, 3 do
   if owned(ARGV[i], ARGV[i + 1]) then keep(ARGV[i], tonumber(ARGV[i + 2])) end
 end
-return whole(last_position() or 0)
+return {mark(node)}

@@ -2,25 +2,38 @@
 -- that keys outlive the last node; the position up to which the log may be trimmed, or '';
 -- maximum sessions to end, of which each counts once more for ten of its fields;
 -- milliseconds without any heartbeat after which expiry is suspended, and for how long;
--- a text of the caller's options.
--- Returns the position, whether the caller's inbox still existed, whether more sessions
--- have expired, the option for which entries of the log were dropped last, and for each
--- session that has ended its id and subscriptions.
+-- a text of the caller's options; milliseconds without a heartbeat after which a node is
+-- forgotten.
+-- Returns a mark for the caller, how many entries of others were removed in all, whether the
+-- caller's inbox still existed, whether more sessions have expired, the option for which
+-- entries of the log were dropped last, and for each session that has ended its id and
+-- subscriptions.
 local lifetime, now = ARGV[5], clock()
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 redis.call('HSET', node_key(node), 'heartbeat', whole(now))
 redis.call('PEXPIRE', node_key(node), lifetime)
-for _, name in ipairs({state, log, expiry, KEYS[1]}) do redis.call('PEXPIRE', name, lifetime) end
+for _, name in ipairs({state, log, expiry, nodes, interest, KEYS[1]}) do
+  redis.call('PEXPIRE', name, lifetime)
+end
 local inbox = redis.call('PEXPIRE', prefix .. 'inbox:' .. node, lifetime)
-if inbox == 0 then redis.call('XADD', prefix .. 'inbox:' .. node, '*', 'k', 'created') end
+if inbox == 0 then redis.call('XADD', prefix .. 'inbox:' .. node, '0-1', 'k', 'created') end
 if ARGV[6] ~= '' then trim('retained_seconds', 'MINID', '~', ARGV[6]) end
 
-local result = {whole(position), inbox, 0, redis.call('HGET', state, 'trimmed') or ''}
-local swept = redis.call('HMGET', state, 'swept', 'respite')
+-- If others removed the hash, every node registers its interest anew.
+if redis.call('HEXISTS', interest, node) == 0 then redis.call('HDEL', nodes, node) end
+local at, entry, sent = mark(node)
+if #redis.call('XRANGE', log, whole(position + 1), '+', 'COUNT', 1) > 0 then remove_foreign(position) end
+local result = {at, entry, sent, redis.call('HGET', state, 'foreign') or '0', inbox, 0, redis.call('HGET', state, 'trimmed') or ''}
+local swept = redis.call('HMGET', state, 'swept', 'respite', 'looked')
 redis.call('HSET', state, 'swept', whole(now), 'options', ARGV[10], 'options_at', whole(now))
--- After all nodes were away, sessions get time to reconnect.
 local last, respite = tonumber(swept[1] or ''), tonumber(swept[2] or '')
+if last and now - (tonumber(swept[3] or '') or 0) > ARGV[11] / 10 then
+  redis.call('HSET', state, 'looked', whole(now))
+  forget_dead(last, tonumber(ARGV[11]))
+end
+remove_some()
+-- After all nodes were away, sessions get time to reconnect.
 if last and now - last > tonumber(ARGV[8]) then
   respite = now + ARGV[9]
   redis.call('HSET', state, 'respite', whole(respite))
@@ -42,7 +55,7 @@ for _, id in ipairs(ids) do
     result[#result + 1] = ended
   end
   if work >= tonumber(ARGV[7]) then
-    result[3] = 1
+    result[6] = 1
     break
   end
 end

@@ -3,8 +3,10 @@
 -- to begin; the node; milliseconds that keys outlive the last node; the epoch that it
 -- knows, '' for none; the token of this connection; a text of its options; milliseconds for
 -- which such a text counts; pairs of position and token that it has seen in the log.
--- Returns epoch, position, whether the log is the 'same' or a 'new' one, and the options
--- of the node that recorded them last, '' if that is too long ago.
+-- Returns epoch, whether the log is the 'same' or a 'new' one, the options of the node that
+-- recorded them last, '' if that is too long ago, a mark for the caller, whether its interest
+-- is 'known' or 'unknown', how many entries of others were removed in all, and how many notices
+-- were sent to the caller.
 local all, fresh, node, lifetime, known = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local function is(key, kind)
   local found = redis.call('TYPE', key).ok
@@ -15,7 +17,8 @@ if not is(KEYS[1], 'string') then redis.call('DEL', KEYS[1]) end
 local epoch = redis.call('GET', KEYS[1])
 -- Others may have replaced keys without which there is no state.
 if epoch and not (is(all .. epoch .. ':state', 'hash') and is(all .. epoch .. ':log', 'stream')
-    and is(all .. epoch .. ':expiry', 'zset')) then
+    and is(all .. epoch .. ':expiry', 'zset') and is(all .. epoch .. ':nodes', 'hash')
+    and is(all .. epoch .. ':interest', 'hash')) then
   epoch = nil
 end
 local state = epoch and all .. epoch .. ':state'
@@ -62,7 +65,26 @@ redis.call('HSET', own, 'heartbeat', heartbeat, 'token', ARGV[6])
 redis.call('HSETNX', own, 'position', string.format('%.0f', position))
 redis.call('PEXPIRE', own, lifetime)
 if redis.call('EXISTS', inbox) == 0 then
-  redis.call('XADD', inbox, '*', 'k', 'created')
+  redis.call('XADD', inbox, '0-1', 'k', 'created')
 end
 redis.call('PEXPIRE', inbox, lifetime)
-return {epoch, string.format('%.0f', position), verdict, options}
+
+-- In the hash of interests, each node has a field of its own as well: it shows that the
+-- hash is still the one in which the node registered.
+local nodes, interests, interest = all .. epoch .. ':nodes', all .. epoch .. ':interest', 'known'
+local found = redis.call('HMGET', state, 'token', 'foreign', 'forgotten', 'removing')
+local fresh_position = redis.call('HSETNX', nodes, node, string.format('%.0f', position))
+if redis.call('HSETNX', interests, node, node .. ':0:0 ') + fresh_position > 0 then
+  interest = 'unknown'
+  -- It was forgotten: what it wants from now on is not to be removed.
+  for i, name in ipairs({'forgotten', 'removing'}) do
+    if found[i + 2] then redis.call('HSET', state, name, (string.gsub(found[i + 2], node .. ' ', ''))) end
+  end
+end
+-- A long value: Redis keeps a hash table then, not a list that each look-up searches.
+redis.call('HSETNX', interests, '', string.rep('-', 100))
+redis.call('PEXPIRE', nodes, lifetime)
+redis.call('PEXPIRE', interests, lifetime)
+return {epoch, verdict, options, string.format('%.0f', position), found[1] or '',
+  redis.call('HGET', nodes, node), interest, found[2] or '0',
+  redis.call('HGET', own, 'notices') or '0'}

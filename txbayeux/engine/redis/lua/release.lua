@@ -22,8 +22,9 @@ for i = 5, #ARGV, 6 do
     end
     redis.call('HSET', key, 'from', '')
     local now = redis.call('HMGET', key, 'cursor', 'behind', 'seen', 'repeats')
+    local at, entry, sent = mark(session[1])
     notify(session[1], 'k', 'released', 's', id, 'g', session[2], 'c', now[1], 'b', now[2],
-      'n', now[3], 'r', now[4])
+      'n', now[3], 'r', now[4], 'p', at, 't', entry, 'l', sent)
   elseif behind ~= '' and string.find(redis.call('HGET', key, 'skipped'), ' ' .. generation .. ':', 1, true) then
     -- Too late to record progress, but no other node may have these messages.
     forward(id, generation, behind)

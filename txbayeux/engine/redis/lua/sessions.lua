@@ -1,4 +1,4 @@
--- What scripts need that deal with sessions; after head.lua.
+-- What scripts need that deal with sessions; after head.lua and route.lua.
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,12 +20,22 @@ local function add_subscriptions(list, id)
   end
 end
 
--- Only a living node has an inbox.  One that takes no notices is removed: its node makes
--- another, and verifies its sessions.
-local function notify(node, ...)
-  local inbox = prefix .. 'inbox:' .. node
-  local added = redis.pcall('XADD', inbox, 'NOMKSTREAM', 'MAXLEN', '~', 10000, '*', ...)
-  if added and added.err then redis.call('DEL', inbox) end
+-- Publish a notice on a node's feed, and keep it in the node's inbox; both have its number.
+-- Only a living node has an inbox.
+local function notify(to, ...)
+  local inbox = prefix .. 'inbox:' .. to
+  if redis.call('EXISTS', inbox) == 0 then return end
+  local number = redis.call('HINCRBY', node_key(to), 'notices', 1)
+  local added = redis.pcall('XADD', inbox, 'MAXLEN', '~', 10000, whole(number) .. '-0', ...)
+  if added.err then
+    -- Others have written to it, or replaced it.
+    redis.call('DEL', inbox)
+    redis.call('XADD', inbox, whole(number) .. '-0', ...)
+    redis.call('HINCRBY', state, 'foreign', 1)
+  end
+  local text = bulk('notice') .. bulk(whole(number)) .. '*' .. select('#', ...) .. '\r\n'
+  for i = 1, select('#', ...) do text = text .. bulk((select(i, ...))) end
+  publish(to, 3, text)
 end
 
 local function unknown(id)

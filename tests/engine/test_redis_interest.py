@@ -1,0 +1,193 @@
+"""Nodes get what their own sessions and listeners want, and nothing else."""
+
+from typing import Any
+
+from tests.engine.redis_harness import pause
+from tests.engine.redis_own_server import OwnServer, text
+from tests.engine.redis_parts import feed_of, node_id
+from txbayeux.engine.redis import RedisEngine
+from txbayeux.message import Entry
+from txbayeux.testing import contract
+
+
+class TestInterest(OwnServer):
+    def key(self, name: str) -> bytes:
+        (found,) = [key for key in self.keys() if key.endswith(name.encode())]
+        return found
+
+    def interest(self) -> dict[str, int]:
+        """Return how many nodes want each channel or pattern."""
+        client: Any = self.server.client
+        keys = [key for key in self.keys() if key.endswith(b":interest")]
+        found = client.hgetall(keys[0]) if keys else {}
+        return {
+            name.decode(): len(value.split())
+            for name, value in found.items()
+            if name.startswith(b"/")
+        }
+
+    def registered(self) -> set[str]:
+        """Return the nodes that Redis sends something to."""
+        client: Any = self.server.client
+        keys = [key for key in self.keys() if key.endswith(b":nodes")]
+        return {name.decode() for name in client.hkeys(keys[0])} if keys else set()
+
+    def published(self) -> int:
+        """Return how many times Redis has published anything."""
+        client: Any = self.server.client
+        return int(
+            client.info("commandstats").get("cmdstat_publish", {"calls": 0})["calls"]
+        )
+
+    async def node(self) -> RedisEngine:
+        engine, _ = await self.start_node()
+        return engine
+
+    @contract
+    async def test_a_node_is_sent_nothing_that_it_does_not_want(self) -> None:
+        a, b, c = await self.node(), await self.node(), await self.node()
+        alice = await self.join(b, "/a")
+        before = self.published(), feed_of(a).sent, feed_of(c).sent
+        await self.publish(a, "/a", *range(5))
+        assert await self.poll(b, alice) == list(range(5))
+        assert self.published() - before[0] == 5
+        assert (feed_of(a).sent, feed_of(c).sent) == before[1:]
+
+    @contract
+    async def test_one_call_publishes_once_for_each_node_that_wants_any_of_it(
+        self,
+    ) -> None:
+        a, b = await self.node(), await self.node()
+        for n in range(10):
+            await self.join(a, f"/a/{n}")
+            await self.join(b, f"/a/{n}", "/a/*", "/**")
+        before = self.published()
+        for begun in [a.publish(f"/a/{n}", text(n)) for n in range(10)]:
+            await begun
+        assert self.published() - before == 2
+
+    @contract
+    async def test_redis_knows_of_each_channel_once_for_a_node(self) -> None:
+        a, b = await self.node(), await self.node()
+        sessions = [await self.join(a, "/a", "/b/*") for _ in range(3)]
+        assert self.interest() == {"/a": 1, "/b/*": 1}
+        await self.join(b, "/a")
+        assert self.interest() == {"/a": 2, "/b/*": 1}
+        await a.unsubscribe(sessions[0], ["/b/*"])
+        await pause(1.5)
+        assert self.interest() == {"/a": 2, "/b/*": 1}
+
+    @contract
+    async def test_interest_ends_with_the_last_subscriber(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice, bob = await self.join(a, "/a", "/b"), await self.join(a, "/a")
+        await a.unsubscribe(alice, ["/a"])
+        await a.unsubscribe(bob, ["/a"])
+        await self.soon(lambda: self.interest() == {"/b": 1})
+        await self.publish(b, "/b", 1)
+        assert await self.poll(b, alice) == [1]  # it moves
+        await self.soon(lambda: self.interest() == {"/b": 1})
+        await self.publish(a, "/b", 2)
+        assert await self.poll(b, alice) == [2]
+
+    @contract
+    async def test_a_channel_that_is_wanted_again_stays(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        for n in range(200):
+            await a.unsubscribe(alice, ["/a"])
+            await a.subscribe(alice, ["/a"])
+            await self.publish(b, "/a", n)
+            assert await self.poll(a, alice) == [n]
+            await pause(0.01)
+
+    @contract
+    async def test_a_withdrawal_does_not_end_what_was_asked_for_later(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        await self.poll(a, alice)
+        sent = feed_of(a).sent
+        await b.subscribe(alice, ["/b"])  # the change is on its way to a
+        kept = await a._commands.run("interest", sent, 0, "-", "/b", "-", "/a")
+        assert kept == [b"/b"]
+        assert self.interest() == {"/b": 1}
+
+    @contract
+    async def test_listeners_count(self) -> None:
+        a, b = await self.node(), await self.node()
+        heard: list[Entry] = []
+        registration = a.hub.listen("/l/*", heard.append)
+        await self.soon(lambda: self.interest() == {"/l/*": 1})
+        await self.publish(b, "/l/a", 1)
+        await self.soon(lambda: heard)
+        registration.cancel()
+        await self.soon(lambda: self.interest() == {})
+
+    @contract
+    async def test_listeners_outlive_the_log(self) -> None:
+        engine = await self.node()
+        heard: list[Entry] = []
+        engine.hub.listen("/l", heard.append)
+        self.server.client.flushall()
+        for n in range(100):
+            await engine.publish("/l", text(n))
+            if heard:
+                return
+            await pause(0.1)
+        raise AssertionError("nothing was heard")
+
+    @contract
+    async def test_the_interest_of_a_node_that_left_is_removed(self) -> None:
+        a, b = await self.node(), await self.node()
+        await self.join(a, "/a", "/both")
+        await self.join(b, "/both")
+        await self.stop(a)
+        await self.soon(lambda: self.interest() == {"/both": 1})
+        assert node_id(a).encode() not in self.server.client.hkeys(self.key(":nodes"))
+
+    @contract
+    async def test_the_interest_of_a_dead_node_is_removed(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        await self.join(b, "/both")
+        await self.crash(a)
+        client: Any = self.server.client
+        client.hset(self.key(f":node:{node_id(a)}"), "heartbeat", 1)
+        client.hdel(self.key(":state"), "looked")
+        await self.soon(lambda: self.interest() == {"/both": 1})
+        await self.publish(b, "/a", 1)
+        assert await self.poll(b, alice) == [1]
+        assert self.interest() == {"/both": 1, "/a": 1}
+
+    @contract
+    async def test_a_living_node_that_was_forgotten_registers_anew(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        heard: list[Entry] = []
+        a.hub.listen("/l", heard.append)
+        client: Any = self.server.client
+        received: list[Any] = []
+        for key in (":nodes", ":interest"):
+            client.delete(self.key(key))
+            # Published while Redis does not know who wants them.
+            await self.publish(b, "/a", *range(3))
+            await self.publish(b, "/l", 0)
+            await self.soon(lambda: self.registered() == {node_id(a), node_id(b)})
+            await self.soon(lambda: self.interest() == {"/a": 1, "/l": 1})
+            await self.soon(a.ready)
+            received += await self.poll(a, alice)
+        assert received == [0, 1, 2] * 2
+        await self.soon(lambda: len(heard) == 2)
+
+    @contract
+    async def test_the_work_for_a_name_of_many_segments_is_bounded(self) -> None:
+        engine = await self.node()
+        name = "/s" * 64
+        await self.join(engine, name)
+        client: Any = self.server.client
+        client.config_resetstat()
+        await self.publish(engine, name, 1)
+        calls = client.info("commandstats")
+        assert calls["cmdstat_publish"]["calls"] == 1
+        assert calls["cmdstat_hmget"]["calls"] <= 3
+        assert calls["cmdstat_hget"]["calls"] <= 2

@@ -1,0 +1,139 @@
+"""What this node wants to get from Redis: the channels of its sessions and listeners.
+
+Redis learns of a session's channels from the scripts that subscribe and acquire.  This
+module registers the rest, and withdraws what is not wanted any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txbayeux.engine.hub import Hub
+from txbayeux.engine.redis.commands import Argument, Commands
+
+__all__ = ["Interest"]
+
+_PART: Final = 1000
+"""Most channels in one call."""
+
+_log: Final = Logger()
+
+
+class Interest:
+    """The channels and patterns that this node wants.
+
+    :param sent: returns the position of the last entry that was dispatched.
+    """
+
+    def __init__(self, hub: Hub, commands: Commands, sent: Callable[[], int]) -> None:
+        self._subscribers = hub.subscribers
+        self._listeners = hub.listeners
+        self._commands = commands
+        self._sent = sent
+        self._unwanted: set[str] = set()
+        hub.subscribers.unwanted = hub.listeners.unwanted = self._unwanted
+        hub.listeners.wanted = self._listen
+        self._acquisitions: dict[int, set[str]] = {}
+        self._unregistered: set[str] = set()  # what listeners want
+        self._number = 0
+
+    # Acquisitions: their channels are wanted before the hub has the session.
+
+    def begin_acquisition(self) -> int:
+        """Return the number of a new acquisition, by which Redis tags its channels."""
+        self._number += 1
+        self._acquisitions[self._number] = set()
+        return self._number
+
+    def acquiring(self, number: int, channels: Collection[str]) -> None:
+        """Keep channels of an acquisition until it ends."""
+        self._acquisitions[number].update(channels)
+
+    def end_acquisition(self, number: int) -> None:
+        """Forget an acquisition: the hub has the session now, or it failed."""
+        self._unwanted.update(self._acquisitions.pop(number, ()))
+
+    def unwanted(self, channels: Iterable[str]) -> None:
+        """Called with channels that this node may have registered for nobody."""
+        self._unwanted.update(channels)
+
+    # Redis
+
+    def all(self) -> list[str]:
+        """Return everything that this node wants."""
+        wanted = {*self._subscribers, *self._listeners}
+        return list(wanted.union(*self._acquisitions.values()))
+
+    async def register(self, channels: Iterable[str]) -> None:
+        """Register channels in Redis.
+
+        :raises BayeuxError: 503.
+        """
+        left = list(channels)
+        while left:
+            part, left = left[:_PART], left[_PART:]
+            await self._run("+", part)
+
+    def _listen(self, pattern: str) -> None:
+        self._unregistered.add(pattern)
+        self._register_listeners()
+
+    def listen_again(self) -> None:
+        """Register what listeners want: a former call may not have been executed."""
+        self._unregistered.update(self._listeners)
+        self._register_listeners()
+
+    def _register_listeners(self) -> None:
+        patterns, self._unregistered = self._unregistered, set()
+
+        def failed(_: Failure) -> None:
+            self._unregistered |= patterns  # until the next heartbeat
+
+        if patterns:
+            registering = Deferred.fromCoroutine(self.register(patterns))
+            registering.addErrback(failed)
+
+    def update(self) -> None:
+        """Register what is not registered yet, and withdraw what nobody wants.
+
+        Called with each heartbeat.
+        """
+        self._register_listeners()
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        part: list[str] = []
+        while self._unwanted and len(part) < _PART:
+            channel = self._unwanted.pop()
+            if not self._wants(channel):
+                part.append(channel)
+        if part:
+            self._run("-", part).addCallbacks(
+                self._withdrawn, self._not_withdrawn, errbackArgs=(part,)
+            )
+
+    def _withdrawn(self, kept: Iterable[bytes]) -> None:
+        more = len(self._unwanted) >= _PART
+        self._unwanted.update(channel.decode() for channel in kept)
+        if more:
+            self._withdraw()
+
+    def _not_withdrawn(self, _: Failure, part: Iterable[str]) -> None:
+        self._unwanted.update(part)
+
+    def _wants(self, channel: str) -> bool:
+        if channel in self._subscribers or channel in self._listeners:
+            return True
+        return any(channel in found for found in self._acquisitions.values())
+
+    def _run(self, sign: str, channels: Iterable[str]) -> Deferred[Any]:
+        completed = min(self._acquisitions, default=self._number + 1) - 1
+        arguments: list[Argument] = [self._sent(), completed]
+        for channel in channels:
+            arguments += (sign, channel)
+        return self._commands.run("interest", *arguments)
