@@ -16,6 +16,7 @@ from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.engine import RedisEngine
 from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.log import Logged
 from txbayeux.engine.redis.ownership import SessionOwner
 from txbayeux.engine.redis.termination import Termination
 
@@ -48,6 +49,20 @@ def termination_of(engine: RedisEngine) -> Termination:
 
 def node_id(engine: RedisEngine) -> str:
     return engine._node.id
+
+
+def record_log_reads(engine: RedisEngine) -> list[tuple[int, int]]:
+    """Return a list that gets the first and last position of each read of the log."""
+    reads: list[tuple[int, int]] = []
+    window = engine._node._window
+    read = window.read
+
+    async def recorded(first: int, last: int) -> list[Logged]:
+        reads.append((first, last))
+        return await read(first, last)
+
+    window.read = recorded  # type: ignore[method-assign]
+    return reads
 
 
 @contextmanager

@@ -291,3 +291,20 @@ class TestRefusing(OwnServer):
         assert "missed" in error.text
         await self.soon(lambda: observer.closed == [(alice, Reason.KICKED)])
         assert b.statistics()["gaps_total"] == 1
+
+    @contract
+    async def test_messages_given_back_after_they_left_the_log_are_a_gap(self) -> None:
+        (a, _), (b, observer) = await self.start_node(), await self.start_node()
+        alice = await self.join(a, "/a")
+        await self.publish(a, "/a", 1)
+        lost = await self.connect(a, alice)
+        assert self.data(lost.entries) == [1]
+        assert await self.poll(b, alice) == []
+        log = next(key for key in self.keys() if key.endswith(b":log"))
+        self.server.client.xtrim(log, maxlen=0, approximate=False)
+        forget_tail(b)
+        lost.give_back()
+        await self.soon(lambda: b.statistics()["gaps_total"] == 1)
+        error = await self.refused(b.connect(alice, hold=0))
+        assert "missed" in error.text
+        assert observer.closed == [(alice, Reason.KICKED)]

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import feed_of, node_id
+from tests.engine.redis_parts import feed_of, node_id, owner_of, record_log_reads
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.message import Entry
 from txbayeux.testing import contract
@@ -191,3 +191,44 @@ class TestInterest(OwnServer):
         assert calls["cmdstat_publish"]["calls"] == 1
         assert calls["cmdstat_hmget"]["calls"] <= 3
         assert calls["cmdstat_hget"]["calls"] <= 2
+
+    @contract
+    async def test_a_session_that_moves_does_not_read_what_others_published(
+        self,
+    ) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        assert await self.poll(a, alice) == []
+        reads = record_log_reads(a), record_log_reads(b)
+        for n in range(4):
+            await self.publish(a, "/other", *range(50))
+            owner = (b, a)[n % 2]
+            assert await self.poll(owner, alice) == []
+            await self.publish(b, "/a", n)
+            assert await self.poll(owner, alice) == [n]
+        assert reads == ([], [])
+
+    @contract
+    async def test_until_all_interest_is_registered_nothing_is_passed_over(
+        self,
+    ) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        await self.poll(a, alice)
+        client: Any = self.server.client
+        # As after register.lua and before complete.lua.
+        client.hset(self.key(f":node:{node_id(a)}"), "incomplete", 1)
+        client.hdel(self.key(":interest"), "/a")
+        await self.publish(b, "/a", 1)
+        assert await self.poll(b, alice) == [1]
+
+    @contract
+    async def test_a_node_that_was_forgotten_acquires_after_registering(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        self.server.client.hdel(self.key(":nodes"), node_id(b))
+        acquired = await owner_of(b).acquire(alice, hold=0, patience=60, leave=False)
+        assert acquired is not None
+        assert self.registered() == {node_id(a), node_id(b)}
+        await self.publish(a, "/a", 1)
+        assert await self.poll(b, alice) == [1]

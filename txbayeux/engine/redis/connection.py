@@ -153,7 +153,10 @@ class FeedConnection(Connection):
     def ping(self) -> None:
         """Ask for a reply, unless one is due."""
         if not self._waiting:
-            self.execute_command("PING").addErrback(lambda failure: failure.trap(Lost))
+            # A server that cannot reply closes the connection, or is silent.
+            self.execute_command("PING").addErrback(
+                lambda failure: failure.trap(Lost, RedisError)
+            )
 
     def pause(self) -> None:
         """Read no more."""

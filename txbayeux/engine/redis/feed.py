@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txbayeux.engine.redis.log import Change, Logged, Mark, notice, parse, position_of
+from txbayeux.engine.redis.log import Logged, Mark, notice, parse, position_of
 from txbayeux.engine.redis.window import PART, LogGap, LogWindow
 from txbayeux.errors import unavailable
 from txbayeux.interfaces import Clock, ConnectionHub
@@ -240,18 +240,15 @@ class Feed:
 
     # What is missing
 
-    async def catch_up(self, mark: Mark, *, whole: bool) -> list[str]:
+    async def catch_up(self, mark: Mark, *, whole: bool) -> None:
         """Dispatch what was sent to this node, or all, up to a mark, from the log.
-
-        Return the channels that sessions subscribed to meanwhile.
 
         :param whole: whether Redis may not have known what this node wants.
         :raises BayeuxError: 503.
         """
-        channels: list[str] = []
         connection, epoch = self._connection, self._epoch
         if not whole and mark.sent <= self.sent:
-            return channels
+            return
         while self.position < mark.position:
             first = self.position + 1
             try:
@@ -267,10 +264,7 @@ class Feed:
                 while self._hub.busy:
                     await self._hub.next_turn()
                 self._check(connection, epoch)
-                if isinstance(item, Change) and item.added:
-                    channels += item.channels
                 self._dispatch_entry(item)
-        return channels
 
     def _check(self, connection: FeedConnection | None, epoch: bytes) -> None:
         if connection is not self._connection or epoch != self._epoch:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
 from txbayeux.engine.redis.commands import Argument, Commands
+from txbayeux.engine.redis.log import Mark
 
 __all__ = ["Interest"]
 
@@ -64,20 +65,19 @@ class Interest:
 
     # Redis
 
-    def all(self) -> list[str]:
-        """Return everything that this node wants."""
-        wanted = {*self._subscribers, *self._listeners}
-        return list(wanted.union(*self._acquisitions.values()))
-
-    async def register(self, channels: Iterable[str]) -> None:
-        """Register channels in Redis.
+    async def register_all(self) -> Mark:
+        """Register everything that this node wants; return a mark of the time after it.
 
         :raises BayeuxError: 503.
         """
+        wanted = {*self._subscribers, *self._listeners}
+        await self._register(wanted.union(*self._acquisitions.values()))
+        return Mark.parse(*await self._commands.run("complete"))
+
+    async def _register(self, channels: Iterable[str]) -> None:
         left = list(channels)
-        while left:
-            part, left = left[:_PART], left[_PART:]
-            await self._run("+", part)
+        for start in range(0, len(left), _PART):
+            await self._run("+", left[start : start + _PART])
 
     def _listen(self, pattern: str) -> None:
         self._unregistered.add(pattern)
@@ -95,7 +95,7 @@ class Interest:
             self._unregistered |= patterns  # until the next heartbeat
 
         if patterns:
-            registering = Deferred.fromCoroutine(self.register(patterns))
+            registering = Deferred.fromCoroutine(self._register(patterns))
             registering.addErrback(failed)
 
     def update(self) -> None:

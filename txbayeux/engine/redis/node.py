@@ -361,14 +361,11 @@ class Node:
     async def _catch_up(
         self, connection: FeedConnection, mark: Mark, *, whole: bool
     ) -> None:
-        channels = self.interest.all() if whole else []
-        while True:
-            if channels:
-                await self.interest.register(channels)
-                mark = await self.checkpoints.mark()
-            channels = await self.feed.catch_up(mark, whole=whole)
-            if not channels or not whole:
-                break
+        await self.feed.catch_up(mark, whole=whole)
+        if whole:
+            # Its sessions' changes after the first mark have registered themselves.
+            mark = await self.interest.register_all()
+            await self.feed.catch_up(mark, whole=True)
         if connection is self._feed_connection and not self._unregistered:
             self._feed_link.confirm()
             self.feed.follow(mark)

@@ -464,15 +464,24 @@ class SessionOwner:
         )
 
     async def _fetch_back(self, session_id: str, returned: Returned) -> None:
-        wanted = [int(position) for position in returned[1].split()]
+        wanted = sorted(int(position) for position in returned[1].split())
         found: dict[int, Entry] = {}
-        for position in wanted:
-            for item in await self._window.read(position, position):
-                if isinstance(item, Entry):
-                    found[position] = item
+        left, gap = wanted, False
+        while left and not gap:
+            part = [position for position in left if position < left[0] + PART]
+            try:
+                for item in await self._window.read(part[0], part[-1]):
+                    if isinstance(item, Entry):
+                        found[item.position] = item
+            except (LogGap, BayeuxError):
+                gap = True
+            left = left[len(part) :]
         session = self.session(session_id)
         if session is None:
             self._pass_on(session_id, returned)
+            return
+        if gap:
+            self._lost(session_id, session.generation)
             return
         entries = [
             entry

@@ -15,7 +15,7 @@ _PARTS: Final = {
     "change": ("head", "route", "log", "sessions"),
     "check_release": ("head", "route", "sessions"),
     "checkpoint": ("head", "route", "sessions"),
-    "clean": ("head", "route", "log"),
+    "complete": ("head", "route"),
     "create": ("head", "route", "sessions"),
     "deliver": ("head", "route", "log", "sessions"),
     "destroy": ("head", "route", "sessions"),

@@ -12,6 +12,7 @@ local session = session_fields(id, 'owner', 'generation', 'from', 'acknowledges'
 local owner, generation, from = session[1], tonumber(session[2]), session[3]
 if not owner then return unknown(id) end
 local at, entry, sent = mark(node)
+if sent == '' then return redis.error_reply('STALE the caller was forgotten') end
 for i = 1, 10 do
   if not session[i] or not generation then
     -- Others changed it.
@@ -37,11 +38,8 @@ if owner ~= node then
   if owner ~= '' then
     -- An empty cursor stands for the position that the owner wrote for all its sessions.
     if cursor == '' then
-      cursor = redis.call('HGET', node_key(owner), 'position') or ''
+      cursor = past_the_rest(owner, redis.call('HGET', node_key(owner), 'position') or '')
       behind = ''
-      -- Nothing was sent to the owner that it has not delivered: nothing is missing.
-      local last = tonumber(redis.call('HGET', nodes, owner) or '')
-      if last and cursor ~= '' and last <= tonumber(cursor) then cursor = at end
     end
     -- If the former owner has not loaded the session yet, its predecessor must release it.
     if from == '' then from = owner .. ':' .. whole(generation - 1) end

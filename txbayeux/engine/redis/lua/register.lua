@@ -76,6 +76,7 @@ local found = redis.call('HMGET', state, 'token', 'foreign', 'forgotten', 'remov
 local fresh_position = redis.call('HSETNX', nodes, node, string.format('%.0f', position))
 if redis.call('HSETNX', interests, node, node .. ':0:0 ') + fresh_position > 0 then
   interest = 'unknown'
+  redis.call('HSET', own, 'incomplete', 1)  -- until complete.lua
   -- It was forgotten: what it wants from now on is not to be removed.
   for i, name in ipairs({'forgotten', 'removing'}) do
     if found[i + 2] then redis.call('HSET', state, name, (string.gsub(found[i + 2], node .. ' ', ''))) end

@@ -19,6 +19,15 @@ local function mark(to)
   return at[1] or '0', at[2] or '', redis.call('HGET', nodes, to) or ''
 end
 
+-- Return the cursor of a node's session: the log's position if nothing was sent to the node
+-- after the cursor, for then the rest of the log has nothing for the session.
+local function past_the_rest(id, cursor)
+  local last = tonumber(redis.call('HGET', nodes, id) or '')
+  if not last or last > (tonumber(cursor) or -1) then return cursor end
+  if redis.call('HEXISTS', node_key(id), 'incomplete') == 1 then return cursor end
+  return redis.call('HGET', state, 'position')
+end
+
 -- Split a value of `interest`: return the part of a node, "node:position:number ", as the
 -- position of the last change that asked for it and the number of the last acquisition, nil if
 -- there is none, and the rest.
