@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
 
-from benchmarks import growth, pauses, plot, redis_nodes, report
+from benchmarks import growth, many_channels, pauses, plot, redis_nodes, report
 from benchmarks.generator import compile_generator
 from benchmarks.machine import BUILD, allow_many_files, description, load_average
 from benchmarks.peers import PEERS, Peer
@@ -16,6 +17,14 @@ from benchmarks.suite import Suite, available, progress
 
 _QUICK_SECONDS = 0.5
 _FULL_SECONDS = 1.5
+
+_TABLES: Final[dict[str, Callable[[Path, float], list[growth.Series]]]] = {
+    "growth": growth.measure,
+    "pauses": lambda program, _: pauses.measure(program),
+    "redis": redis_nodes.measure,
+    "many-channels": lambda program, _: many_channels.measure(program),
+}
+"""What else is measured, on txbayeux only."""
 
 _Kind = TypeVar("_Kind", Peer, Scenario)
 
@@ -42,9 +51,23 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-growth",
         action="store_true",
-        help="skip the growth, pause and Redis tables",
+        help=f"skip the tables: {', '.join(_TABLES)}",
+    )
+    parser.add_argument(
+        "--tables", help="run only these, and no scenario: names, separated by commas"
     )
     return parser.parse_args()
+
+
+def _tables(names: str | None) -> list[str]:
+    """Return the names of the tables to measure."""
+    wanted = names.split(",") if names else list(_TABLES)
+    unknown = set(wanted) - set(_TABLES)
+    if unknown:
+        raise SystemExit(
+            f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(_TABLES)}"
+        )
+    return wanted
 
 
 def _chosen(known: Sequence[_Kind], names: str | None, *, quick: bool) -> list[_Kind]:
@@ -66,6 +89,9 @@ def main() -> None:
     started = time.monotonic()
     scenarios = _chosen(SCENARIOS, arguments.scenarios, quick=arguments.quick)
     wanted = _chosen(PEERS, arguments.peers, quick=arguments.quick)
+    tables = _tables(arguments.tables)
+    if arguments.tables:
+        scenarios, wanted = [], []
     repeats = arguments.repeats or (2 if arguments.quick else 3)
     seconds = arguments.seconds or (
         _QUICK_SECONDS if arguments.quick else _FULL_SECONDS
@@ -83,7 +109,7 @@ def main() -> None:
             for one in scenarios
         ]
     suite = Suite(program, seconds)
-    for repeat in range(repeats):
+    for repeat in range(repeats if scenarios else 0):
         suite.round(repeat, scenarios, peers)
 
     about = {
@@ -95,13 +121,9 @@ def main() -> None:
     }
     results = report.Results(about, scenarios, suite.measurements)
     text = report.markdown(results, notes)
-    if not (arguments.quick or arguments.no_growth):
-        tables = [
-            *growth.measure(program, seconds),
-            *pauses.measure(program),
-            *redis_nodes.measure(program, seconds),
-        ]
-        text += "\n".join(["", "## Growth", "", *growth.markdown(tables), ""])
+    if arguments.tables or not (arguments.quick or arguments.no_growth):
+        series = [one for name in tables for one in _TABLES[name](program, seconds)]
+        text += "\n".join(["", "## Growth", "", *growth.markdown(series), ""])
     (BUILD / "results.json").write_text(results.json())
     (BUILD / "report.md").write_text(text)
     drawings = {

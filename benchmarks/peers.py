@@ -76,10 +76,14 @@ class Process:
     """A running server, with its Redis if it needs one, pinned to one core.
 
     :param nodes: how many processes form it; 0: as many as usual.
+    :param redis_options: further options of its Redis.
     """
 
-    def __init__(self, peer: Peer, nodes: int = 0) -> None:
+    def __init__(
+        self, peer: Peer, nodes: int = 0, redis_options: Sequence[str] = ()
+    ) -> None:
         self.peer = peer
+        self._redis_options = redis_options
         self.ports = [free_port() for _ in range(nodes or peer.nodes)]
         self.port = ",".join(map(str, self.ports))
         self.redis_port = free_port()
@@ -93,11 +97,26 @@ class Process:
     def _start_all(self) -> None:
         peer = self.peer
         if peer.redis:
-            self._start([redis_server(), "--port", str(self.redis_port), *_NO_FILES])
-            _await_port(self.redis_port, self._children[-1])
+            self._start_redis()
         for port in self.ports:
             self._start(peer.command(port, self.redis_port), peer.environment)
             _await_port(port, self._children[-1])
+
+    def _start_redis(self) -> None:
+        options = (*_NO_FILES, *self._redis_options)
+        self._start([redis_server(), "--port", str(self.redis_port), *options])
+        _await_port(self.redis_port, self._children[-1])
+
+    def restart_redis(self) -> None:
+        """Start Redis again after it was told to shut down."""
+        self._children[0].wait()
+        self._start_redis()
+        self._children[0] = self._children.pop()
+
+    def kill(self, number: int) -> None:
+        """Kill one of the processes in :attr:`pids`, as if it had crashed."""
+        self._children[number].kill()
+        self._children[number].wait()
 
     @property
     def pids(self) -> list[int]:

@@ -36,7 +36,7 @@ static void send_subscribe(Client* client) {
     int channel =
         (client->number + i * (options.channels / options.subscriptions)) % options.channels;
     append_text(&text, "%s\"/%s/%d\"", i ? "," : "", options.prefix, channel);
-    subscribers_of[channel]++;
+    if (!client->rejoins) subscribers_of[channel]++;
   }
   for (int i = 0; i < options.unrelated; i++)
     append_text(&text, ",\"/%s/unrelated/%d/%d\"", options.prefix, client->number, i);
@@ -96,7 +96,9 @@ static void on_json(Client* client, char* json, size_t length) {
     return;
   }
   if (memmem(json, length, "\"successful\":false", 18)) {
-    on_refused(client, json);
+    /* If the session is gone, the server closes the connection, too. */
+    if (!options.rejoin || !memmem(json, length, "\"reconnect\":\"handshake\"", 23))
+      on_refused(client, json);
     return;
   }
   if (client->state == HANDSHAKING && store_session(client, json, length)) {

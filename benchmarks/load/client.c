@@ -32,6 +32,9 @@ long next_message_number(void) {
 
 void start_client(Client* client) {
   client->connection.owner = client;
+  client->state = CONNECTING;
+  client->id[0] = 0;
+  client->open_connects = 0;
   open_connection(&client->connection);
   if (!client->connection.is_websocket) options.protocol->greet(client);
 }
@@ -86,6 +89,11 @@ void on_closed(Connection* connection) {
   Client* client = connection->owner;
   if (client->state == READY) totals.ready--;
   if (client->state == CLOSING) totals.closing--;
+  if (client->state != CLOSING && options.rejoin) {
+    client->rejoins++;
+    client->state = LOST;
+    return;
+  }
   if (client->state != CLOSING) totals.dead++;
   client->state = DEAD;
 }

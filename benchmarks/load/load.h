@@ -47,14 +47,14 @@ void on_message(Connection* connection, char* json, size_t length);
 void on_closed(Connection* connection);
 
 /* client.c: a session, or a second connection of one; the same for all protocols */
-typedef enum { CONNECTING, HANDSHAKING, SUBSCRIBING, READY, CLOSING, DEAD } State;
+typedef enum { CONNECTING, HANDSHAKING, SUBSCRIBING, READY, CLOSING, DEAD, LOST } State;
 typedef struct Client {
   Connection connection;
   State state;
   int number, subscribes;
   struct Client* session_of; /* the session that it publishes for; NULL: its own */
   char id[160];
-  int open_connects;
+  int open_connects, rejoins;
 } Client;
 typedef struct {
   const char* name;
@@ -67,7 +67,7 @@ typedef struct {
 typedef struct {
   int clients, channels, subscriptions, unrelated, publishers, self_publish, batch, payload, window,
       opening, closing;
-  int websocket, publish_websocket, verbose, hold, keep_open;
+  int websocket, publish_websocket, verbose, hold, keep_open, rejoin;
   double warm_up, seconds, rate, idle, stall_timeout;
   const char* prefix;
   const Protocol* protocol;

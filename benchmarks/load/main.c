@@ -98,12 +98,31 @@ static int publish_for(double seconds) {
   return wait_until_equal(&totals.delivered, &totals.expected);
 }
 
-/* Prints "up", then polls until standard input has a line or is closed. */
+/* Starts again those whose connection was lost, `options.opening` at a time. */
+static void start_lost_sessions(void) {
+  int starting = 0;
+  for (int i = 0; i < client_count; i++)
+    starting += clients[i].state != READY && clients[i].state != LOST;
+  for (int i = 0; i < client_count && starting < options.opening; i++)
+    if (clients[i].state == LOST) {
+      start_client(&clients[i]);
+      starting++;
+    }
+}
+
+/* Prints "up", then polls until standard input has a line or is closed; prints "up" again each
+ * time that all sessions have joined again. */
 static void hold_until_input(void) {
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-  puts("up");
-  fflush(stdout);
-  while (!poll(&input, 1, 0)) poll_connections(10);
+  for (int up = 0; !poll(&input, 1, 0); poll_connections(10)) {
+    int complete = totals.ready == client_count;
+    if (complete && !up) {
+      puts("up");
+      fflush(stdout);
+    }
+    up = complete;
+    if (!complete) start_lost_sessions();
+  }
 }
 
 /* Disconnects all sessions, at most `options.closing` at a time. */
@@ -160,6 +179,7 @@ static int read_options(int argc, char** argv) {
                                   {"closing", 1, 0, 'L'},
                                   {"hold", 0, 0, 'a'},
                                   {"keep-open", 0, 0, 'y'},
+                                  {"rejoin", 0, 0, 'j'},
                                   {"verbose", 0, 0, 'v'},
                                   {0, 0, 0, 0}};
   int option;
@@ -194,6 +214,7 @@ static int read_options(int argc, char** argv) {
       case 'L': options.closing = atoi(optarg); break;
       case 'a': options.hold = 1; break;
       case 'y': options.keep_open = 1; break;
+      case 'j': options.rejoin = 1; break;
       case 'v': options.verbose = 1; break;
       default: return 0;
     }
