@@ -151,7 +151,7 @@ class FeedConnection(Connection):
         return 0.0 if self._paused else super().silence()
 
     def ping(self) -> None:
-        """Ask for a reply, unless one is due."""
+        """Send a PING, unless a reply is due."""
         if not self._waiting:
             # A server that cannot reply closes the connection, or is silent.
             self.execute_command("PING").addErrback(
