@@ -232,3 +232,30 @@ class TestInterest(OwnServer):
         assert self.registered() == {node_id(a), node_id(b)}
         await self.publish(a, "/a", 1)
         assert await self.poll(b, alice) == [1]
+
+    @contract
+    async def test_a_node_that_stops_withdraws_nothing_before_it_has_released_all(
+        self,
+    ) -> None:
+        a, b = await self.node(), await self.node()
+        # More than one call releases.
+        sessions = [await a.create_session() for _ in range(501)]
+        alice = sessions[-1]
+        await a.subscribe(alice, ["/a"])
+        assert await self.poll(a, alice) == []
+        wait = a._wait
+        released: list[int] = []
+
+        async def waited(deferred: Any) -> None:
+            await wait(deferred)
+            if not a.statistics()["sessions"]:
+                # As at the tick of a heartbeat.
+                a._node.interest.update()
+                await a._commands.run("notices", 0)
+                await self.publish(b, "/a", len(released))
+                released.append(len(released))
+
+        a._wait = waited  # type: ignore[method-assign]
+        await self.stop(a)
+        assert released == [0, 1, 2]
+        assert await self.receive(b, alice, 3) == released

@@ -123,6 +123,7 @@ class RedisEngine:
         self.hub.flush()
         self._connects.stop()
         self._owner.fail_acquisitions()
+        node.interest.stop()
         arguments = self._owner.release_all()
         if self._commands.live:
             for start in range(0, len(arguments), 6 * 500):

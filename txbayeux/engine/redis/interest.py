@@ -42,6 +42,7 @@ class Interest:
         self._acquisitions: dict[int, set[str]] = {}
         self._unregistered: set[str] = set()  # what listeners want
         self._number = 0
+        self._stopped = False
 
     # Acquisitions: their channels are wanted before the hub has the session.
 
@@ -106,7 +107,16 @@ class Interest:
         self._register_listeners()
         self._withdraw()
 
+    def stop(self) -> None:
+        """Withdraw nothing more: this node is about to release its sessions.
+
+        Redis passes over what was not sent to the node; see ``release.lua``.
+        """
+        self._stopped = True
+
     def _withdraw(self) -> None:
+        if self._stopped:
+            return
         part: list[str] = []
         while self._unwanted and len(part) < _PART:
             channel = self._unwanted.pop()
