@@ -161,6 +161,17 @@ def test_the_position_follows_a_mark_once_what_was_sent_before_is_dispatched(
     assert fixture.feed.position == 50
 
 
+def test_the_position_has_come_to_a_mark_though_a_later_one_was_noted(
+    fixture: FeedFixture,
+) -> None:
+    positions: list[int] = []
+    waiting = fixture.feed.wait_for(Mark(5, 7, 1))
+    waiting.addCallback(lambda _: positions.append(fixture.feed.position))
+    fixture.feed.advance(Mark(20, 7, 9))
+    fixture.connection.on_message(publication(0, 1))
+    assert positions == [5]
+
+
 @pytest.mark.parametrize("turns", [0, 1])
 def test_what_was_not_dispatched_is_read_from_the_log_on_the_next_connection(
     fixture: FeedFixture, turns: int
@@ -242,6 +253,28 @@ def test_missing_notices_are_read_from_the_inbox(fixture: FeedFixture) -> None:
     fixture.connection.on_message(notice(3, "k", "three"))
     assert fixture.log == ["one", "2", "3"]
     assert not fixture.feed.take_inbox([(b"9-0", (b"k", b"nine"))])
+
+
+def test_no_notice_comes_twice_after_a_reply_that_is_older(
+    fixture: FeedFixture,
+) -> None:
+    fixture.connection.on_message(notice(1, "k", "one"))
+    fixture.connection.on_message(notice(2, "k", "two"))
+    fixture.feed.sent_notices(1)  # the reply to a registration before the second
+    fixture.connection.on_message(notice(3, "k", "three"))
+    assert fixture.missed_notices == []
+    assert fixture.log == ["one", "two", "three"]
+
+
+def test_notices_that_are_counted_anew_are_taken(fixture: FeedFixture) -> None:
+    fixture.connection.on_message(notice(1, "k", "one"))
+    fixture.connection.on_message(notice(2, "k", "two"))
+    fixture.feed.down()
+    fixture.connect()
+    fixture.feed.sent_notices(0)
+    fixture.connection.on_message(notice(1, "k", "again"))
+    fixture.feed.follow(Mark(0, None, 0))
+    assert fixture.log == ["one", "two", "again"]
 
 
 def test_the_connection_is_not_read_while_too_much_waits(fixture: FeedFixture) -> None:

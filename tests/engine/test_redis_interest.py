@@ -4,7 +4,14 @@ from typing import Any
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import feed_of, node_id, owner_of, record_log_reads
+from tests.engine.redis_parts import (
+    commands_connection,
+    feed_of,
+    node_id,
+    owner_of,
+    record_log_reads,
+    record_replies,
+)
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.message import Entry
 from txbayeux.testing import contract
@@ -124,6 +131,20 @@ class TestInterest(OwnServer):
         await self.soon(lambda: self.interest() == {})
 
     @contract
+    async def test_nothing_is_withdrawn_for_what_only_listeners_get(self) -> None:
+        a = await self.node()
+        heard: list[Entry] = []
+        a.hub.listen("/l/**", heard.append)
+        withdrawals = record_replies(a, "interest")
+        await a._commands.run("interest", 0, 0)  # the listener's comes first
+        withdrawals.clear()
+        await self.publish(a, "/l/a/b", *range(3))
+        await self.soon(lambda: len(heard) == 3)
+        a._node.interest.update()
+        await a._commands.run("notices", 0)
+        assert withdrawals == []
+
+    @contract
     async def test_listeners_outlive_the_log(self) -> None:
         engine = await self.node()
         heard: list[Entry] = []
@@ -221,6 +242,21 @@ class TestInterest(OwnServer):
         client.hdel(self.key(":interest"), "/a")
         await self.publish(b, "/a", 1)
         assert await self.poll(b, alice) == [1]
+
+    @contract
+    async def test_a_registration_that_is_not_complete_is_repeated(self) -> None:
+        a = await self.node()
+        await self.join(a, "/a")
+        client: Any = self.server.client
+        # As after a failover that lost the last of it.
+        client.hset(self.key(f":node:{node_id(a)}"), "incomplete", 1)
+        client.hdel(self.key(":interest"), "/a")
+        commands_connection(a).abort()
+        await self.soon(lambda: self.interest() == {"/a": 1})
+        await self.soon(
+            lambda: not client.hexists(self.key(f":node:{node_id(a)}"), "incomplete")
+        )
+        await self.soon(a.ready)
 
     @contract
     async def test_a_node_that_was_forgotten_acquires_after_registering(self) -> None:

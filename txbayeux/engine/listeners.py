@@ -49,6 +49,10 @@ class Listeners:
     def __iter__(self) -> Iterator[str]:
         return iter(self._index)
 
+    def any_for(self, channel: str) -> bool:
+        """Return whether a listener gets what is published on ``channel``."""
+        return self._index.count(channel) > 0
+
     def queue(self, entry: Entry) -> None:
         """Keep an entry for the listeners."""
         self._pending.append(entry)

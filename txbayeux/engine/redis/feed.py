@@ -182,8 +182,12 @@ class Feed:
         self._known = max(self._known, sent)
 
     def sent_notices(self, number: int) -> None:
-        """Note how many notices were sent to this node: Redis may count anew."""
-        self.notices = min(self.notices, number)
+        """Note how many notices were sent to this node: Redis may count anew.
+
+        While this node follows its feed, it may have received more since.
+        """
+        if not self.following:
+            self.notices = min(self.notices, number)
 
     def advance(self, mark: Mark) -> None:
         """Note a mark: the position follows as soon as its last entry is dispatched."""
@@ -225,6 +229,15 @@ class Feed:
         result: Deferred[None] = Deferred()
         self._waiting.append((sent, result))
         return result
+
+    def wait_for(self, mark: Mark) -> Deferred[None]:
+        """Return a Deferred that fires when :attr:`position` has come to a mark.
+
+        It fails as that of :meth:`reached` does.
+        """
+        self.advance(mark)
+        # Again, since a later mark may have taken its place meanwhile.
+        return self.reached(mark.sent).addCallback(lambda _: self.advance(mark))
 
     def abandon(self) -> None:
         """Fail the Deferreds for positions that were not reached."""

@@ -330,6 +330,8 @@ class Node:
         if feed_connection is not self._feed_connection:
             self._register()
         elif feed_connection is not None:
+            if self._unregistered:
+                self.feed.unfollow()
             self.feed.sent_notices(int(reply[8]))
             self._follow(feed_connection, Mark.parse(*reply[3:6]))
         # Notices may have been lost, or other nodes may have counted this one as dead.
@@ -337,8 +339,6 @@ class Node:
 
     def _follow(self, connection: FeedConnection, mark: Mark) -> None:
         """Bring this node up to date, and go on with its feed."""
-        if self._unregistered:
-            self.feed.unfollow()
         if self.feed.following or self._catching_up:
             return
         whole, self._unregistered = self._unregistered, False
@@ -433,9 +433,8 @@ class Node:
     def _dispatch(self, item: Logged) -> None:
         self._tail.append(item)
         if type(item) is Entry:  # not Addressed, which is a kind of Entry
-            # What is read from the log is for others, too.
-            if not self._hub.dispatch(item) and self.feed.following:
-                self.interest.unwanted(expand(item.channel))
+            if not self._hub.dispatch(item):
+                self._nobody_wants(item.channel)
             return
         self._hub.position = item.position
         if isinstance(item, Change):
@@ -444,6 +443,12 @@ class Node:
             session = self.owner.session(item.session_id)
             if session is not None:
                 self._hub.deliver(session, item)
+
+    def _nobody_wants(self, channel: str) -> None:
+        """Called with the channel of a message that no session here gets."""
+        # What is read from the log is for others, too.
+        if self.feed.following and not self._hub.listeners.any_for(channel):
+            self.interest.unwanted(expand(channel))
 
     def _take_notice(self, notice: Mapping[str, str]) -> None:
         self.owner.receive_notice(notice)
@@ -469,8 +474,7 @@ class Node:
 
     def reached(self, mark: Mark) -> Deferred[None]:
         """Return a Deferred that fires when everything up to a mark is dispatched."""
-        self.feed.advance(mark)
-        return self.feed.reached(mark.sent)
+        return self.feed.wait_for(mark)
 
     def _advance(self, position: int) -> None:
         self._hub.position = position

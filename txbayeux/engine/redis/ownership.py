@@ -220,10 +220,7 @@ class SessionOwner:
         if progress.cursor is None:
             raise LogGap
         # From here on nothing is delivered here that the former owner has delivered.
-        reached = mark if released is None else released
-        self._feed.advance(reached)
-        await self._feed.reached(reached.sent)
-        self._feed.advance(reached)  # another mark may have taken its place
+        await self._feed.wait_for(mark if released is None else released)
         acquisition.check()
         entries = await self._missed(
             acquisition, progress, subscriptions, mark.position

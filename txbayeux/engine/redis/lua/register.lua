@@ -81,6 +81,8 @@ if redis.call('HSETNX', interests, node, node .. ':0:0 ') + fresh_position > 0 t
   for i, name in ipairs({'forgotten', 'removing'}) do
     if found[i + 2] then redis.call('HSET', state, name, (string.gsub(found[i + 2], node .. ' ', ''))) end
   end
+elseif redis.call('HEXISTS', own, 'incomplete') == 1 then
+  interest = 'unknown'  -- Redis was restored to a state of before complete.lua.
 end
 -- A long value: Redis keeps a hash table then, not a list that each look-up searches.
 redis.call('HSETNX', interests, '', string.rep('-', 100))
