@@ -60,7 +60,7 @@ class _Service:
         self.sessions: Popen[str] | None = None
 
     def _prefer_redis(self) -> None:
-        """Let Redis run first, where that is allowed: its log has elapsed time."""
+        """Raise the priority of Redis, if permitted: its log has elapsed time."""
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, self.process.pids[0], -20)
 

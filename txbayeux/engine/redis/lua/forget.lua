@@ -24,10 +24,11 @@ local function remove_some()
     if removing == '' then return end
     redis.call('HSET', state, 'removing', removing, 'forgotten', '')
   end
+  local none = {}
+  for id in string.gmatch(removing, '%x+') do none[id] = '' end
   local part = redis.call('HSCAN', interest, cursor, 'COUNT', 500)
   for i = 1, #part[2], 2 do
-    local kept = part[2][i + 1]
-    for id in string.gmatch(removing, '%x+') do kept = string.gsub(kept, id .. ':%d+:%d+ ', '') end
+    local kept = string.gsub(part[2][i + 1], '(%x+):%d+:%d+ ', none)
     if kept == '' then
       redis.call('HDEL', interest, part[2][i])
     elseif kept ~= part[2][i + 1] then
