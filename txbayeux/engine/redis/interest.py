@@ -58,7 +58,8 @@ class Interest:
 
     def end_acquisition(self, number: int) -> None:
         """Forget an acquisition: the hub has the session now, or it failed."""
-        self._unwanted.update(self._acquisitions.pop(number, ()))
+        channels = self._acquisitions.pop(number, ())
+        self._unwanted.update(one for one in channels if not self._serves(one))
 
     def unwanted(self, channels: Iterable[str]) -> None:
         """Called with channels that this node may have registered for nobody."""
@@ -115,12 +116,14 @@ class Interest:
         self._stopped = True
 
     def _withdraw(self) -> None:
-        if self._stopped:
+        if self._stopped or not self._unwanted:
             return
         part: list[str] = []
+        # Thousands may be under way, after another node has died.
+        acquiring: set[str] = set().union(*self._acquisitions.values())
         while self._unwanted and len(part) < _PART:
             channel = self._unwanted.pop()
-            if not self._wants(channel):
+            if channel not in acquiring and not self._serves(channel):
                 part.append(channel)
         if part:
             self._run("-", part).addCallbacks(
@@ -136,10 +139,9 @@ class Interest:
     def _not_withdrawn(self, _: Failure, part: Iterable[str]) -> None:
         self._unwanted.update(part)
 
-    def _wants(self, channel: str) -> bool:
-        if channel in self._subscribers or channel in self._listeners:
-            return True
-        return any(channel in found for found in self._acquisitions.values())
+    def _serves(self, channel: str) -> bool:
+        """Return whether a session or listener here is subscribed to it."""
+        return channel in self._subscribers or channel in self._listeners
 
     def _run(self, sign: str, channels: Iterable[str]) -> Deferred[Any]:
         completed = min(self._acquisitions, default=self._number + 1) - 1
