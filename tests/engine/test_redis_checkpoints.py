@@ -22,11 +22,12 @@ class FakeCommands:
 
     def __init__(self) -> None:
         self.live = True
-        self.position = 0
+        self.calls = self.position = 0
         self.cursors: dict[str, Any] = {}
 
     def run(self, script: str, *arguments: Any) -> Deferred[Any]:
         assert script == "checkpoint"
+        self.calls += 1
         position, _, count, *rest = arguments
         if position:
             self.position = int(position)
@@ -43,7 +44,7 @@ class CheckpointsFixture(HubFixture):
         self.redis = FakeCommands()
         self.owned: dict[str, OwnedSession] = {}
         self.checkpoints = Checkpoints(
-            self.clock, self.hub, self.redis, self.owned, lifetime=1000
+            self.clock, self.hub, self.redis, self.owned, lifetime=1000, interval=0.2
         )
 
     def own(self, name: str, position: int = 0) -> RecordingStream:
@@ -132,3 +133,58 @@ def test_a_session_that_has_ended_is_not_listed(fixture: CheckpointsFixture) -> 
     fixture.hub.close(fixture.owned.pop("ended"), Reason.CLIENT)
     fixture.write()
     assert fixture.redis.cursors == {}
+
+
+def test_checkpoints_stop_when_everything_is_written(
+    fixture: CheckpointsFixture,
+) -> None:
+    stream = fixture.own("alice")
+    fixture.clock.pump([0.1] * 10)
+    assert fixture.redis.cursors == {"alice": ""}
+    fixture.dispatch()
+    fixture.clock.pump([0.1] * 10)
+    assert (len(stream.entries), fixture.redis.position) == (1, 1)
+    calls = fixture.redis.calls
+    fixture.clock.pump([0.1] * 10)
+    assert fixture.redis.calls == calls
+    # What is left is the timer of the session.
+    assert all(call.getTime() > 10.0 for call in fixture.clock.getDelayedCalls())
+
+
+def test_what_a_slow_stream_gets_later_is_written(fixture: CheckpointsFixture) -> None:
+    stream = fixture.own("slow")
+    fixture.clock.pump([0.1] * 10)
+    stream.writable = False
+    fixture.dispatch()
+    fixture.clock.pump([0.1] * 10)
+    assert (fixture.redis.position, fixture.redis.cursors["slow"]) == (1, 0)
+    stream.writable = True
+    fixture.hub.resume(stream)
+    fixture.clock.pump([0.1] * 10)
+    assert fixture.redis.cursors["slow"] == ""
+
+
+def test_a_heartbeat_carries_the_position_of_the_one_before(
+    fixture: CheckpointsFixture,
+) -> None:
+    fixture.checkpoints.before_heartbeat()
+    fixture.hub.position = 7
+    carried = [fixture.checkpoints.before_heartbeat() for _ in range(3)]
+    assert carried == ["0", "7", ""]
+    fixture.checkpoints.position_refused()
+    assert fixture.checkpoints.before_heartbeat() == "7"
+
+
+def test_a_heartbeat_leaves_the_position_to_a_checkpoint_under_way(
+    fixture: CheckpointsFixture,
+) -> None:
+    stream = fixture.own("slow")
+    stream.writable = False
+    fixture.dispatch()
+    fixture.clock.advance(0)
+    assert fixture.checkpoints.before_heartbeat() == ""
+    fixture.checkpoints.connected(fixture.owned["slow"])
+    calls = fixture.redis.calls
+    assert fixture.checkpoints.before_heartbeat() == ""
+    # The heartbeat ends what has expired.
+    assert fixture.redis.calls == calls + 1

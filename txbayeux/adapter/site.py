@@ -323,6 +323,9 @@ class BoundedSite(Site):
         """Return the name under which the log says where it listens."""
         return "Web site"
 
+    def startFactory(self) -> None:
+        """Start no timer for the time in the access log: it would wake idle nodes."""
+
     def log(self, request: object) -> None:
         """Log nothing."""
 

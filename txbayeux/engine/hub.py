@@ -111,6 +111,8 @@ class Hub:
         self._gone: list[Callable[[str], object]] = []
         self.lagging: set[Session] | None = None
         """Sessions with a queue after a flush; None if no engine reads it."""
+        self.turn_ended: Callable[[], object] = lambda: None
+        """Called after a turn in which queues were written."""
 
     # Sessions
 
@@ -461,6 +463,7 @@ class Hub:
         if self._waiting:
             self._fire_waiting()
         self._schedule()
+        self.turn_ended()
 
     def flush(self) -> None:
         """Deliver now what would be delivered in the following reactor turns."""

@@ -5,7 +5,7 @@ checkpoint costs the same for ten sessions and for ten thousand.  Only those tha
 are written individually.  While the queues are being written, which may take several
 reactor turns, the position is that of the last flush that was completed.  Each
 checkpoint writes the state at the time of the previous one: by now the data has been
-written to the sockets.
+written to the sockets.  When nothing is left to be written, there are none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from txbayeux.engine.redis.acquisition import OwnedSession
 from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.log import Mark
 from txbayeux.engine.session import Session
-from txbayeux.interfaces import Clock
+from txbayeux.interfaces import Clock, DelayedCall
 
 __all__ = ["Checkpoints"]
 
@@ -34,6 +34,7 @@ class Checkpoints:
     """Writes checkpoints for the sessions of one node.
 
     :param lifetime: milliseconds for which Redis keeps a checkpoint.
+    :param interval: seconds between checkpoints.
     """
 
     def __init__(
@@ -44,14 +45,18 @@ class Checkpoints:
         owned: Mapping[str, OwnedSession],
         *,
         lifetime: int,
+        interval: float,
     ) -> None:
         self._clock = clock
         self._hub = hub
         self._lagging: set[Session] = set()
         hub.lagging = self._lagging
+        hub.turn_ended = self.schedule
         self._commands = commands
         self._owned = owned
         self._lifetime = lifetime
+        self._interval = interval
+        self._call: DelayedCall | None = None
         self._connected: dict[str, OwnedSession] = {}
         self._due: tuple[int, list[Argument]] | None = None
         self._position = -1
@@ -59,6 +64,7 @@ class Checkpoints:
     def connected(self, session: OwnedSession) -> None:
         """Renew the time to live of a session at the next checkpoint."""
         self._connected[session.id] = session
+        self.schedule()
 
     def rewrite(self, session: OwnedSession) -> None:
         """Write everything about a session again: Redis may not have it."""
@@ -72,20 +78,59 @@ class Checkpoints:
         self._position = -1
         self._connected.clear()
 
+    def schedule(self) -> None:
+        """Write at the end of the interval, and go on while something is due."""
+        if self._call is None and self._commands.live:
+            self._call = self._clock.callLater(self._interval, self._write_scheduled)
+
+    def _write_scheduled(self) -> None:
+        self._call = None
+        self.write()
+
+    def stop(self) -> None:
+        """Leave nothing in the reactor."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def before_heartbeat(self) -> str:
+        """Return the position to be written with a heartbeat, and note the present one.
+
+        Return "" if Redis has it, or a checkpoint is going to write it.  What lives is
+        written first, because the heartbeat ends what has expired.
+        """
+        self._write_lives()
+        if self._call is not None:
+            return ""
+        position, _ = self._next()  # A checkpoint has written what was listed.
+        if self._due is not None and self._due[1]:
+            self.schedule()
+        return position
+
+    def _next(self) -> tuple[str, list[Argument]]:
+        """Return what was noted by the last call, and note the present state."""
+        due, self._due = self._due, self._snapshot()
+        if due is None:
+            return "", []
+        position = str(due[0]) if due[0] != self._position else ""
+        self._position = due[0]
+        return position, due[1]
+
     def write(self) -> None:
         """Write the state at the time of the last call, and note the present one."""
         if not self._commands.live:
             return
-        due, self._due = self._due, self._snapshot()
-        listed: list[Argument] = due[1] if due is not None else []
-        position = str(due[0]) if due is not None and due[0] != self._position else ""
-        if due is not None:
-            self._position = due[0]
-        lives = self._lives()
+        position, listed = self._next()
+        if self._due is not None and (self._due[1] or self._due[0] != self._position):
+            self.schedule()
         # Those that lag come first: the position counts for all that are not listed.
         parts = [listed[n : n + 4 * _PART] for n in range(0, len(listed), 4 * _PART)]
         for part in parts:
             self._write("", part, ())
+        self._write_lives(position)
+
+    def _write_lives(self, position: str = "") -> None:
+        lives = self._lives()
         while (live := tuple(islice(lives, 3 * _PART))) or position:
             self._write(position, (), live)
             position = ""
@@ -118,7 +163,7 @@ class Checkpoints:
         self, _: Failure, listed: Sequence[Argument], lives: Sequence[Argument]
     ) -> None:
         """Repeat the write at the next checkpoint: Redis is full or unavailable."""
-        self._position = -1
+        self.position_refused()
         for session_id in listed:
             session = self._owned.get(str(session_id))
             if session is not None:
@@ -127,7 +172,12 @@ class Checkpoints:
         for session_id in lives:
             session = self._owned.get(str(session_id))
             if session is not None:
-                self.connected(session)
+                self._connected[session.id] = session
+        self.schedule()
+
+    def position_refused(self) -> None:
+        """Write the position again."""
+        self._position = -1
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
         position = self._hub.flushed

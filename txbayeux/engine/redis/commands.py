@@ -340,7 +340,9 @@ class Commands:
         everything = (*self._keys, *self._common, *arguments)
         # Publishes were gathered already.  To wait for others saves nothing, unless
         # many sessions are written to meanwhile.
-        now = name == "publish" and not self._reaches_many(str(arguments[-2]))
+        now = name == "heartbeat" or (
+            name == "publish" and not self._reaches_many(str(arguments[-2]))
+        )
         execute = self._redis.execute_now if now else self._redis.execute_command
         if name in self._loaded:
             reply = execute("EVALSHA", script.sha, *everything)

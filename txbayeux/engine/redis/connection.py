@@ -150,11 +150,11 @@ class FeedConnection(Connection):
         """Return for how many seconds commands have waited, unless it is paused."""
         return 0.0 if self._paused else super().silence()
 
-    def ping(self) -> None:
-        """Send a PING, unless a reply is due."""
-        if not self._waiting:
+    def ping(self, idle: float) -> None:
+        """Send a PING, unless a reply is due or something came in ``idle`` seconds."""
+        if not self._waiting and self.factory.clock.seconds() - self._since >= idle:
             # A server that cannot reply closes the connection, or is silent.
-            self.execute_command("PING").addErrback(
+            self.execute_now("PING").addErrback(
                 lambda failure: failure.trap(Lost, RedisError)
             )
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Node"]
 
 _TICK: Final = 0.2
-"""Maximum seconds between checks of the connections and of what is due."""
+"""Seconds between checks of the calls that are held while Redis cannot be used."""
 
 _HEARTBEAT: Final = 1.0
 """Maximum seconds between heartbeats, and between sweeps."""
@@ -100,8 +100,6 @@ class Node:
         self._heartbeat_every = min(
             _HEARTBEAT, session_timeout / 4, options.dead_after / 3
         )
-        self._tick_every = min(_TICK, options.checkpoint_interval)
-        self._next_checkpoint = 0.0
         self.id = secrets.token_hex(8)
         absent = f"{self._all}absent"
         # While a slot is migrating, a cluster node refuses scripts with a key that it
@@ -150,6 +148,7 @@ class Node:
             self.commands,
             self.owner.owned,
             lifetime=self._lifetime,
+            interval=options.checkpoint_interval,
         )
         # These import txredisapi, which installs a reactor if there is none yet.
         from txbayeux.engine.redis.connection import (  # noqa: PLC0415
@@ -187,6 +186,7 @@ class Node:
         self._epoch = ""
         self._token = 0
         self._tick_call: DelayedCall | None = None
+        self._ticks_often = True
         self._next_heartbeat = 0.0
         self._last_heartbeat = 0.0
         self._verified = -math.inf
@@ -230,7 +230,7 @@ class Node:
         """Connect to Redis."""
         for link in self._links:
             link.start()
-        self._tick_call = self._reactor.callLater(self._tick_every, self._tick)
+        self._tick_call = self._reactor.callLater(_TICK, self._tick)
 
     def leave(self) -> Deferred[Any]:
         """Withdraw this node's options, so that the next node may have others."""
@@ -243,6 +243,7 @@ class Node:
             self._tick_call.cancel()
         self.owner.fail_acquisitions()
         self.commands.stop()
+        self.checkpoints.stop()
         self.feed.stop()
         self.termination.stop()
         return gatherResults([link.stop() for link in self._links])
@@ -250,6 +251,7 @@ class Node:
     def sweep_soon(self) -> None:
         """Send the next heartbeat, which ends expired sessions, at the next tick."""
         self._next_heartbeat = 0.0
+        self._tick_soon()
 
     # Connections
 
@@ -260,6 +262,7 @@ class Node:
         self._register()
 
     def _commands_down(self) -> None:
+        self._tick_soon()
         self._command_connection = None
         self._verified = -math.inf
         self.commands.down()
@@ -285,6 +288,7 @@ class Node:
 
     def _register(self) -> None:
         """Register this node, unless that is under way; see ``register.lua``."""
+        self._tick_soon()
         if self._command_connection is not None and not self._registering:
             self._registering = True
             Deferred.fromCoroutine(
@@ -492,24 +496,29 @@ class Node:
     # At intervals
 
     def _tick(self) -> None:
-        self._tick_call = self._reactor.callLater(self._tick_every, self._tick)
+        self._ticks_often = not self.commands.live
+        every = _TICK if self._ticks_often else self._heartbeat_every
+        self._tick_call = self._reactor.callLater(every, self._tick)
         for link in self._links:
             link.check()
         self.commands.expire()
         now = self._reactor.seconds()
-        # A tick may come a little early.
-        if now + self._tick_every / 2 >= self._next_checkpoint:
-            self._next_checkpoint = now + self._options.checkpoint_interval
-            self.checkpoints.write()
         self._check_feed(now)
-        if now >= self._next_heartbeat and self.commands.live:
+        # A tick may come a little early.
+        if now + every / 2 >= self._next_heartbeat and self.commands.live:
             self._next_heartbeat = now + self._heartbeat_every
             self._heartbeat(now)
             self.interest.update()
             if self._read_again:
                 self._read_inbox(self.feed.notices)
             if self._feed_connection is not None:
-                self._feed_connection.ping()
+                self._feed_connection.ping(self._options.reply_timeout / 2)
+
+    def _tick_soon(self) -> None:
+        call = self._tick_call
+        if call is not None and call.active() and not self._ticks_often:
+            self._ticks_often = True
+            call.reset(_TICK)
 
     def _check_feed(self, now: float) -> None:
         """Close a connection that does not bring entries known to be in the log.
@@ -541,7 +550,13 @@ class Node:
             round(_AWAY * 1000),
             self._shared,
             round(_FORGOTTEN * 1000),
-        ).addCallbacks(self._heartbeat_done, _ignore, callbackArgs=(now, late))
+            self.checkpoints.before_heartbeat(),
+        ).addCallbacks(
+            self._heartbeat_done, self._heartbeat_refused, callbackArgs=(now, late)
+        )
+
+    def _heartbeat_refused(self, _: Failure) -> None:
+        self.checkpoints.position_refused()
 
     def _heartbeat_done(self, reply: Sequence[Any], now: float, late: bool) -> None:
         position = int(reply[0])

@@ -3,7 +3,7 @@
 -- maximum sessions to end, of which each counts once more for ten of its fields;
 -- milliseconds without any heartbeat after which expiry is suspended, and for how long;
 -- a text of the caller's options; milliseconds without a heartbeat after which a node is
--- forgotten.
+-- forgotten; the position that all its sessions have reached (see checkpoint.lua), or ''.
 -- Returns a mark for the caller, how many entries of others were removed in all, whether the
 -- caller's inbox still existed, whether more sessions have expired, the option for which
 -- entries of the log were dropped last, and for each session that has ended its id and
@@ -12,6 +12,7 @@ local lifetime, now = ARGV[5], clock()
 local position = last_position()
 if not position then return redis.error_reply('EPOCH the state is gone') end
 redis.call('HSET', node_key(node), 'heartbeat', whole(now))
+if ARGV[12] ~= '' then redis.call('HSET', node_key(node), 'position', ARGV[12]) end
 redis.call('PEXPIRE', node_key(node), lifetime)
 for _, name in ipairs({state, log, expiry, nodes, interest, KEYS[1]}) do
   redis.call('PEXPIRE', name, lifetime)
