@@ -1,6 +1,7 @@
 """A Redis and some nodes, each a process that can be killed or frozen."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -97,12 +98,12 @@ class Node:
 class Deployment:
     """Some nodes on one Redis, which writes every command to disk at once."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, kind: type[Node] = Node) -> None:
         self.redis = RedisServer(
             folder, "--appendonly", "yes", "--appendfsync", "always"
         )
         self.redis.start()
-        self.nodes = [Node(folder, self.redis.url) for _ in range(size)]
+        self.nodes = [kind(folder, self.redis.url) for _ in range(size)]
         self.kills = 0
         try:
             for node in self.nodes:
@@ -123,6 +124,15 @@ class Deployment:
 
     def restart_redis(self, seconds: float) -> None:
         self.redis.stop()
+        time.sleep(seconds)
+        self.redis.start()
+
+    def empty_redis(self, seconds: float) -> None:
+        """Restart Redis without its data."""
+        self.redis.stop()
+        for name in ("appendonly.aof", "appendonlydir"):  # of Redis 6 and 7
+            path = self.redis.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         time.sleep(seconds)
         self.redis.start()
 
