@@ -1,7 +1,7 @@
 """The feed: what Redis sends to a node, in order, without gaps, some in each turn."""
 
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
@@ -79,11 +79,11 @@ class FeedFixture(HubFixture):
         self.log: list[int | str] = []
         self.missed = 0
         self.missed_notices: list[int] = []
-        self.window: Any = FakeWindow()
+        self.window = FakeWindow()
         self.feed = Feed(
             self.clock,
             hub=self.hub,
-            window=self.window,
+            window=cast(Any, self.window),
             dispatch=self.dispatched,
             take_notice=lambda found: self.log.append(found["k"]),
             advance=lambda position: None,
@@ -92,7 +92,7 @@ class FeedFixture(HubFixture):
             missed_notices=self.missed_notices.append,
         )
         self.feed.begin("e", Mark(0, None, 0))
-        self.connection: Any = self.connect()
+        self.connection: Any = self.connect_feed()
         self.feed.follow(Mark(0, None, 0))
         self.missed_notices.clear()
 
@@ -104,7 +104,7 @@ class FeedFixture(HubFixture):
         self.log.append(item.position)
         self.hub.dispatch(item)
 
-    def connect(self) -> FakeConnection:
+    def connect_feed(self) -> FakeConnection:
         connection: Any = FakeConnection()
         self.feed.connected(connection)
         return connection  # type: ignore[no-any-return]
@@ -150,13 +150,13 @@ def test_the_position_follows_a_mark_once_what_was_sent_before_is_dispatched(
     fixture: FeedFixture,
 ) -> None:
     fixture.feed.advance(Mark(50, 9, 3))
-    assert fixture.feed.behind
+    behind = [fixture.feed.behind]
     fixture.connection.on_message(publication(0, 1, 2, 3))
     assert fixture.feed.position == 2
     fixture.clock.turn()
     assert (fixture.feed.position, fixture.feed.sent) == (50, 3)
     assert fixture.feed.seen == (50, 9)
-    assert not fixture.feed.behind
+    assert [*behind, fixture.feed.behind] == [True, False]
     fixture.feed.advance(Mark(40, 8, 3))  # one of before, late
     assert fixture.feed.position == 50
 
@@ -182,7 +182,7 @@ def test_what_was_not_dispatched_is_read_from_the_log_on_the_next_connection(
         fixture.clock.turn()
     done = 2 + 2 * turns
     fixture.feed.down()
-    connection = fixture.connect()
+    connection = fixture.connect_feed()
     connection.on_message(publication(5, 8))
     fixture.window.positions = range(1, 8)
     mark = Mark(7, 7, 5)
@@ -199,7 +199,7 @@ def test_what_was_not_dispatched_is_read_from_the_log_on_the_next_connection(
 def test_nothing_is_read_if_nothing_was_sent_meanwhile(fixture: FeedFixture) -> None:
     fixture.connection.on_message(publication(0, 1))
     fixture.feed.down()
-    fixture.connect()
+    fixture.connect_feed()
     fixture.catch_up(Mark(1000, 7, 1))
     fixture.feed.follow(Mark(1000, 7, 1))
     assert fixture.window.reads == []
@@ -223,9 +223,24 @@ def test_a_missing_publication_is_read_from_the_log_and_nothing_comes_twice(
     assert fixture.missed == 1
 
 
+def test_a_mark_that_comes_while_the_log_is_read_waits(fixture: FeedFixture) -> None:
+    # Redis did not know what this node wants: it sent nothing, and all is needed.
+    fixture.feed.unfollow()
+    fixture.window.positions = range(1, 5)
+    work = fixture.feed.catch_up(Mark(4, 7, 0), whole=True)
+    catching_up = Deferred.fromCoroutine(work)
+    fixture.feed.advance(Mark(9, 7, 0))
+    fixture.feed.take_inbox([])
+    assert fixture.log == [1, 2]
+    assert fixture.feed.position == 2
+    fixture.finish()
+    assert catching_up.called
+    assert fixture.log == [1, 2, 3, 4]
+
+
 def test_what_is_not_in_the_log_any_more_is_a_gap(fixture: FeedFixture) -> None:
     fixture.feed.down()
-    fixture.connect()
+    fixture.connect_feed()
     fixture.window.positions = range(50, 60)
     fixture.catch_up(Mark(59, 7, 55))
     fixture.feed.follow(Mark(59, 7, 55))
@@ -270,7 +285,7 @@ def test_notices_that_are_counted_anew_are_taken(fixture: FeedFixture) -> None:
     fixture.connection.on_message(notice(1, "k", "one"))
     fixture.connection.on_message(notice(2, "k", "two"))
     fixture.feed.down()
-    fixture.connect()
+    fixture.connect_feed()
     fixture.feed.sent_notices(0)
     fixture.connection.on_message(notice(1, "k", "again"))
     fixture.feed.follow(Mark(0, None, 0))
@@ -301,6 +316,7 @@ def test_the_connection_is_not_read_while_too_much_waits(fixture: FeedFixture) -
         bulk(["e", 1, 0, ("x-7", MESSAGE)]),
         bulk(["e", 1, 0, "1-7"]),
         bulk(["e", "notice", "x", []]),
+        b"*4\r\n$1\r\ne\r\n,inf\r\n:0\r\n" + bulk(("1-7", MESSAGE)),
         publication(0, 1) + b"*",
         b"*2\r\n$1\r\ne\r\n:5\r\n",
     ],

@@ -39,6 +39,7 @@ _BROKEN: Final = (
     AttributeError,
     hiredis.HiredisError,
     IndexError,
+    OverflowError,  # the number of an infinite float
     TypeError,
     ValueError,
 )
@@ -399,7 +400,7 @@ class Feed:
             waiting.addErrback(self._broken)
         self._pause_or_resume()
         mark = self._mark
-        if mark is not None and self.sent >= mark.sent:
+        if mark is not None and self.following and self.sent >= mark.sent:
             self._mark = None
             self._reach(mark)
         if self._waiting and self.following:

@@ -466,7 +466,9 @@ class Node:
 
         def read(found: Sequence[tuple[bytes, Sequence[bytes]]]) -> None:
             self._reading_inbox = False
-            if not self.feed.take_inbox(found):
+            if last > self.feed.notices:  # Some were dropped with the connection.
+                self._read_again = True
+            elif not self.feed.take_inbox(found):
                 self._verify()
             if self._read_again:
                 self._read_inbox(self.feed.notices)

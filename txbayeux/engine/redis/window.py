@@ -15,6 +15,9 @@ __all__ = ["PART", "LogGap", "LogWindow"]
 PART: Final = 500
 """Most entries in one call."""
 
+_FOREIGN: Final = 1000
+"""Most entries of others that are skipped in one call."""
+
 _LARGEST: Final = 2**64 - 1
 
 
@@ -73,7 +76,7 @@ class LogWindow:
     async def _fetch(self, first: int, last: int) -> list[Logged]:
         # Others may have appended some, too.
         found = await self._commands.run(
-            "read", f"{first}-0", f"{last}-{_LARGEST}", 2 * (last + 1 - first)
+            "read", f"{first}-0", f"{last}-{_LARGEST}", last + 1 - first + _FOREIGN
         )
         items: list[Logged] = []
         for identity, fields in found:
