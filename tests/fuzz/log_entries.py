@@ -1,72 +1,89 @@
-"""Entries that others put into the log: skipped and counted, while all others arrive.
+"""What others put into Redis: skipped and counted, while all of the service's arrives.
 
 Each line of the input is a step; its fields are separated by tabs:
 
-- ``=`` and ``m``, ``a`` or ``u``: the service appends a message for all, a message for
-  one session, or a change of subscriptions;
-- ``ID`` and fields: somebody else appends an entry.  An id is ``*``, ``POSITION-TOKEN``
-  or, counted from the log's position, ``+POSITION-TOKEN``;
-- ``n`` and fields: somebody else appends a notice to the inbox;
-- ``<``: Redis answers the reader, ``!``: the reader's connection is lost.
+- ``=`` and any of ``m``, ``a`` and ``u``: one call of the service appends messages for
+  all, messages for one session, and changes of subscriptions.  Capital letters: those
+  that are not sent to this node;
+- ``N``: the service sends a notice to this node;
+- ``ID`` and fields: somebody else appends an entry to the log.  An id is ``*``,
+  ``POSITION-TOKEN`` or, counted from the log's position, ``+POSITION-TOKEN``;
+- ``n``, ``ID`` and fields: somebody else appends to the inbox, counted from its number;
+- ``p`` and a text: somebody else publishes it on the feed; ``~`` ends a line in it;
+- ``r``: somebody else publishes again what the service has published first;
+- ``<``: a publication arrives, ``-``: one is lost, ``!``: the connection is lost;
+- ``>``: Redis executes a call, or the reply arrives; ``h``: a heartbeat;
+- ``t``: the older half of the log is trimmed; ``w``: somebody waits for what was sent;
+- ``.``: a turn of the reactor ends.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
 
+import hiredis
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
-from tests.engine.hub_fixture import HubFixture
 from tests.fuzz.logs import nothing_fails
-from txbayeux.engine.redis.log import Logged
-from txbayeux.engine.redis.reader import Reader
+from tests.fuzz.redis_model import KINDS, TOKEN, Id, RedisModel, Refused
+from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.log import Change, Logged, Mark
+from txbayeux.engine.redis.options import RedisOptions
+from txbayeux.engine.redis.window import LogWindow
+from txbayeux.errors import BayeuxError
 
 __all__ = ["LEXEMES", "TOKENS", "fuzz_one"]
 
 LEXEMES: Final = re.compile(rb"[0-9]+|[a-z]+|\t|\n|.", re.DOTALL)
 
 TOKENS: Final = (
-    *(b"\n=\tm", b"\n=\ta", b"\n=\tu", b"\n<", b"\n!", b"\n*\ta\tb", b"\n+1-9\ta\tb"),
-    *(b"\n+0-99\ta\tb", b"\n+1000000-0\ta\tb", b"\nn\tk\tcreated", b"\nn\ta\tb"),
+    *(b"\n=\tm", b"\n=\ta", b"\n=\tu", b"\n=\tM", b"\n=\tm\tm\tM\tu", b"\nN", b"\nr"),
+    *(b"\n<", b"\n-", b"\n!", b"\n>", b"\n>\n>", b"\nh", b"\nt", b"\nw", b"\n."),
+    *(b"\n*\ta\tb", b"\n+1-9\ta\tb", b"\n+0-99\ta\tb", b"\n+1000000-0\ta\tb"),
     *(
-        b"\n18446744073709551615-18446744073709551615\ta\tb",
-        b"+1-1\t",
-        b"+0-8\t",
-        b"*\t",
+        b"\nn\t*\tk\tcreated",
+        b"\nn\t+0-1\ta\tb",
+        b"\nn\t+1-0\ta\tb",
+        b"\nn\t+9-0\ta\tb",
+    ),
+    b"\n18446744073709551615-18446744073709551615\ta\tb",
+    *(b"+1-1\t", b"+0-8\t", b"*\t", b"\tc\t/a\tj\t{}", b"\tc\t/a\tj\t{}\tt\ts"),
+    *(b"\tu\ts\t+\t/a /b", b"\tu\ts\t+\t/a b /c/ /d e/*", b"\tu\ts\t-\t/a"),
+    *(b"\tu\ts\t*\t/a", b"\tc\ta\tj\t{}", b"c", b"u", b"j", b"t", b"+", b"-", b"/a"),
+    *(b"{}", b"{\xff}", b"\xff", b"\xc3", b"\t", b"\n", b" ", b"0", b"9" * 19),
+    *(b"18446744073709551616", b"/a b", b"/a/", b"/.", b"/a ", b"/{a}:"),
+    *(b"\np\t*4~$1~e~:9~:0~*2~$3~1-7~*4~$1~c~$1~a~$1~j~$2~{}~", b"\np\t+x~", b"\np\t"),
+    *(
+        b"\np\t*4~$1~e~$6~notice~$1~x~*0~",
+        b"\np\t*2~$1~f~:1~",
+        b"*1~",
+        b"*9999999999999~",
     ),
     *(
-        b"\tc\t/a\tj\t{}",
-        b"\tc\t/a\tj\t{}\tt\ts",
-        b"\tu\ts\t+\t/a /b",
-        b"\tu\ts\t+\t/a b /c/ /d e/*",
-        b"\tu\ts\t-\t/a",
+        b"$1~e~",
+        b"$6~notice~",
+        b":5~",
+        b"$-1~",
+        b"*-1~",
+        b"*0~",
+        b"*2~",
+        b"*4~",
+        b"-x~",
     ),
-    *(
-        b"\tu\ts\t*\t/a",
-        b"\tc\ta\tj\t{}",
-        b"c",
-        b"u",
-        b"j",
-        b"t",
-        b"+",
-        b"-",
-        b"/a",
-        b"{}",
-        b"{\xff}",
-    ),
-    *(b"\xff", b"\xc3", b"\t", b"\n", b" ", b"0", b"18446744073709551616", b"9" * 19),
-    *(b"/a b", b"/a/", b"/.", b"/a ", b"/{a}:"),
+    *(b",inf~", b",nan~", b"#t~", b"_~", b"%1~", b"~1~", b">1~", b"(5~", b"~", b"$3~"),
 )
 
-_REPLIES: Final = 10_000
-"""More than there are entries in an input."""
+_STEPS: Final = 100_000
+"""More than it takes to read what an input can append."""
 
-_TOKEN: Final = 7
-"""Of the only connection that the service appends entries on."""
+_TOO_LONG: Final = re.compile(rb"\*[+0]*[1-9][0-9]{5,11}~")
+"""A list for which hiredis reserves much memory."""
 
-_MOST: Final = 2**64 - 1
 _ID: Final = re.compile(rb"(\+?)([0-9]{1,20})-([0-9]{1,20})")
 
 _MARK: Final = rb"A-Za-z0-9_!~()$@.:#+{}\-"
@@ -79,201 +96,347 @@ _WELL_FORMED: Final = (
 )
 """What the service's entries look like."""
 
-Id = tuple[int, int]
 
-
-class _Refused(Exception):
-    """Raised where XADD refuses an id."""
-
-
-class _Stream:
-    """A stream of Redis."""
+class _Hub:
+    """Is busy after two entries in a turn."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Id, list[bytes]]] = []
-        self._last: Id = (0, 0)
+        self._queued = 0
+        self._waiting: list[Deferred[None]] = []
 
-    def add(self, identity: Id | None, fields: list[bytes]) -> None:
-        """Append an entry; an id that is None is made from the time."""
-        if identity is None:
-            position, token = max(self._last, (1_700_000_000_000, -1))
-            identity = (position, token + 1)
-        if identity <= self._last or max(identity) > _MOST:
-            raise _Refused
-        self._entries.append((identity, fields))
-        self._last = identity
+    def queue(self) -> None:
+        """Count an entry."""
+        self._queued += 1
 
-    def remove_after(self, position: int) -> None:
-        """Remove what others appended: ``remove_foreign()`` of ``log.lua``."""
-        self._entries = [one for one in self._entries if one[0][0] <= position]
-        self._last = self._entries[-1][0] if self._entries else (position, 0)
+    @property
+    def busy(self) -> bool:
+        """Whether to wait for the next turn."""
+        return self._queued > 1
 
-    def after(self, identity: bytes, count: int) -> list[tuple[Id, list[bytes]]]:
-        """Return the entries after an id."""
-        position, _, token = identity.partition(b"-")
-        start = (int(position), int(token))
-        return [one for one in self._entries if one[0] > start][:count]
+    def next_turn(self) -> Deferred[None]:
+        """Return a Deferred that fires in the next turn."""
+        result: Deferred[None] = Deferred()
+        self._waiting.append(result)
+        return result
+
+    def turn(self) -> bool:
+        """Pass a turn; return whether something waited for it."""
+        self._queued = 0
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)
+        return bool(waiting)
 
 
-class _Redis:
-    """Redis with a log and an inbox, and the connection of the reader."""
+class _Connection:
+    """The connection of the feed."""
 
-    def __init__(self) -> None:
-        self.log, self.inbox = _Stream(), _Stream()
-        self.position = 0
-        self.foreign = 0
-        """Entries and notices of others that the reader got, and has sorted out."""
-        self._unsorted = 0
-        self._reading: tuple[tuple[Any, ...], Deferred[Any]] | None = None
-        self._cleaning: list[tuple[Deferred[int], int]] = []
-        self.aborted = False
-
-    def append(self, fields: list[bytes]) -> None:
-        """Append an entry of the service: ``append()`` of ``log.lua``."""
-        self.position += 1
-        try:
-            self.log.add((self.position, _TOKEN), fields)
-        except _Refused:
-            self.log.remove_after(self.position - 1)
-            self.log.add((self.position, _TOKEN), fields)
-
-    def clean(self) -> Deferred[int]:
-        """Remove what others appended; the reply comes at the next step."""
-        self.log.remove_after(self.position)
-        cleaned: Deferred[int] = Deferred()
-        self._cleaning.append((cleaned, self.position))
-        return cleaned
-
-    def execute_command(self, *command: Any) -> Deferred[Any]:
-        """Begin to read."""
-        assert self._reading is None, "one XREAD at a time"
-        assert command[0] == "XREAD"
-        reading: Deferred[Any] = Deferred()
-        self._reading = command, reading
-        return reading
-
-    def reply(self) -> bool:
-        """Reply to what waits for a reply; return whether something does."""
-        if self._cleaning:
-            cleaned, position = self._cleaning.pop(0)
-            self.foreign += self._unsorted
-            cleaned.callback(position)
-            return True
-        if self._reading is None:
-            return False
-        (command, reading), self._reading = self._reading, None
-        entries = self.log.after(command[-2], command[2])
-        notices = self.inbox.after(command[-1], command[2])
-        count = sum(not _is_ours(one) for one in entries) + len(notices)
-        found = ((b"log", _wire(entries)), (b"inbox", _wire(notices)))
-        reading.callback([one for one in found if one[1]] or None)
-        if self._cleaning:
-            self._unsorted = count
-        else:
-            self.foreign += count
-        return bool(entries or notices)
+    on_message: Any = None
+    aborted = False
 
     def abort(self) -> None:
-        """Called when the reader cannot go on."""
+        """Called when the node cannot go on."""
         self.aborted = True
 
-    def reject(self, error: object) -> None:
-        """Called when the reader cannot use a reply."""
-        raise AssertionError(error)
+    def pause(self) -> None:
+        """Called when too much waits."""
+        raise AssertionError("an input is too small for that")
 
 
 def fuzz_one(data: bytes) -> None:
-    """Do the steps; then show that all entries of the service arrive, in order."""
+    """Do the steps; then show that all of the service's arrives, in order."""
+    if _TOO_LONG.search(data):
+        return
     with nothing_fails():
         _Run().run(data.split(b"\n"))
 
 
 class _Run:
+    """A node's feed, and the steps; it follows the feed as ``node.py`` does."""
+
     def __init__(self) -> None:
-        fixture = HubFixture()
-        self._redis: Any = None
+        self.redis = RedisModel()
+        self._hub = _Hub()
+        self._calls: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
+        self._replies: deque[tuple[Any, Deferred[Any]]] = deque()
         self._got: list[int] = []
-        self._reader = Reader(
-            fixture.clock,
-            hub=fixture.hub,
-            dispatch=self._logged,
-            take_notice=self._noticed,
+        self._noticed: list[int] = []
+        self._reached = 0
+        self._excused: set[int] = set()
+        self._verified = 0
+        self._foreign = 0
+        self._waiting: list[Deferred[Any]] = []
+        self._failures: list[Failure] = []
+        self._registering = self._catching_up = False
+        self._reading = self._read_again = False
+        self._feed = Feed(
+            Clock(),
+            hub=cast(Any, self._hub),
+            window=LogWindow(cast(Any, _Commands(self)), RedisOptions(tail_messages=3)),
+            dispatch=self._dispatch,
+            take_notice=self._take_notice,
+            advance=self._advance,
             gap=self._gap,
-            clean=self._clean,
+            missed=self._register,
+            missed_notices=self._read_inbox,
         )
-        self._reader.begin("log", "inbox", 0)
-        self._connect(_Redis())
+        self._feed.begin("e", self.redis.mark())
+        self._connect()
 
-    def _logged(self, item: Logged) -> None:
-        assert item.position == len(self._got) + 1, f"{item!r} after {self._got}"
+    def call(self, execute: Callable[[], Any]) -> Deferred[Any]:
+        """Send a call to Redis, which executes it at a step, and replies at another."""
+        result: Deferred[Any] = Deferred()
+        self._calls.append((execute, result))
+        return result
+
+    # What the feed calls
+
+    def _dispatch(self, item: Logged) -> None:
+        assert item.position > self._reached, f"{item!r} after {self._reached}"
+        fields = self.redis.appended[item.position]
+        if isinstance(item, Change):
+            assert [item.session_id.encode(), b"+"] == fields[1:3]
+        else:
+            assert item.json == fields[3]
+        self._reached = item.position
         self._got.append(item.position)
+        self._hub.queue()
 
-    def _noticed(self, notice: Any) -> None:
-        raise ValueError("no notice is the service's")
+    def _take_notice(self, notice: Mapping[str, str]) -> None:
+        number = int(notice["k"])
+        assert number > max(self._noticed, default=0), "a notice comes twice"
+        self._noticed.append(number)
+
+    def _advance(self, position: int) -> None:
+        assert position >= self._reached
+        missing = self._missing(self._reached, position)
+        assert not missing, f"{missing} are passed over"
+        self._reached = position
 
     def _gap(self) -> None:
-        raise AssertionError("no entry of the service was removed")
+        assert self._reached < self.redis.trimmed, "all that is needed is in the log"
+        self._excused |= self._missing(self._reached, self._feed.position)
+        self._reached = self._feed.position
 
-    def _clean(self) -> Deferred[int]:
-        cleaned: Deferred[int] = self._redis.clean()
-        return cleaned
+    def _missing(self, first: int, last: int) -> set[int]:
+        sent = {n for n in self.redis.for_us if first < n <= last}
+        return sent - self._excused - {*self._got}
+
+    # What node.py does
+
+    def _connect(self) -> None:
+        self._connection = _Connection()
+        self.redis.feed.clear()
+        connection: Any = self._connection
+        self._feed.connected(connection)
+        self._register()
+
+    def _register(self) -> None:
+        if self._registering:
+            return
+        self._registering = True
+        connection = self._connection
+
+        def registered(reply: tuple[Mark, int]) -> None:
+            self._registering = False
+            if connection is not self._connection:
+                self._register()
+                return
+            self._feed.sent_notices(reply[1])
+            self._follow(connection, reply[0])
+
+        seen = self._feed.seen
+        self.call(lambda: self.redis.register(seen)).addCallback(registered).addErrback(
+            self._failures.append
+        )
+
+    def _follow(self, connection: _Connection, mark: Mark) -> None:
+        if self._feed.following or self._catching_up:
+            return
+        self._catching_up = True
+
+        async def catch_up() -> None:
+            await self._feed.catch_up(mark, whole=False)
+            if connection is self._connection:
+                self._feed.follow(mark)
+
+        def ended(failure: object) -> None:
+            self._catching_up = False
+            if isinstance(failure, Failure):
+                failure.trap(BayeuxError)
+                connection.abort()
+            if connection is not self._connection:
+                self._register()
+
+        Deferred.fromCoroutine(catch_up()).addBoth(ended).addErrback(
+            self._failures.append
+        )
+
+    def _read_inbox(self, last: int) -> None:
+        self._read_again = self._reading
+        if self._reading:
+            return
+        self._reading = True
+
+        def read(found: Any) -> None:
+            self._reading = False
+            if last > self._feed.notices:
+                self._read_again = True
+            elif not self._feed.take_inbox(found):
+                self._verified = self.redis.notices
+            if self._read_again:
+                self._read_inbox(self._feed.notices)
+
+        self.call(lambda: self.redis.run("notices", last)).addCallback(read).addErrback(
+            self._failures.append
+        )
+
+    def _heartbeat(self) -> None:
+        def done(reply: tuple[Mark, int]) -> None:
+            self._feed.advance(reply[0])
+            self._feed.removed_foreign(reply[1])
+
+        self.call(self.redis.heartbeat).addCallback(done).addErrback(
+            self._failures.append
+        )
+
+    # Steps
 
     def run(self, lines: list[bytes]) -> None:
         for line in lines:
             self._step(*line.split(b"\t"))
-        for _ in range(_REPLIES):
-            if not self._redis.reply():
-                break
-        else:
-            raise AssertionError("the reader reads the same again")
-        assert not self._redis.aborted
-        assert len(self._got) == self._redis.position, "an entry is missing"
-        assert self._reader.foreign == self._redis.foreign
+        # These show what was lost before.
+        self.redis.append([b"m"])
+        self.redis.notify()
+        self._check_all()
+        self._reconnect()
+        self._check_all()
+        self._feed.stop()
 
-    def _connect(self, redis: Any) -> None:
-        self._redis = redis
-        self._reader.follow(redis)
+    def _check_all(self) -> None:
+        self._settle()
+        self._heartbeat()
+        self._settle()
+        for failure in self._failures:
+            failure.raiseException()
+        redis, feed = self.redis, self._feed
+        missing = self._missing(0, redis.position)
+        assert not missing, f"{missing} are missing"
+        assert feed.following, "the feed has stopped"
+        assert feed.position == redis.position
+        assert feed.foreign == redis.foreign + self._foreign
+        lost = {*range(1, redis.notices + 1)} - {*self._noticed}
+        assert max(lost, default=0) <= min(redis.deleted, self._verified), lost
+        assert all(one.called for one in self._waiting)
+
+    def _settle(self) -> None:
+        for _ in range(_STEPS):
+            if not (self._reply() or self._receive() or self._hub.turn()):
+                return
+        raise AssertionError("the node reads the same again")
 
     def _step(self, first: bytes, *fields: bytes) -> None:
-        if first == b"<":
-            self._redis.reply()
-        elif first == b"!":
-            redis, fresh = self._redis, _Redis()
-            self._reader.down()
-            fresh.log, fresh.inbox = redis.log, redis.inbox
-            fresh.position, fresh.foreign = redis.position, redis.foreign
-            self._connect(fresh)
+        simple = {
+            b"N": self.redis.notify,
+            b"r": self._repeat,
+            b"<": self._receive,
+            b"-": self._lose,
+            b"!": self._reconnect,
+            b">": self._reply,
+            b"h": self._heartbeat,
+            b"t": self.redis.trim,
+            b"w": self._wait,
+            b".": self._hub.turn,
+        }.get(first)
+        if simple is not None:
+            simple()
         elif first == b"=":
-            self._redis.append(_ours(fields, self._redis.position + 1))
+            self.redis.append([kind for kind in fields if kind.lower() in KINDS])
+        elif first == b"p":
+            self._publish(b"\t".join(fields).replace(b"~", b"\r\n"))
+        elif first == b"n" and fields:
+            self._append_notice(*fields)
         elif fields:
-            self._append_foreign(first, [*fields, b""][: (len(fields) + 1) // 2 * 2])
+            self._append_foreign(first, _pairs(fields))
+
+    def _repeat(self) -> None:
+        self.redis.feed.extend(self.redis.published[:1])
+
+    def _lose(self) -> None:
+        if self.redis.feed:
+            self.redis.feed.popleft()
+
+    def _reconnect(self) -> None:
+        self._feed.down()
+        self._connect()
+
+    def _reply(self) -> bool:
+        if self._replies:
+            reply, result = self._replies.popleft()
+            result.callback(reply)
+        elif self._calls:
+            execute, result = self._calls.popleft()
+            self._replies.append((execute(), result))
+        else:
+            return False
+        return True
+
+    def _receive(self) -> bool:
+        if not self.redis.feed:
+            return False
+        payload = self.redis.feed.popleft()
+        if payload not in self.redis.published and _kind(payload) == "foreign":
+            self._foreign += 1
+        self._connection.on_message(payload)
+        return True
+
+    def _wait(self) -> None:
+        sent = self.redis.sent
+
+        def reached(_: object) -> None:
+            assert self._feed.sent >= sent
+
+        self._feed.note(sent)
+        self._waiting.append(self._feed.reached(sent).addCallback(reached))
+
+    def _publish(self, payload: bytes) -> None:
+        if _kind(payload) != "forged":
+            self.redis.feed.append(payload)
+
+    def _append_notice(self, first: bytes, *fields: bytes) -> None:
+        try:
+            if first == b"*":
+                self.redis.inbox.add(None, _pairs(fields))
+            elif identity := _identity(first, self.redis.notices):
+                self.redis.inbox.add(identity, _pairs(fields))
+        except Refused:
+            pass
 
     def _append_foreign(self, first: bytes, fields: list[bytes]) -> None:
-        identity = _identity(first, self._redis.position)
-        redis = self._redis
+        redis = self.redis
+        identity = _identity(first, redis.position)
         try:
-            if first == b"n":
-                redis.inbox.add(None, fields)
-            elif first == b"*":
+            if first == b"*":
                 redis.log.add(None, fields)
             elif identity is not None and not _is_forged(identity, fields, redis):
                 redis.log.add(identity, fields)
-        except _Refused:
+        except Refused:
             pass
 
 
-def _ours(fields: Sequence[bytes], position: int) -> list[bytes]:
-    message = [b"c", b"/a", b"j", b'{"channel":"/a","data":%d}' % position]
-    if fields == (b"a",):
-        return [*message, b"t", b"session"]
-    return [b"u", b"session", b"+", b"/a /b/*"] if fields == (b"u",) else message
+class _Commands:
+    """What the window reads with."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    def run(self, script: str, *arguments: Any) -> Deferred[Any]:
+        """Send a call."""
+        return self._run.call(lambda: self._run.redis.run(script, *arguments))
 
 
-def _is_ours(entry: tuple[Id, list[bytes]]) -> bool:
-    (position, token), fields = entry
-    return token == _TOKEN and fields in [
-        _ours(kind, position) for kind in ((b"m",), (b"a",), (b"u",))
-    ]
+def _pairs(fields: Sequence[bytes]) -> list[bytes]:
+    return [*fields, b"", b""][: max(2, (len(fields) + 1) // 2 * 2)]
 
 
 def _identity(text: bytes, position: int) -> Id | None:
@@ -283,18 +446,17 @@ def _identity(text: bytes, position: int) -> Id | None:
     return (position if match[1] else 0) + int(match[2]), int(match[3])
 
 
-def _is_forged(identity: Id, fields: list[bytes], redis: _Redis) -> bool:
+def _is_forged(identity: Id, fields: list[bytes], redis: RedisModel) -> bool:
     """Return whether nobody could know that an entry is not the service's.
 
-    It is where the service's next entry will be, and looks like one.
+    It is where the service's next entry will be, or one was, and looks like one.
     """
     position, token = identity
-    return token == _TOKEN or (
-        token != 0 and position == redis.position + 1 and _is_well_formed(fields)
-    )
+    free = position == redis.position + 1 or position <= redis.trimmed
+    return token == TOKEN or (token != 0 and free and _is_well_formed(fields))
 
 
-def _is_well_formed(fields: list[bytes]) -> bool:
+def _is_well_formed(fields: Sequence[bytes]) -> bool:
     try:
         [field.decode() for field in fields]
     except UnicodeDecodeError:
@@ -306,5 +468,25 @@ def _is_well_formed(fields: list[bytes]) -> bool:
     )
 
 
-def _wire(entries: Sequence[tuple[Id, list[bytes]]]) -> list[tuple[bytes, list[bytes]]]:
-    return [(b"%d-%d" % identity, fields) for identity, fields in entries]
+def _kind(payload: bytes) -> str:
+    """Return what somebody else's publication is.
+
+    "foreign": counted; "other": of another epoch; "forged": nobody could know.
+    """
+    reader = hiredis.Reader()
+    try:
+        reader.feed(payload)
+        parts: Any = reader.gets()
+    except Exception:
+        return "foreign"
+    if not isinstance(parts, list) or not parts or reader.has_data():
+        return "foreign"
+    if parts[0] != b"e":
+        return "other"
+    try:
+        numbers = [int(part) for part in parts[1:3] if part != b"notice"]
+        entries = [] if parts[1] == b"notice" else parts[3:]
+        formed = [_is_well_formed(fields) for _, fields in entries]
+    except Exception:
+        return "foreign"
+    return "forged" if numbers and len(parts) > 3 and all(formed) else "foreign"

@@ -1,7 +1,7 @@
 """What Redis replies: each command gets its reply, or the connection is closed.
 
 The input is what Redis sends on a connection: to plain commands, to script calls, and
-to those that read the log.
+on the connection of the feed.
 """
 
 from __future__ import annotations
@@ -9,20 +9,27 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from tests.adapter.support import Transport
 from tests.engine.hub_fixture import HubFixture
 from tests.fuzz.logs import nothing_fails
 from txbayeux.engine.redis.commands import Commands
-from txbayeux.engine.redis.connection import Connection, ConnectionFactory
+from txbayeux.engine.redis.connection import (
+    Connection,
+    ConnectionFactory,
+    FeedConnection,
+)
 from txbayeux.engine.redis.errors import RedisError
-from txbayeux.engine.redis.log import Logged
+from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.log import Logged, Mark
 from txbayeux.engine.redis.options import RedisOptions
-from txbayeux.engine.redis.reader import Reader
+from txbayeux.engine.redis.window import LogWindow
+from txbayeux.errors import BayeuxError
 from txbayeux.message import Entry
 
 __all__ = ["LEXEMES", "TOKENS", "fuzz_one"]
@@ -34,13 +41,21 @@ TOKENS: Final = (
     *(
         b"$0\r\n\r\n",
         b"$1\r\n5\r\n",
-        b"$3\r\nlog\r\n",
-        b"$5\r\ninbox\r\n",
+        b"$7\r\nmessage\r\n",
+        b"$6\r\nnotice\r\n",
+        b"$4\r\nfeed\r\n",
+        b"$1\r\ne\r\n",
         b"$1\r\nc\r\n",
     ),
+    *(
+        b"*3\r\n$9\r\nsubscribe\r\n$4\r\nfeed\r\n:1\r\n",
+        b"*3\r\n$1\r\n5\r\n$1\r\n7\r\n",
+    ),
+    b"*3\r\n$7\r\nmessage\r\n$4\r\nfeed\r\n",
+    *(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n", b"*2\r\n$3\r\n1-7\r\n*4\r\n"),
     *(b"*1\r\n", b"*2\r\n", b"*4\r\n", b"*6\r\n", b"$3\r\n1-1\r\n", b"$2\r\n/a\r\n"),
     *(b"$1\r\nj\r\n$2\r\n{}\r\n", b"$1\r\nu\r\n", b"$1\r\n+\r\n", b"$1\r\nk\r\n"),
-    *(b"*1\r\n*2\r\n$3\r\nlog\r\n*1\r\n*2\r\n", b"*1\r\n$1\r\n5\r\n", b"*1\r\n:0\r\n"),
+    *(b"*1\r\n*2\r\n$3\r\n5-7\r\n*4\r\n", b"*1\r\n$1\r\n5\r\n", b"*1\r\n:0\r\n"),
     *(b"-ERR x\r\n", b"-EPOCH x\r\n", b"-NOSCRIPT x\r\n", b"-READONLY x\r\n", b"-\r\n"),
     *(b"-MOVED 5 127.0.0.1:7001\r\n", b"-WRONGTYPE x\r\n", b"-STALE x\r\n"),
     *(
@@ -73,16 +88,17 @@ def fuzz_one(data: bytes) -> None:
         with nothing_fails():
             _plain_commands(stream)
             _scripts(stream)
-            _reading(stream)
+            _feed(stream)
 
 
 class _Redis:
     """A connection, and what Redis sends over it."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: type[Connection] = Connection) -> None:
         self.clock = Clock()
         factory = ConnectionFactory(self.clock, "fuzzing")
-        self.connection: Connection = factory.buildProtocol(None)
+        factory.protocol = protocol
+        self.connection: Any = factory.buildProtocol(None)
         self.transport = Transport()
         self.transport.protocol = self.connection
         self.connection.makeConnection(self.transport)
@@ -194,14 +210,17 @@ def _scripts(stream: list[bytes]) -> None:
         redis.clock, RedisOptions(), node="f", keys=("k",), stale=lambda: None
     )
     commands.up(redis.connection, "e", "{ns}:e:", 7)
+    window = LogWindow(commands, RedisOptions())
     ended: list[Any] = []
-    made = [
+    made: list[Deferred[Any]] = [
         commands.publish("/a", b"1", ""),
+        Deferred.fromCoroutine(window.read(5, 6)).addCallback(_check_part),
         commands.publish("/a", b"2", "1" * 32),
         commands.run("create", "1" * 32, "", 1000),
+        commands.run("checkpoint", "", 1000, 0).addCallback(_check_mark),
         commands.publish("/a", b"3", ""),
         commands.run("change", "1" * 32, "+", 5, 100, "/a"),
-        commands.run("clean"),
+        commands.run("interest", 0, 0, "-", "/a"),
     ]
     for call in made:
         call.addBoth(ended.append)
@@ -212,15 +231,41 @@ def _scripts(stream: list[bytes]) -> None:
     commands.stop()
     assert len(ended) == len(made), f"{len(ended)} calls have ended"
     assert commands.outstanding == 0
+    for result in ended:
+        if isinstance(result, Failure):
+            assert not result.check(AssertionError), result.getErrorMessage()
 
 
-# The log
+def _check_part(part: list[Logged]) -> None:
+    assert [item.position for item in part] == [5, 6]
 
 
-def _reading(stream: list[bytes]) -> None:
-    """Show that the reader reads on, or its connection is closed."""
-    redis = _Redis()
+def _check_mark(reply: Any) -> None:
+    if _is_mark(reply):
+        try:
+            mark = Mark.parse(*reply)
+        except BayeuxError:
+            return
+        assert [mark.position, mark.sent] == [int(reply[0]), int(reply[2])]
+
+
+def _is_mark(reply: Any) -> bool:
+    """Return whether Redis replies such a mark, whatever others wrote into its keys."""
+    return (
+        isinstance(reply, list)
+        and len(reply) == 3
+        and all(isinstance(part, bytes) for part in reply)
+    )
+
+
+# The feed
+
+
+def _feed(stream: list[bytes]) -> None:
+    """Show that the feed goes on, asks for what is missing, or is closed."""
+    redis = _Redis(FeedConnection)
     positions: list[int] = []
+    missed: list[None] = []
     fixture = HubFixture()
 
     def logged(item: Logged) -> None:
@@ -228,24 +273,45 @@ def _reading(stream: list[bytes]) -> None:
         if isinstance(item, Entry):
             fixture.hub.dispatch(item)
 
-    def clean() -> Deferred[int]:
-        return succeed(1000)
-
-    reader = Reader(
+    feed = Feed(
         redis.clock,
         hub=fixture.hub,
+        window=cast(Any, None),
         dispatch=logged,
         take_notice=lambda notice: None,
+        advance=lambda position: None,
         gap=lambda: None,
-        clean=clean,
+        missed=lambda: missed.append(None),
+        missed_notices=lambda number: None,
     )
-    reader.begin("log", "inbox", 0)
-    reader.follow(redis.connection)
+    feed.begin("e", Mark(0, None, 0))
+    feed.connected(redis.connection)
+    subscribed: list[Any] = []
+    redis.connection.execute_command("SUBSCRIBE", "feed").addBoth(subscribed.append)
+    feed.follow(Mark(0, None, 0))
+    redis.connection.ping(0)
     redis.receive(stream)
-    assert positions == sorted(set(positions))
     if not redis.transport.aborted:
+        redis.connection.ping(0)
         redis.clock.advance(1)
-        assert redis.connection.silence() > 0, "the reader has stopped"
+        assert redis.connection.silence() > 0, "no reply is awaited"
+        assert feed.following == (not missed)
+        sent = max(feed.sent, feed.position)
+        feed.receive(_publication(feed.sent, sent + 1))
+        assert not feed.following or positions[-1] == sent + 1, "the feed has stopped"
+    assert positions == sorted(set(positions))
     redis.transport.lose()
-    reader.down()
-    reader.abandon()
+    assert subscribed
+    feed.down()
+    feed.stop()
+
+
+def _publication(previous: int, position: int) -> bytes:
+    entry = [b"%d-7" % position, [b"c", b"/a", b"j", b"{}"]]
+    return _packed([b"e", b"%d" % position, b"%d" % previous, entry])
+
+
+def _packed(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return b"$%d\r\n%b\r\n" % (len(value), value)
+    return b"*%d\r\n" % len(value) + b"".join(map(_packed, value))
