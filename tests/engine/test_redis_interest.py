@@ -131,6 +131,18 @@ class TestInterest(OwnServer):
         await self.soon(lambda: self.interest() == {})
 
     @contract
+    async def test_thousands_of_listeners_share_calls(self) -> None:
+        a = await self.node()
+        calls = record_replies(a, "interest")
+        heard: list[Entry] = []
+        for n in range(5000):
+            a.hub.listen(f"/l/{n}", heard.append)
+        await self.soon(lambda: len(self.interest()) == 5000)
+        assert len(calls) <= 1010
+        await self.publish(a, "/l/4999", 1)
+        await self.soon(lambda: heard)
+
+    @contract
     async def test_nothing_is_withdrawn_for_what_only_listeners_get(self) -> None:
         a = await self.node()
         heard: list[Entry] = []

@@ -41,6 +41,8 @@ class Interest:
         hub.listeners.wanted = self._listen
         self._acquisitions: dict[int, set[str]] = {}
         self._unregistered: set[str] = set()  # what listeners want
+        self._registering = 0  # calls without a reply
+        self._failed = False  # since the last heartbeat
         self._number = 0
         self._stopped = False
 
@@ -83,7 +85,9 @@ class Interest:
 
     def _listen(self, pattern: str) -> None:
         self._unregistered.add(pattern)
-        self._register_listeners()
+        # At once, as the node may publish next; but thousands share calls.
+        if self._registering < _PART and not self._failed:
+            self._register_listeners()
 
     def listen_again(self) -> None:
         """Register what listeners want: a former call may not have been executed."""
@@ -94,17 +98,25 @@ class Interest:
         patterns, self._unregistered = self._unregistered, set()
 
         def failed(_: Failure) -> None:
+            self._failed = True
             self._unregistered |= patterns  # until the next heartbeat
 
+        def ended(_: object) -> None:
+            self._registering -= 1
+            if self._registering == 0 and not self._failed:
+                self._register_listeners()
+
         if patterns:
+            self._registering += 1
             registering = Deferred.fromCoroutine(self._register(patterns))
-            registering.addErrback(failed)
+            registering.addErrback(failed).addCallback(ended)
 
     def update(self) -> None:
         """Register what is not registered yet, and withdraw what nobody wants.
 
         Called with each heartbeat.
         """
+        self._failed = False
         self._register_listeners()
         self._withdraw()
 
