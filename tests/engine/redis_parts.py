@@ -74,6 +74,18 @@ def in_doubt(engine: RedisEngine) -> Iterator[None]:
     node._verified = verified
 
 
+@contextmanager
+def silent(*engines: RedisEngine) -> Iterator[None]:
+    """Make nodes call Redis only for what they are asked to do: no heartbeats."""
+    nodes: list[Any] = [engine._node for engine in engines]
+    for node in nodes:
+        node._heartbeat = lambda now: None
+        node.interest.update = node.checkpoints.write = lambda: None
+    yield
+    for node in nodes:
+        del node._heartbeat, node.interest.update, node.checkpoints.write
+
+
 def calls_made(engine: RedisEngine) -> int:
     """Return how many script calls there were."""
     return engine._node.commands._number
