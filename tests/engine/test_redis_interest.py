@@ -193,6 +193,24 @@ class TestInterest(OwnServer):
         assert self.interest() == {"/both": 1, "/a": 1}
 
     @contract
+    async def test_interest_of_dead_nodes_is_removed_although_redis_was_restarted(
+        self,
+    ) -> None:
+        b = await self.node()
+        await self.join(b, "/both")
+        dead = 16 * "d"
+        both = f"{node_id(b)}:0:0 {dead}:0:0 "
+        found = {f"/a/{n}": f"{dead}:0:0 " for n in range(600)} | {"/both": both}
+        with self.server.client.pipeline(transaction=True) as pipeline:
+            pipeline.hset(self.key(":interest"), mapping=found)
+            # Half of the table, and not the half that was visited before the restart.
+            state = {"removing": f"{dead} ", "cursor": 1}
+            pipeline.hset(self.key(":state"), mapping=state)
+            pipeline.execute_command("CLIENT", "KILL", "TYPE", "normal")
+            pipeline.execute()
+        await self.soon(lambda: self.interest() == {"/both": 1})
+
+    @contract
     async def test_a_living_node_that_was_forgotten_registers_anew(self) -> None:
         a, b = await self.node(), await self.node()
         alice = await self.join(a, "/a")

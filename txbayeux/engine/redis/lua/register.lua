@@ -55,6 +55,8 @@ local recorded = redis.call('HMGET', state, 'options', 'options_at')
 local options = recorded[1] or ''
 if now - (tonumber(recorded[2] or '') or 0) > tonumber(ARGV[8]) then options = '' end
 redis.call('HSET', state, 'options', ARGV[7], 'options_at', heartbeat)
+-- A cursor of HSCAN means nothing in another process of Redis: see forget.lua.
+redis.call('HSET', state, 'cursor', '0')
 redis.call('PEXPIRE', KEYS[1], lifetime)
 redis.call('PEXPIRE', state, lifetime)
 -- From now on other nodes rely on this one: it is alive, and reads its inbox.
