@@ -274,6 +274,28 @@ class TestInterest(OwnServer):
         assert await self.poll(b, alice) == [1]
 
     @contract
+    async def test_nothing_is_passed_over_after_others_removed_all_interest(
+        self,
+    ) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        assert await self.poll(a, alice) == []
+        client: Any = self.server.client
+        interest = self.key(":interest")
+        client.delete(interest)
+        await self.publish(b, "/a", 1)
+        await b.deliver(alice, "/a", text(2))
+        for node in (a, b):
+            await self.soon(lambda node=node: client.hexists(interest, node_id(node)))
+            await self.until(node.ready)
+        assert await self.receive(a, alice, 2) == [1, 2]
+        client.delete(interest)
+        await self.publish(b, "/a", 3)
+        assert await owner_of(b).acquire(alice, hold=0, patience=60, leave=False)
+        await self.until(b.ready)
+        assert await self.receive(b, alice, 1) == [3]
+
+    @contract
     async def test_a_registration_that_is_not_complete_is_repeated(self) -> None:
         a = await self.node()
         await self.join(a, "/a")

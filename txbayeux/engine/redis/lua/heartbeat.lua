@@ -21,8 +21,6 @@ local inbox = redis.call('PEXPIRE', prefix .. 'inbox:' .. node, lifetime)
 if inbox == 0 then redis.call('XADD', prefix .. 'inbox:' .. node, '0-1', 'k', 'created') end
 if ARGV[6] ~= '' then trim('retained_seconds', 'MINID', '~', ARGV[6]) end
 
--- If others removed the hash, every node registers its interest anew.
-if redis.call('HEXISTS', interest, node) == 0 then redis.call('HDEL', nodes, node) end
 local at, entry, sent = mark(node)
 if #redis.call('XRANGE', log, whole(position + 1), '+', 'COUNT', 1) > 0 then remove_foreign(position) end
 local result = {at, entry, sent, redis.call('HGET', state, 'foreign') or '0', inbox, 0, redis.call('HGET', state, 'trimmed') or ''}

@@ -5,6 +5,7 @@
 if redis.call('HGET', node_key(node), 'token') ~= token then
   return redis.error_reply('STALE given up')
 end
+last_sent_to(node)
 local result = {}
 for i = 7, #ARGV, 2 do
   local channel = ARGV[i + 1]

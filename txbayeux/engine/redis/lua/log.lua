@@ -94,6 +94,8 @@ local function followers(owner, from)
   if owner ~= '' then found[1] = owner end
   local former = string.match(from, '^[^:]*')
   if former ~= '' and former ~= owner then found[#found + 1] = former end
+  -- If one of them must register anew, this is not sent to it either: it would not see a gap.
+  for _, to in ipairs(found) do last_sent_to(to) end
   return found
 end
 

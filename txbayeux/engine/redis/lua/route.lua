@@ -12,17 +12,24 @@ local function publish(to, count, text)
     '*' .. (count + 1) .. '\r\n' .. bulk(ARGV[1]) .. text)
 end
 
+-- Return the position of the last entry that was sent to a node, false if Redis does not know
+-- what the node wants.  If others removed `interest`, every node registers anew.
+local function last_sent_to(id)
+  if redis.call('HEXISTS', interest, id) == 0 then redis.call('HDEL', nodes, id) end
+  return redis.call('HGET', nodes, id)
+end
+
 -- Return a mark for a node: the log's position, the token of the entry there, and the
 -- position of the last entry that was sent to the node; '' if Redis has forgotten the node.
 local function mark(to)
   local at = redis.call('HMGET', state, 'position', 'token')
-  return at[1] or '0', at[2] or '', redis.call('HGET', nodes, to) or ''
+  return at[1] or '0', at[2] or '', last_sent_to(to) or ''
 end
 
 -- Return the cursor of a node's session: the log's position if nothing was sent to the node
 -- after the cursor, for then the rest of the log has nothing for the session.
 local function past_the_rest(id, cursor)
-  local last = tonumber(redis.call('HGET', nodes, id) or '')
+  local last = tonumber(last_sent_to(id) or '')
   if not last or last > (tonumber(cursor) or -1) then return cursor end
   if redis.call('HEXISTS', node_key(id), 'incomplete') == 1 then return cursor end
   return redis.call('HGET', state, 'position')
