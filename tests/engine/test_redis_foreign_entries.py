@@ -174,6 +174,14 @@ class TestForeignEntries(OwnServer):
         await self.recovers(":expiry")
 
     @contract
+    async def test_a_table_of_interest_of_another_type_is_made_anew(self) -> None:
+        await self.recovers(":interest")
+
+    @contract
+    async def test_a_table_of_nodes_of_another_type_is_made_anew(self) -> None:
+        await self.recovers(":nodes")
+
+    @contract
     async def test_a_node_of_another_type_is_made_anew(self) -> None:
         await self.recovers(":node:")
 
