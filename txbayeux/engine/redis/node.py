@@ -151,9 +151,7 @@ class Node:
             interval=options.checkpoint_interval,
         )
         # These import txredisapi, which installs a reactor if there is none yet.
-        from txbayeux.engine.redis.connection import (  # noqa: PLC0415
-            FeedConnection,
-        )
+        from txbayeux.engine.redis.connection import FeedConnection  # noqa: PLC0415
         from txbayeux.engine.redis.discovery import RedisEndpoint  # noqa: PLC0415
         from txbayeux.engine.redis.link import Link  # noqa: PLC0415
 
