@@ -41,7 +41,7 @@ _LOW, _HIGH = 0.05, 20.0
 
 
 @dataclass(frozen=True)
-class _Bar:
+class Bar:
     """A bar of one or more parts, each with its colour, and the text beside it."""
 
     parts: Sequence[tuple[float, str]]
@@ -58,15 +58,15 @@ def ratios(results: Results, scenarios: Sequence[Scenario], title: str) -> str:
         for peer in PEERS:
             ratio = results.relative_cost(scenario, peer.name)
             if ratio is not None:
-                part = (_width(ratio), _COLOURS[peer.name])
+                part = (bar_width(ratio), _COLOURS[peer.name])
                 bold = peer.name == "txbayeux"
-                bars.append(_Bar([part], f"{ratio:.2f}  {peer.title}", bold))
+                bars.append(Bar([part], f"{ratio:.2f}  {peer.title}", bold))
         groups.append((scenario.title, bars))
     subtitle = (
         "Server CPU, Faye for Node = 1, between nodes Centrifugo on Redis = 1;"
         " shorter is better"
     )
-    return _drawing(title, subtitle, groups, grid=True)
+    return drawing(title, subtitle, groups, grid=True)
 
 
 def targets(results: Results) -> str:
@@ -76,8 +76,8 @@ def targets(results: Results) -> str:
     for target in TARGETS:
         values = results.target_values(target) or []
         bars = [
-            _Bar(
-                [(_width(value / target.at_most), _COLOURS[target.server])],
+            Bar(
+                [(bar_width(value / target.at_most), _COLOURS[target.server])],
                 f"{value:.2f} of {target.at_most:.2f}  {name}",
                 value > target.at_most,
             )
@@ -86,7 +86,7 @@ def targets(results: Results) -> str:
         other = titles.get(target.peer)
         groups.append((f"{target.title}; {other}" if other else target.title, bars))
     subtitle = "Measured, relative to the most that is allowed = 1; bold: not met"
-    return _drawing("Targets", subtitle, groups, grid=True)
+    return drawing("Targets", subtitle, groups, grid=True)
 
 
 def processes(results: Results, scenarios: Sequence[Scenario]) -> str:
@@ -100,10 +100,10 @@ def processes(results: Results, scenarios: Sequence[Scenario]) -> str:
         if scenario.nodes
     ]
     subtitle = "µs of CPU per message, from left to right: Redis, then nodes A, B, ..."
-    return _drawing("CPU of the processes", subtitle, groups, grid=False)
+    return drawing("CPU of the processes", subtitle, groups, grid=False)
 
 
-def _process_bars(results: Results, scenario: Scenario) -> list[_Bar]:
+def _process_bars(results: Results, scenario: Scenario) -> list[Bar]:
     names = PROCESSES[: scenario.nodes + 1]
     costs: dict[str, list[float]] = {}
     for peer in PEERS:
@@ -115,7 +115,7 @@ def _process_bars(results: Results, scenario: Scenario) -> list[_Bar]:
     longest = max((sum(parts) for parts in costs.values()), default=1.0)
     colours = [_PROCESS_COLOURS[name] for name in names]
     return [
-        _Bar(
+        Bar(
             [
                 (part / longest * _WIDTH * 0.8, colour)
                 for part, colour in zip(parts, colours, strict=True)
@@ -127,10 +127,10 @@ def _process_bars(results: Results, scenario: Scenario) -> list[_Bar]:
     ]
 
 
-def _drawing(
+def drawing(
     title: str,
     subtitle: str,
-    groups: Sequence[tuple[str, Sequence[_Bar]]],
+    groups: Sequence[tuple[str, Sequence[Bar]]],
     *,
     grid: bool,
 ) -> str:
@@ -162,13 +162,13 @@ def _drawing(
     )
 
 
-def _width(ratio: float) -> float:
+def bar_width(ratio: float) -> float:
     """Return the length of a bar on the logarithmic scale."""
     bounded = min(max(ratio, _LOW), _HIGH)
     return _WIDTH * log10(bounded / _LOW) / log10(_HIGH / _LOW)
 
 
-def _bar(y: float, bar: _Bar) -> list[str]:
+def _bar(y: float, bar: Bar) -> list[str]:
     drawn = []
     x = float(_LEFT)
     for width, colour in bar.parts:
@@ -182,7 +182,7 @@ def _bar(y: float, bar: _Bar) -> list[str]:
 
 
 def _grid_line(value: float, bottom: float) -> str:
-    x = _LEFT + _width(value)
+    x = _LEFT + bar_width(value)
     colour = "#888888" if value == 1 else "#dddddd"
     return (
         f'<line x1="{x:.1f}" y1="{_TOP - 8}" x2="{x:.1f}" y2="{bottom}"'

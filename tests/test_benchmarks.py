@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers, plot, report
+from benchmarks import peers, plot, report, scaling
 from benchmarks.machine import Missing
 from benchmarks.peers import PEERS
 from benchmarks.scenarios import PROCESSES, SCENARIOS
@@ -194,3 +194,22 @@ def test_servers_whose_tools_are_missing_are_left_out_with_a_note(
     ready, versions, notes = available([peer])
     assert (ready, versions) == ([], {})
     assert notes == [f"{peer.title} is left out: {tool} is not installed"]
+
+
+def test_the_page_on_scaling_shows_what_follows_from_the_figures() -> None:
+    figures, limits = scaling.Figures(), scaling.Limits()
+    page = scaling.PAGE.read_text()
+    assert page.count("<!-- end -->") == 3
+    assert page == scaling.updated(page, figures, limits)
+    assert scaling.PLOT.read_text() == scaling.plot(figures, limits)
+
+
+def test_what_one_redis_carries_is_within_its_limits() -> None:
+    figures, limits = scaling.Figures(), scaling.Limits()
+    for traffic in scaling.TRAFFIC:
+        sessions = scaling.capacity(traffic, figures, limits)
+        for number, fits in ((sessions, True), (sessions * 11 // 10, False)):
+            need = scaling.needs(traffic, number, figures, limits)
+            assert (max(need.relative(limits).values()) <= 1) is fits
+            assert need.node_busy <= limits.busy
+            assert need.nodes * limits.node_sessions >= number
