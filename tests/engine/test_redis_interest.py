@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import hiredis
+
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
 from tests.engine.redis_parts import (
@@ -12,6 +14,7 @@ from tests.engine.redis_parts import (
     record_log_reads,
     record_replies,
 )
+from txbayeux.channel import expand
 from txbayeux.engine.redis import RedisEngine
 from txbayeux.message import Entry
 from txbayeux.testing import contract
@@ -72,6 +75,33 @@ class TestInterest(OwnServer):
         for begun in [a.publish(f"/a/{n}", text(n)) for n in range(10)]:
             await begun
         assert self.published() - before == 2
+
+    @contract
+    async def test_a_call_sends_each_message_to_who_wants_its_channel_or_a_pattern(
+        self,
+    ) -> None:
+        a = await self.node()
+        client: Any = self.server.client
+        prefix = self.key(":state").removesuffix(b"state")
+        client.hset(prefix + b"node:cc", "heartbeat", 2**50)
+        client.hset(prefix + b"nodes", "cc", 0)
+        feed = client.pubsub()
+        feed.subscribe(f"{{{self.namespace}}}:feed:cc")
+        assert feed.get_message(timeout=10)["type"] == "subscribe"
+        channels = ["/a", "/a/", "/b", "/a/b", "/a/c", "/a/b/c/d", "/s" * 64, "/a"]
+        wanted = {pattern for channel in channels for pattern in expand(channel)}
+        for name in sorted(wanted | {"/a/b/c", "/c/*", "/a/b/c/d/**"}):
+            client.hset(prefix + b"interest", name, "cc:0:0 ")
+            for begun in [a.publish(channel, text(1)) for channel in channels]:
+                await begun
+            client.hdel(prefix + b"interest", name)
+            got: list[str] = []
+            feed.ping()
+            while (message := feed.get_message(timeout=10))["type"] != "pong":
+                reader = hiredis.Reader()
+                reader.feed(message["data"])
+                got += [fields[1].decode() for _, fields in reader.gets()[3:]]
+            assert got == [channel for channel in channels if name in expand(channel)]
 
     @contract
     async def test_redis_knows_of_each_channel_once_for_a_node(self) -> None:

@@ -31,7 +31,7 @@ if sign == '+' and #changed > 0 then
     if bytes > most then return redis.error_reply('SIZE too long subscriptions') end
   end
 end
-open_log()
+local most_octets, most_entries = tonumber(ARGV[9]), ARGV[10]
 if #changed > 0 then
   if owner ~= '' then
     local channels = table.concat(changed, ' ')
@@ -42,16 +42,14 @@ if #changed > 0 then
         for _, channel in ipairs(changed) do want(to, channel, position, 0) end
       end
     end
-    close_log(ARGV[9], ARGV[10])
   end
   for _, channel in ipairs(changed) do
     if sign == '+' then
-      redis.call('HSET', key, channel, whole(position))
+      redis.call('HSET', key, channel, at)
     else
       redis.call('HDEL', key, channel)
     end
   end
 end
-table.insert(changed, 1, last_sent[node] or 0)
-table.insert(changed, 1, whole(position))
-return changed
+local result = {at, last_sent[node] or 0}
+for i, channel in ipairs(changed) do result[i + 2] = channel end

@@ -15,10 +15,6 @@ local function node_key(id) return prefix .. 'node:' .. id end
 -- tostring() writes large numbers with an exponent.
 local function whole(number) return string.format('%d', number) end
 
-local function last_position()
-  return tonumber(redis.call('HGET', state, 'position'))
-end
-
 -- Trim the log, and record the option for which entries were dropped last.
 local function trim(option, ...)
   if redis.call('XTRIM', log, ...) > 0 then redis.call('HSET', state, 'trimmed', option) end

@@ -9,8 +9,6 @@
 -- entries of the log were dropped last, and for each session that has ended its id and
 -- subscriptions.
 local lifetime, now = ARGV[5], clock()
-local position = last_position()
-if not position then return redis.error_reply('EPOCH the state is gone') end
 redis.call('HSET', node_key(node), 'heartbeat', whole(now))
 if ARGV[12] ~= '' then redis.call('HSET', node_key(node), 'position', ARGV[12]) end
 redis.call('PEXPIRE', node_key(node), lifetime)

@@ -4,12 +4,44 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local function last_position()
+  return tonumber(redis.call('HGET', state, 'position'))
+end
+
+-- Return a mark for a node: the log's position, the token of the entry there, and the
+-- position of the last entry that was sent to the node; '' if Redis has forgotten the node.
+local function mark(to)
+  local at = redis.call('HMGET', state, 'position', 'token')
+  return at[1] or '0', at[2] or '', last_sent_to(to) or ''
+end
+
+-- Return the cursor of a node's session: the log's position if nothing was sent to the node
+-- after the cursor, for then the rest of the log has nothing for the session.
+local function past_the_rest(id, cursor)
+  local last = tonumber(last_sent_to(id) or '')
+  if not last or last > (tonumber(cursor) or -1) then return cursor end
+  if redis.call('HEXISTS', node_key(id), 'incomplete') == 1 then return cursor end
+  return redis.call('HGET', state, 'position')
+end
+
 -- Return fields of a session.  A key that is no hash is removed: the session is unknown.
 local function session_fields(id, ...)
   local found = redis.pcall('HMGET', session_key(id), ...)
   if not found.err then return found end
   redis.call('DEL', session_key(id))
   return {}
+end
+
+-- Return the nodes that follow a session: its owner, and the former one, "node:generation",
+-- that has not released it yet.
+local function followers(owner, from)
+  local found = {}
+  if owner ~= '' then found[1] = owner end
+  local former = string.match(from, '^[^:]*')
+  if former ~= '' and former ~= owner then found[#found + 1] = former end
+  -- If one of them must register anew, this is not sent to it either: it would not see a gap.
+  for _, to in ipairs(found) do last_sent_to(to) end
+  return found
 end
 
 -- Append the channels of a session to a list.
