@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import TURN_WORK, WRITE_WORK
 from txbayeux.engine.redis.acquisition import OwnedSession
 from txbayeux.engine.redis.checkpoints import Checkpoints
+from txbayeux.errors import unavailable
 from txbayeux.events import Reason
 from txbayeux.testing import RecordingStream
 
@@ -171,7 +173,7 @@ def test_a_heartbeat_carries_the_position_of_the_one_before(
     fixture.hub.position = 7
     carried = [fixture.checkpoints.before_heartbeat() for _ in range(3)]
     assert carried == ["0", "7", ""]
-    fixture.checkpoints.position_refused()
+    fixture.checkpoints.heartbeat_refused(Failure(unavailable()))
     assert fixture.checkpoints.before_heartbeat() == "7"
 
 

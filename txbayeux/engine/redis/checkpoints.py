@@ -107,6 +107,10 @@ class Checkpoints:
             self.schedule()
         return position
 
+    def heartbeat_refused(self, _: Failure) -> None:
+        """Write the position again."""
+        self._position = -1
+
     def _next(self) -> tuple[str, list[Argument]]:
         """Return what was noted by the last call, and note the present state."""
         due, self._due = self._due, self._snapshot()
@@ -163,7 +167,7 @@ class Checkpoints:
         self, _: Failure, listed: Sequence[Argument], lives: Sequence[Argument]
     ) -> None:
         """Repeat the write at the next checkpoint: Redis is full or unavailable."""
-        self.position_refused()
+        self._position = -1
         for session_id in listed:
             session = self._owned.get(str(session_id))
             if session is not None:
@@ -174,10 +178,6 @@ class Checkpoints:
             if session is not None:
                 self._connected[session.id] = session
         self.schedule()
-
-    def position_refused(self) -> None:
-        """Write the position again."""
-        self._position = -1
 
     def _snapshot(self) -> tuple[int, list[Argument]]:
         position = self._hub.flushed

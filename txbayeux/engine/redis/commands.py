@@ -162,6 +162,9 @@ class Commands:
         self._loaded: set[str] = set()
         self._closed = False
         self._failed_at = -math.inf
+        self.sent: Callable[[int], object] = lambda position: None
+        """Called with the position of the last published message of a call that was
+        sent to this node, or 0, before its publishes succeed."""
         self.refused = 0
         """Calls that were refused because too much waited."""
         self._refused_log = LogLimit(clock, partial(_log.warn, _REFUSED))
@@ -248,12 +251,8 @@ class Commands:
                 size += len(argument)
         return self._accept(script, arguments, patience, size)
 
-    def publish(self, channel: str, json: bytes, session: str) -> Deferred[int]:
-        """Append a message, together with the others of this reactor turn.
-
-        Fires with the position of the last message that was sent to this node, if
-        messages of the same call were, and 0 if not.
-        """
+    def publish(self, channel: str, json: bytes, session: str) -> Deferred[None]:
+        """Append a message, together with the others of this reactor turn."""
         size = 3 * _ARGUMENT + len(session) + len(channel) + len(json)
         return self._accept(
             "publish", (session, channel, json), self._options.patience, size
@@ -306,6 +305,9 @@ class Commands:
 
     def _send_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
+        if 0 < len(gathered) <= _BATCH_MESSAGES and self._octets <= _BATCH_BYTES:
+            self._send_batch(gathered)  # the usual case
+            return
         start = 0
         while start < len(gathered):
             end, octets = start, 0
@@ -373,12 +375,13 @@ class Commands:
             position = -position
         elif len(refused) < len(calls) and self._redis is not None:
             self.published = (position, int(self._common[2]))
+        self.sent(sent)
         for index, call in enumerate(calls):
+            result = self._done(call)
             if index in refused:
-                session = str(call.arguments[0])
-                self._done(call).errback(UnknownSession(session))
+                result.errback(UnknownSession(str(call.arguments[0])))
             else:
-                self._done(call).callback(sent)
+                result.callback(None)
 
     def _refused(
         self, name: str, calls: list[_Call], unsure: bool, failure: Failure

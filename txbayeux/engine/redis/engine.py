@@ -217,8 +217,7 @@ class RedisEngine:
             unknown = self._unknown(session_id)
             if unknown is not None:
                 return fail(unknown)
-        published = self._commands.publish(channel, json, session_id or "")
-        return published.addCallback(self._note)
+        return self._commands.publish(channel, json, session_id or "")
 
     def deliver(self, session_id: str, channel: str, json: bytes) -> Deferred[None]:
         """See :meth:`txbayeux.interfaces.Engine.deliver`."""

@@ -125,6 +125,7 @@ class Node:
             missed=self._register,
             missed_notices=self._read_inbox,
         )
+        self.commands.sent = self.feed.note
         self.interest = Interest(hub, self.commands, lambda: self.feed.sent)
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
@@ -552,11 +553,10 @@ class Node:
             round(_FORGOTTEN * 1000),
             self.checkpoints.before_heartbeat(),
         ).addCallbacks(
-            self._heartbeat_done, self._heartbeat_refused, callbackArgs=(now, late)
+            self._heartbeat_done,
+            self.checkpoints.heartbeat_refused,
+            callbackArgs=(now, late),
         )
-
-    def _heartbeat_refused(self, _: Failure) -> None:
-        self.checkpoints.position_refused()
 
     def _heartbeat_done(self, reply: Sequence[Any], now: float, late: bool) -> None:
         position = int(reply[0])
