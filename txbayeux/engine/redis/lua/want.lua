@@ -3,9 +3,11 @@
 -- position of the last change that asked for it and the number of the last acquisition, nil if
 -- there is none, and the rest.
 local function split(value, id)
-  local position, number = string.match(value, id .. ':(%d+):(%d+) ')
-  local rest = string.gsub(value, id .. ':%d+:%d+ ', '')
-  return tonumber(position), tonumber(number), rest
+  -- A third of the time of a pattern that begins with the id.
+  local first = string.find(value, id, 1, true)
+  local _, last, position, number = string.find(value, '^:(%d+):(%d+) ', (first or 1) + #id)
+  if not first or not last then return nil, nil, value end
+  return tonumber(position), tonumber(number), string.sub(value, 1, first - 1) .. string.sub(value, last + 1)
 end
 
 -- Register that a node wants a channel or pattern: because of a change of subscriptions at
