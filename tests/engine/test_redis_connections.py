@@ -9,7 +9,11 @@ from twisted.logger import capturedLogs, formatEvent
 
 from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
-from tests.engine.redis_parts import commands_connection, script_arguments
+from tests.engine.redis_parts import (
+    commands_connection,
+    feed_connection,
+    script_arguments,
+)
 from txbayeux.engine.redis.scripts import load
 from txbayeux.testing import RecordingStream, contract
 
@@ -22,9 +26,12 @@ class TestConnections(OwnServer):
         alice = await self.join(engine, "/a")
         await engine.attach(alice, stream)
         for n in range(6):
-            for client in self.server.client.client_list():
-                if n % 2 == (client["cmd"] == "xread"):
-                    self.server.client.client_kill_filter(_id=client["id"])
+            found = self.server.client.client_list()
+            # The feed has a subscription, the other connection none.
+            killed = [client for client in found if int(client["sub"]) == n % 2]
+            assert killed
+            for client in killed:
+                self.server.client.client_kill_filter(_id=client["id"])
             await self.publish(engine, "/a", n)
             await self.soon(lambda n=n: stream.data[-1:] == [n])
             await self.soon(engine.ready)
@@ -90,17 +97,24 @@ class TestConnections(OwnServer):
         assert observer.closed == []
 
     @contract
-    async def test_a_reader_killed_for_its_output_buffer_reads_on(self) -> None:
+    async def test_a_feed_killed_for_its_output_buffer_is_read_from_the_log(
+        self,
+    ) -> None:
         engine, observer = await self.start_node()
         stream = RecordingStream()
         alice = await self.join(engine, "/a")
         await engine.attach(alice, stream)
         client = self.server.client
-        client.config_set("client-output-buffer-limit", "normal 300000 0 0")
-        for n in range(40):
-            await engine.publish("/a", text([n, "x" * 50_000]))
-        client.config_set("client-output-buffer-limit", "normal 0 0 0")
-        await self.soon(lambda: len(stream.entries) >= 40)
+        client.config_set("client-output-buffer-limit", "pubsub 300000 0 0")
+        for turn in range(4):
+            former = feed_connection(engine)
+            numbers = range(turn * 10, turn * 10 + 10)
+            for published in [
+                engine.publish("/a", text([n, "x" * 50_000])) for n in numbers
+            ]:
+                await published
+            await self.soon(lambda n=10 * turn + 10: len(stream.entries) >= n)
+            assert feed_connection(engine) is not former
         assert [n for n, _ in stream.data] == list(range(40))
         assert observer.closed == []
 

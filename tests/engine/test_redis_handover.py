@@ -321,16 +321,16 @@ class TestHandover(NodesHarness):
         self, engine: RedisEngine, session: str
     ) -> tuple[Deferred[Delivery], Deferred[None]]:
         """Make a node the owner, which waits until the second result fires."""
-        reader, waiting = feed_of(engine), list[Deferred[None]]()
+        feed, waiting = feed_of(engine), list[Deferred[None]]()
 
         def reached(position: int) -> Deferred[None]:
             waiting.append(Deferred())
             return waiting[-1]
 
-        reader.reached = reached  # type: ignore[method-assign]
+        feed.reached = reached  # type: ignore[method-assign]
         connected = engine.connect(session, hold=self.hold)
         await self.until(lambda: waiting)
-        del reader.reached  # type: ignore[method-assign]
+        del feed.reached  # type: ignore[method-assign]
         return connected, waiting[0]
 
 

@@ -22,7 +22,7 @@ local position, octets, due = tonumber(found[1]), tonumber(found[2] or 0) or 0, 
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local opened, at = position, found[1]
 
--- Append an entry, and return it as XREAD would, in the protocol of Redis.
+-- Append an entry, and return it as XRANGE would, in the protocol of Redis.
 local function append(size, ...)
   position, octets = position + 1, octets + size + 64
   at = whole(position)
