@@ -65,6 +65,22 @@ def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> N
     assert (published.called, sent) == (True, [3])
 
 
+@pytest.mark.parametrize(("script", "repeated"), [("read", 1), ("interest", 0)])
+def test_what_has_a_position_of_this_log_is_not_sent_again(
+    script: str, repeated: int
+) -> None:
+    commands = Commands(
+        Clock(), RedisOptions(), node="f", keys=["{ns}:epoch"], stale=lambda: None
+    )
+    connection = up(commands)
+    failures: list[object] = []
+    commands.run(script, 1000, 5, "-", "/a").addErrback(failures.append)
+    commands.down()
+    connection.replies[0].errback(Lost("gone"))
+    assert len(up(commands).commands) == repeated
+    assert len(failures) == 1 - repeated
+
+
 @pytest.mark.parametrize("reaches_many", [False, True])
 def test_the_publishes_of_a_turn_are_one_command_that_is_written_at_once(
     *, reaches_many: bool

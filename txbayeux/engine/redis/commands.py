@@ -42,17 +42,19 @@ _ARGUMENT: Final = 50
 _OWN: Final = frozenset(
     {
         "checkpoint",
+        "complete",
         "give_back",
         "heartbeat",
         "interest",
         "leave",
         "notices",
+        "read",  # one at a time
         "release",
         "verify",
     }
 )
 """Scripts that no client asks for: refused at twice the limits, so that clients who
-exhaust these do not make other nodes count this one as dead."""
+exhaust these do not make other nodes count this one as dead, or stop its feed."""
 
 _FAILING: Final = 5.0
 """Seconds for which a refused publish counts, unless another is accepted."""
@@ -68,7 +70,6 @@ _REPEATABLE: Final = frozenset(
         "check_release",
         "create",
         "give_back",
-        "interest",
         "leave",
         "notices",
         "read",
@@ -76,7 +77,10 @@ _REPEATABLE: Final = frozenset(
         "verify",
     }
 )
-"""Scripts that may be repeated; repeating ``give_back`` can duplicate deliveries."""
+"""Scripts that may be repeated; repeating ``give_back`` can duplicate deliveries.
+
+Not ``interest``: it has a position, and the log may be another one by then.
+"""
 
 _NO_MASTER: Final = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH"})
 """Error codes of an unusable server: the connection is closed."""

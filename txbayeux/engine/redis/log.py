@@ -71,7 +71,7 @@ class Mark:
     def parse(
         cls, position: str | bytes, token: str | bytes, sent: str | bytes
     ) -> Mark:
-        """Parse the reply of a script; see ``route.lua``.
+        """Parse the reply of a script; see ``sessions.lua``.
 
         :raises BayeuxError: 503, if Redis has forgotten the node, or others changed it.
         """
