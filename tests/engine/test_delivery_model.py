@@ -278,7 +278,7 @@ def data(delivery: Delivery) -> list[int]:
 class FreezingMachine(DeliveryMachine):
     """At most two of the three nodes are frozen, and then count as dead.
 
-    A node that resumes still believes that it owns its sessions, has not read the log,
+    A node that resumes still believes that it owns its sessions, has not read its feed,
     and has not noticed broken connections.
     """
 
