@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 
 from txbayeux.engine.redis.commands import Commands
 from txbayeux.engine.redis.log import Logged, parse, size_of
@@ -34,7 +35,8 @@ class LogWindow:
     def __init__(self, commands: Commands, options: RedisOptions) -> None:
         self._commands = commands
         self._messages, self._octets = options.tail_messages, options.tail_bytes
-        self._lock = DeferredLock()
+        self._reading = self._waking = False
+        self._waiting: deque[Deferred[None]] = deque()
         self._items: list[Logged] = []
         self._bytes = 0
         self._first = self._next = 1
@@ -52,10 +54,30 @@ class LogWindow:
         :raises LogGap: if they are not all in the log.
         :raises BayeuxError: 503.
         """
-        found: list[Logged] = await self._lock.run(
-            lambda: Deferred.fromCoroutine(self._read(first, last))
-        )
-        return found
+        while self._reading:
+            self._waiting.append(waiting := Deferred[None]())
+            await waiting
+        self._reading = True
+        try:
+            return await self._read(first, last)
+        finally:
+            self._reading = False
+            self._wake()
+
+    def _wake(self) -> None:
+        """Wake the others, in a loop.
+
+        If each woke the next one at its end, as with a DeferredLock, hundreds of them
+        that find their entries in memory would exceed Python's recursion limit.
+        """
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            while self._waiting and not self._reading:
+                self._waiting.popleft().callback(None)
+        finally:
+            self._waking = False
 
     async def _read(self, first: int, last: int) -> list[Logged]:
         if not self._first <= first <= self._next:
