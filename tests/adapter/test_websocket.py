@@ -3,6 +3,7 @@
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
+from txbayeux.adapter import io
 from txbayeux.adapter.frames import MAX_KEPT, FrameCache
 from txbayeux.adapter.websocket import MAX_HELD, REPLY_TIMEOUT
 from txbayeux.events import Reason
@@ -373,6 +374,23 @@ def test_one_timer_sends_pings_and_aborts_silent_connections() -> None:
     dead.transport.lose()
     quiet.transport.lose()
     assert len(service.clock.getDelayedCalls()) == timers - 1
+
+
+def test_pings_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io, "TIME_SLICE", 0)
+    service = Service(keep_alive=20.0)
+    clients = [Client(service) for _ in range(40)]
+    pinged: list[int] = []
+
+    def look() -> None:
+        pinged.append(sum(client.frames() != [] for client in clients))
+        if sum(pinged) < 40 and len(pinged) < 100:
+            service.clock.callLater(0, look)
+
+    service.clock.callLater(20, look)
+    service.clock.advance(20)
+    assert sum(pinged) == 40
+    assert max(pinged) < 10
 
 
 def test_a_peer_that_does_not_keep_up_has_four_intervals() -> None:

@@ -538,7 +538,12 @@ class WebSocketConnectionFactory(WebSocketServerFactory):
         return result
 
     def _check_connections(self) -> None:
-        for connection in tuple(self._connections):
+        # A few in each turn: thousands of pings at once bring as many pongs at once.
+        for connection in self._connections:
+            self.work_queue.add(partial(self._check, connection))
+
+    def _check(self, connection: WebSocketConnection) -> None:
+        if connection in self._connections:
             connection.check_alive()
 
 
