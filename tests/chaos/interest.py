@@ -26,14 +26,19 @@ class State:
     immortal: list[str] = field(default_factory=list)
     """The keys without a time to live."""
     keys: list[str] = field(default_factory=list)
+    log: tuple[int, int] = (0, 0)
+    """First and last position."""
 
 
 def read_state(client: Redis) -> State:
     """Read them all in one transaction."""
     found: Any = client.eval(_READ, 0)
-    epoch, keys, immortal, interest, nodes, sessions = found
+    epoch, keys, immortal, interest, nodes, sessions, log = found
     state = State(nodes={node.decode() for node in nodes})
     state.keys = [key.decode().partition(f"{epoch.decode()}:")[2] for key in keys]
+    if log[0]:
+        first, last = (int(entries[0][0].partition(b"-")[0]) for entries in log)
+        state.log = first, last
     state.immortal = [key.decode() for key in immortal]
     for channel, value in zip(interest[::2], interest[1::2], strict=True):
         if wanting := set(_WANTS.findall(value.decode())):
@@ -66,5 +71,7 @@ for _, key in ipairs(keys) do
   end
 end
 return {epoch, keys, immortal, redis.call('HGETALL', prefix .. 'interest'),
-  redis.call('HKEYS', prefix .. 'nodes'), sessions}
+  redis.call('HKEYS', prefix .. 'nodes'), sessions,
+  {redis.call('XRANGE', prefix .. 'log', '-', '+', 'COUNT', 1),
+   redis.call('XREVRANGE', prefix .. 'log', '+', '-', 'COUNT', 1)}}
 """

@@ -20,7 +20,7 @@ LEAVES: Final = 0.02
 RETURNS: Final = 0.2
 """The share of requests before which it goes back to its first node."""
 
-DEADLINE: Final = 120.0
+DEADLINE: Final = 100.0
 """Seconds in which a message must arrive on a busy machine; nothing waits so long."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,8 +40,15 @@ SMALL: Final = 64 * 1024
 """Bytes of an output buffer that is soon full."""
 
 
+LOG_BYTES: Final = 1024 * 1024
+
+
 class ForgetfulNode(Node):
     options = ("--extension", "tests.chaos.forgetful:factory")
+
+
+class SmallLogNode(ForgetfulNode):
+    options = (*ForgetfulNode.options, "--redis-log-bytes", str(LOG_BYTES))
 
 
 def until(condition: Callable[[], object], what: str | Callable[[], object]) -> None:
@@ -57,8 +65,8 @@ class Pairs:
     Senders publish to the channels of a node's subscribers on the other nodes.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.deployment = Deployment(folder, 3, ForgetfulNode)
+    def __init__(self, folder: Path, seed: int, kind: type[Node]) -> None:
+        self.deployment = Deployment(folder, 3, kind)
         self.random = random.Random(seed)
         self.faults = 0
         ports = self.deployment.ports
@@ -195,6 +203,22 @@ class Pairs:
 
     def overflow(self) -> None:
         """Freeze a node until Redis closes its feed, whose output buffer is full."""
+        with self.flooded():
+            pass
+
+    def outrun(self) -> None:
+        """Freeze a node also until the log begins after what the node has read."""
+        with self.flooded():
+            position = self.state().log[1]
+            until(lambda: self.state().log[0] > position, "the log is trimmed")
+
+    def is_following(self) -> bool:
+        """Return whether one session is subscribed to all, also after it was lost."""
+        state, one = self.state(), self.following
+        return one.subscription in state.sessions.get(one.session_id, ())
+
+    @contextmanager
+    def flooded(self) -> Iterator[None]:
         redis = self.deployment.redis.client
 
         def limit(size: int) -> None:
@@ -203,6 +227,7 @@ class Pairs:
         def feeds() -> int:
             return len(redis.client_list(_type="pubsub"))
 
+        until(self.is_following, "a node wants everything")
         until(lambda: feeds() == 3, "all nodes are there")
         limit(SMALL)
         for sender in self.senders:
@@ -210,6 +235,7 @@ class Pairs:
         [node] = [n for n in self.deployment.nodes if n.port == self.following.port]
         with node.frozen():
             until(lambda: feeds() == 2, "an output buffer is full")
+            yield
         for sender in self.senders:
             sender.padding = ""
         limit(32 * 1024 * 1024)
@@ -286,8 +312,8 @@ class Pairs:
 
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> Iterator[Pairs]:
-    pairs = Pairs(tmp_path, SEED)
+def pairs(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pairs]:
+    pairs = Pairs(tmp_path, SEED, getattr(request, "param", ForgetfulNode))
     yield pairs
     pairs.deployment.stop()
     for node in pairs.deployment.nodes:
@@ -311,11 +337,12 @@ def test_nothing_is_lost_while_redis_keeps_its_data(pairs: Pairs) -> None:
     pairs.check_interest()
 
 
-def test_what_is_lost_with_redis_is_told(pairs: Pairs) -> None:
+@pytest.mark.parametrize("pairs", [SmallLogNode], indirect=True)
+def test_what_is_lost_is_told(pairs: Pairs) -> None:
     pairs.run(
-        *[pairs.empty_redis] * 3,
+        *[pairs.empty_redis] * 2,
+        *[pairs.outrun] * 2,
         pairs.kill,
-        pairs.freeze,
         pairs.cut_feeds,
         pairs.freeze_and_kill,
         pairs.freeze_and_restart_redis,
@@ -323,4 +350,6 @@ def test_what_is_lost_with_redis_is_told(pairs: Pairs) -> None:
     )
     pairs.check()
     assert all(one.handshakes > 1 for one in pairs.receivers)
+    logs = [node.log.read_text() for node in pairs.deployment.nodes]
+    assert any(f"(last for retained_bytes={LOG_BYTES})" in log for log in logs)
     pairs.check_interest()
