@@ -47,7 +47,7 @@ def test_a_publish_that_may_have_been_done_stays_so_while_a_slot_migrates() -> N
         keys=("{ns}:epoch", "{ns}:absent"),
         stale=lambda: stale.append(1),
     )
-    commands.sent = sent.append
+    commands.on_sent = sent.append
     first = up(commands)
     published = commands.publish("/a", b"1", "")
     clock.advance(0)

@@ -8,6 +8,7 @@ from tests.engine.redis_harness import pause
 from tests.engine.redis_own_server import OwnServer, text
 from tests.engine.redis_parts import (
     commands_connection,
+    feed_connection,
     feed_of,
     node_id,
     owner_of,
@@ -377,3 +378,15 @@ class TestInterest(OwnServer):
         await self.stop(a)
         assert released == [0, 1, 2]
         assert await self.receive(b, alice, 3) == released
+
+    @contract
+    async def test_a_notice_that_was_lost_is_read_after_a_heartbeat(self) -> None:
+        a, b = await self.node(), await self.node()
+        alice = await self.join(a, "/a")
+        connection = feed_connection(a)
+        receive = connection.on_message
+        connection.on_message = lambda payload: b"notice" in payload or receive(payload)
+        held = b.connect(alice, hold=self.hold)
+        await self.soon(lambda: a.statistics()["sessions"] == 0)
+        await self.publish(a, "/a", 1)
+        assert self.data((await self.answered(held)).entries) == [1]

@@ -166,7 +166,7 @@ class Commands:
         self._loaded: set[str] = set()
         self._closed = False
         self._failed_at = -math.inf
-        self.sent: Callable[[int], object] = lambda position: None
+        self.on_sent: Callable[[int], object] = lambda position: None
         """Called with the position of the last published message of a call that was
         sent to this node, or 0, before its publishes succeed."""
         self.refused = 0
@@ -379,7 +379,7 @@ class Commands:
             position = -position
         elif len(refused) < len(calls) and self._redis is not None:
             self.published = (position, int(self._common[2]))
-        self.sent(sent)
+        self.on_sent(sent)
         for index, call in enumerate(calls):
             result = self._done(call)
             if index in refused:

@@ -63,8 +63,8 @@ class Interest:
         channels = self._acquisitions.pop(number, ())
         self._unwanted.update(one for one in channels if not self._serves(one))
 
-    def unwanted(self, channels: Iterable[str]) -> None:
-        """Called with channels that this node may have registered for nobody."""
+    def withdraw_unless_wanted(self, channels: Iterable[str]) -> None:
+        """Withdraw channels with the next heartbeat, if nobody here wants them then."""
         self._unwanted.update(channels)
 
     # Redis

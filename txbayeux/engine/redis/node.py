@@ -125,7 +125,7 @@ class Node:
             missed=self._register,
             missed_notices=self._read_inbox,
         )
-        self.commands.sent = self.feed.note
+        self.commands.on_sent = self.feed.note
         self.interest = Interest(hub, self.commands, lambda: self.feed.sent)
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
@@ -179,7 +179,7 @@ class Node:
         self._command_connection: Connection | None = None
         self._feed_connection: FeedConnection | None = None
         self._catching_up = self._reading_inbox = self._read_again = False
-        self._unregistered = False
+        self._interest_unknown = False
         """Whether Redis may not know what this node wants."""
         self._registering = False
         self._epoch = ""
@@ -317,7 +317,7 @@ class Node:
         )
         self._registering = False
         epoch, verdict, interest = reply[0].decode(), reply[1], reply[6]
-        self._unregistered |= interest == b"unknown"
+        self._interest_unknown |= interest == b"unknown"
         if connection is not self._command_connection:
             self._register()
             return
@@ -333,7 +333,7 @@ class Node:
         if feed_connection is not self._feed_connection:
             self._register()
         elif feed_connection is not None:
-            if self._unregistered:
+            if self._interest_unknown:
                 self.feed.unfollow()
             self.feed.sent_notices(int(reply[8]))
             self._follow(feed_connection, Mark.parse(*reply[3:6]))
@@ -344,18 +344,18 @@ class Node:
         """Bring this node up to date, and go on with its feed."""
         if self.feed.following or self._catching_up:
             return
-        whole, self._unregistered = self._unregistered, False
+        whole, self._interest_unknown = self._interest_unknown, False
         self._catching_up = True
 
         def failed(failure: Failure) -> None:
-            self._unregistered |= whole
+            self._interest_unknown |= whole
             if failure.check(BayeuxError) is None:
                 _log.failure("Reading what was missed failed", failure)
             connection.abort()
 
         def ended(_: object) -> None:
             self._catching_up = False
-            if connection is not self._feed_connection or self._unregistered:
+            if connection is not self._feed_connection or self._interest_unknown:
                 self._register()
 
         following = self._catch_up(connection, mark, whole=whole)
@@ -369,7 +369,7 @@ class Node:
             # Its sessions' changes after the first mark have registered themselves.
             mark = await self.interest.register_all()
             await self.feed.catch_up(mark, whole=True)
-        if connection is self._feed_connection and not self._unregistered:
+        if connection is self._feed_connection and not self._interest_unknown:
             self._feed_link.confirm()
             self.feed.follow(mark)
             _log.info("Connected to Redis: epoch {epoch}", epoch=self._epoch)
@@ -377,7 +377,7 @@ class Node:
     def _not_registered(self, failure: Failure, main: Connection) -> None:
         self._registering = False
         # It may have been executed.
-        self._unregistered = True
+        self._interest_unknown = True
         if not isinstance(failure.value, Lost):
             main.reject(failure.value)
 
@@ -451,7 +451,7 @@ class Node:
         """Called with the channel of a message that no session here gets."""
         # What is read from the log is for others, too.
         if self.feed.following and not self._hub.listeners.any_for(channel):
-            self.interest.unwanted(expand(channel))
+            self.interest.withdraw_unless_wanted(expand(channel))
 
     def _take_notice(self, notice: Mapping[str, str]) -> None:
         self.owner.receive_notice(notice)
@@ -571,7 +571,9 @@ class Node:
         self.termination.retry()
         self.termination.log_gaps(reply[6].decode())
         self.feed.removed_foreign(int(reply[3]))
-        for identity, *channels in reply[7:]:
+        if int(reply[7]) > self.feed.notices:
+            self._read_inbox(self.feed.notices)  # Some were lost, or are late.
+        for identity, *channels in reply[8:]:
             session_id = identity.decode(errors="replace")
             self.owner.close(session_id, Reason.TIMEOUT, None)
             self._closed(session_id, Reason.TIMEOUT, decoded(channels))

@@ -390,7 +390,7 @@ class SessionOwner:
         elif acquisition is not None:
             self._interest.acquiring(acquisition.number, change.channels)
         else:
-            self._interest.unwanted(change.channels)
+            self._interest.withdraw_unless_wanted(change.channels)
 
     def receive_notice(self, notice: Mapping[str, str]) -> None:
         """Act on a notice from this node's inbox."""

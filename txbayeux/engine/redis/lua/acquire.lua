@@ -38,7 +38,7 @@ if owner ~= node then
   if owner ~= '' then
     -- An empty cursor stands for the position that the owner wrote for all its sessions.
     if cursor == '' then
-      cursor = past_the_rest(owner, redis.call('HGET', node_key(owner), 'position') or '')
+      cursor = skip_unsent(owner, redis.call('HGET', node_key(owner), 'position') or '')
       behind = ''
     end
     -- If the former owner has not loaded the session yet, its predecessor must release it.

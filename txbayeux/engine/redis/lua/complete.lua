@@ -3,7 +3,7 @@ if redis.call('HGET', node_key(node), 'token') ~= token then
   return redis.error_reply('STALE given up')
 end
 if redis.call('HEXISTS', nodes, node) == 1 then
-  -- What came before was not sent, and yet the caller may need it: see past_the_rest.
+  -- What came before was not sent, and yet the caller may need it: see skip_unsent.
   redis.call('HSET', nodes, node, redis.call('HGET', state, 'position'))
   redis.call('HDEL', node_key(node), 'incomplete')
 end

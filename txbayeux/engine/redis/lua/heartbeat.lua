@@ -6,8 +6,8 @@
 -- forgotten; the position that all its sessions have reached (see checkpoint.lua), or ''.
 -- Returns a mark for the caller, how many entries of others were removed in all, whether the
 -- caller's inbox still existed, whether more sessions have expired, the option for which
--- entries of the log were dropped last, and for each session that has ended its id and
--- subscriptions.
+-- entries of the log were dropped last, how many notices were sent to the caller, and for each
+-- session that has ended its id and subscriptions.
 local lifetime, now = ARGV[5], clock()
 redis.call('HSET', node_key(node), 'heartbeat', whole(now))
 if ARGV[12] ~= '' then redis.call('HSET', node_key(node), 'position', ARGV[12]) end
@@ -21,7 +21,8 @@ if ARGV[6] ~= '' then trim('retained_seconds', 'MINID', '~', ARGV[6]) end
 
 local at, entry, sent = mark(node)
 if #redis.call('XRANGE', log, whole(position + 1), '+', 'COUNT', 1) > 0 then remove_foreign(position) end
-local result = {at, entry, sent, redis.call('HGET', state, 'foreign') or '0', inbox, 0, redis.call('HGET', state, 'trimmed') or ''}
+local result = {at, entry, sent, redis.call('HGET', state, 'foreign') or '0', inbox, 0, redis.call('HGET', state, 'trimmed') or '',
+  redis.call('HGET', node_key(node), 'notices') or '0'}
 local swept = redis.call('HMGET', state, 'swept', 'respite', 'looked')
 redis.call('HSET', state, 'swept', whole(now), 'options', ARGV[10], 'options_at', whole(now))
 local last, respite = tonumber(swept[1] or ''), tonumber(swept[2] or '')

@@ -1,10 +1,11 @@
 -- Append messages to the log, and publish them on the feeds of the nodes that want them.
 -- head.lua, route.lua and log.lua come before this, and close.lua after it; head.lua describes
--- ARGV 1 to 4.  ARGV 5 and 6: maximum bytes and entries of the log; 7: the number of this call, which is greater than that of the call before;
--- 8: '1' if it is repeated because it may or may not have been executed; from 9 on for each
--- message: the session that must exist or '', channel, JSON.
--- Returns the last position, the position of the last of these that was sent to the caller,
--- or 0, and the numbers of the refused messages.  If the call was executed before: minus the end of the
+-- ARGV 1 to 4.  ARGV 5 and 6: maximum bytes and entries of the log; 7: the number of this call,
+-- which is greater than that of the call before; 8: '1' if it is repeated because it may or may
+-- not have been executed; from 9 on for each message: the session that must exist or '', channel,
+-- JSON.
+-- Returns the last position, the position of the last of these that was sent to the caller, or 0,
+-- and the numbers of the refused messages.  If the call was executed before: minus the end of the
 -- log, which may be another entry's position, and the last entry that was sent to the caller.
 local most_octets, most_entries = tonumber(ARGV[5]), ARGV[6]
 local own = node_key(node)

@@ -6,7 +6,7 @@ for i = 5, #ARGV, 6 do
   local id, generation, cursor, behind = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local seen, repeats = ARGV[i + 4], ARGV[i + 5]
   local key = session_key(id)
-  cursor = past_the_rest(node, cursor)
+  cursor = skip_unsent(node, cursor)
   local session = session_fields(id, 'owner', 'generation', 'from')
   if not session[1] then
     -- It has ended.

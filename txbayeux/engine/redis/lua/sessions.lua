@@ -17,7 +17,7 @@ end
 
 -- Return the cursor of a node's session: the log's position if nothing was sent to the node
 -- after the cursor, for then the rest of the log has nothing for the session.
-local function past_the_rest(id, cursor)
+local function skip_unsent(id, cursor)
   local last = tonumber(last_sent_to(id) or '')
   if not last or last > (tonumber(cursor) or -1) then return cursor end
   if redis.call('HEXISTS', node_key(id), 'incomplete') == 1 then return cursor end
