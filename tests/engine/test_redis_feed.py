@@ -22,21 +22,19 @@ SESSIONS = TURN_WORK // 2
 MESSAGE = (b"c", b"/a", b"j", b'{"channel":"/a"}')
 
 
-def bulk(value: object) -> bytes:
-    if isinstance(value, list | tuple):
-        return b"*%d\r\n" % len(value) + b"".join(map(bulk, value))
-    text = value if isinstance(value, bytes) else str(value).encode()
-    return b"$%d\r\n%b\r\n" % (len(text), text)
+def joined(*values: object) -> bytes:
+    texts = [v if isinstance(v, bytes) else str(v).encode() for v in values]
+    return b"\0".join(texts)
 
 
 def publication(previous: int, *positions: int, epoch: str = "e") -> bytes:
     """Return entries as ``publish.lua`` sends them."""
-    entries = [(f"{position}-7", MESSAGE) for position in positions]
-    return bulk([epoch, positions[-1], previous, *entries])
+    entries = [value for n in positions for value in ("", f"{n}-7", *MESSAGE)]
+    return joined(epoch, positions[-1], previous, *entries)
 
 
 def notice(number: int, *fields: object) -> bytes:
-    return bulk(["e", "notice", number, [*fields]])
+    return joined("e", "notice", number, "", *fields)
 
 
 class FakeConnection:
@@ -295,7 +293,7 @@ def test_notices_that_are_counted_anew_are_taken(fixture: FeedFixture) -> None:
 def test_the_connection_is_not_read_while_too_much_waits(fixture: FeedFixture) -> None:
     large = (b"c", b"/a", b"j", b'{"data":"%b"}' % (b"x" * 3_000_000))
     for n in range(1, 7):
-        fixture.connection.on_message(bulk(["e", n, n - 1, (f"{n}-7", large)]))
+        fixture.connection.on_message(joined("e", n, n - 1, "", f"{n}-7", *large))
     assert fixture.connection.paused
     fixture.finish()
     assert not fixture.connection.paused
@@ -308,17 +306,18 @@ def test_the_connection_is_not_read_while_too_much_waits(fixture: FeedFixture) -
         b"",
         b"hello",
         b"+OK\r\n",
-        bulk([]),
-        bulk(["e"]),
-        bulk(["e", 5, 0]),
-        bulk(["e", "x", 0, ("1-7", MESSAGE)]),
-        bulk(["e", 1, 0, ("1-7", [b"a", b"b"])]),
-        bulk(["e", 1, 0, ("x-7", MESSAGE)]),
-        bulk(["e", 1, 0, "1-7"]),
-        bulk(["e", "notice", "x", []]),
-        b"*4\r\n$1\r\ne\r\n,inf\r\n:0\r\n" + bulk(("1-7", MESSAGE)),
+        joined("e", 5),
+        joined("e", 5, 0),
+        joined("e", 5, 0, ""),
+        joined("e", 5, 0, 0, "", "1-7", *MESSAGE),
+        joined("e", "x", 0, "", "1-7", *MESSAGE),
+        joined("e", 1, "x", "", "1-7", *MESSAGE),
+        joined("e", 1, 0, "", "1-7", "a", "b"),
+        joined("e", 1, 0, "", "x-7", *MESSAGE),
+        joined("e", 1, 0, "", "1", *MESSAGE),
+        joined("e", 1, 0, "", "1-7", *MESSAGE, ""),
+        joined("e", "notice", "x", ""),
         publication(0, 1) + b"*",
-        b"*2\r\n$1\r\ne\r\n:5\r\n",
     ],
 )
 def test_what_others_publish_is_skipped_and_counted(

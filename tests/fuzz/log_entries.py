@@ -9,7 +9,7 @@ Each line of the input is a step; its fields are separated by tabs:
 - ``ID`` and fields: somebody else appends an entry to the log.  An id is ``*``,
   ``POSITION-TOKEN`` or, counted from the log's position, ``+POSITION-TOKEN``;
 - ``n``, ``ID`` and fields: somebody else appends to the inbox, counted from its number;
-- ``p`` and a text: somebody else publishes it on the feed; ``~`` ends a line in it;
+- ``p`` and a text: somebody else publishes it on the feed; ``~`` stands for NUL;
 - ``r``: somebody else publishes again what the service has published first;
 - ``<``: a publication arrives, ``-``: one is lost, ``!``: the connection is lost;
 - ``>``: Redis executes a call, or the reply arrives; ``h``: a heartbeat;
@@ -24,7 +24,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-import hiredis
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -57,32 +56,13 @@ TOKENS: Final = (
     *(b"\tu\ts\t*\t/a", b"\tc\ta\tj\t{}", b"c", b"u", b"j", b"t", b"+", b"-", b"/a"),
     *(b"{}", b"{\xff}", b"\xff", b"\xc3", b"\t", b"\n", b" ", b"0", b"9" * 19),
     *(b"18446744073709551616", b"/a b", b"/a/", b"/.", b"/a ", b"/{a}:"),
-    *(b"\np\t*4~$1~e~:9~:0~*2~$3~1-7~*4~$1~c~$1~a~$1~j~$2~{}~", b"\np\t+x~", b"\np\t"),
-    *(
-        b"\np\t*4~$1~e~$6~notice~$1~x~*0~",
-        b"\np\t*2~$1~f~:1~",
-        b"*1~",
-        b"*9999999999999~",
-    ),
-    *(
-        b"$1~e~",
-        b"$6~notice~",
-        b":5~",
-        b"$-1~",
-        b"*-1~",
-        b"*0~",
-        b"*2~",
-        b"*4~",
-        b"-x~",
-    ),
-    *(b",inf~", b",nan~", b"#t~", b"_~", b"%1~", b"~1~", b">1~", b"(5~", b"~", b"$3~"),
+    *(b"\np\te~9~0~~1-7~c~/a~j~{}", b"\np\t+x~", b"\np\t", b"\np\tf~1~0~~1-7"),
+    *(b"\np\te~notice~x~~k", b"\np\te~notice~9~~k~v", b"e~", b"notice~", b"~~"),
+    *(b"~c~/a~j~{}", b"~t~s", b"~u~s~+~/a", b"~1-7", b"-x~", b"inf~", b"~"),
 )
 
 _STEPS: Final = 100_000
 """More than it takes to read what an input can append."""
-
-_TOO_LONG: Final = re.compile(rb"\*[+0]*[1-9][0-9]{5,11}~")
-"""A list for which hiredis reserves much memory."""
 
 _ID: Final = re.compile(rb"(\+?)([0-9]{1,20})-([0-9]{1,20})")
 
@@ -145,8 +125,6 @@ class _Connection:
 
 def fuzz_one(data: bytes) -> None:
     """Do the steps; then show that all of the service's arrives, in order."""
-    if _TOO_LONG.search(data):
-        return
     with nothing_fails():
         _Run().run(data.split(b"\n"))
 
@@ -353,7 +331,7 @@ class _Run:
         elif first == b"=":
             self.redis.append([kind for kind in fields if kind.lower() in KINDS])
         elif first == b"p":
-            self._publish(b"\t".join(fields).replace(b"~", b"\r\n"))
+            self._publish(b"\t".join(fields).replace(b"~", b"\0"))
         elif first == b"n" and fields:
             self._append_notice(*fields)
         elif fields:
@@ -473,20 +451,18 @@ def _kind(payload: bytes) -> str:
 
     "foreign": counted; "other": of another epoch; "forged": nobody could know.
     """
-    reader = hiredis.Reader()
-    try:
-        reader.feed(payload)
-        parts: Any = reader.gets()
-    except Exception:
+    head, _, rest = payload.partition(b"\0\0")
+    parts = head.split(b"\0")
+    if len(parts) != 3:
         return "foreign"
-    if not isinstance(parts, list) or not parts or reader.has_data():
-        return "foreign"
-    if parts[0] != b"e":
+    epoch, position, number = parts
+    if epoch != b"e":
         return "other"
     try:
-        numbers = [int(part) for part in parts[1:3] if part != b"notice"]
-        entries = [] if parts[1] == b"notice" else parts[3:]
-        formed = [_is_well_formed(fields) for _, fields in entries]
-    except Exception:
+        _ = int(number), int(b"0" if position == b"notice" else position)
+    except ValueError:
         return "foreign"
-    return "forged" if numbers and len(parts) > 3 and all(formed) else "foreign"
+    entries = [text.split(b"\0") for text in rest.split(b"\0\0")]
+    if position == b"notice" or all(_is_well_formed(fields) for _, *fields in entries):
+        return "forged"
+    return "foreign"

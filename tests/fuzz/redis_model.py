@@ -90,7 +90,7 @@ class RedisModel:
 
     def append(self, kinds: Sequence[bytes]) -> None:
         """Append entries and publish those for the node, as ``log.lua`` does."""
-        previous, entries = self.sent, list[Any]()
+        previous, entries = self.sent, list[bytes]()
         for kind in kinds:
             self.position += 1
             fields = _ours(kind.lower(), self.position)
@@ -103,9 +103,9 @@ class RedisModel:
             if kind.islower():
                 self.sent = self.position
                 self.for_us.add(self.position)
-                entries.append((b"%d-%d" % (self.position, TOKEN), fields))
+                entries += [b"", b"%d-%d" % (self.position, TOKEN), *fields]
         if entries:
-            self._publish([b"e", self.position, previous, *entries])
+            self._publish([b"e", b"%d" % self.position, b"%d" % previous, *entries])
 
     def notify(self) -> None:
         """Send a notice, as ``notify()`` of ``sessions.lua`` does."""
@@ -118,10 +118,10 @@ class RedisModel:
             self.inbox.add((self.notices, 0), fields)
             self.deleted = self.notices - 1
             self.foreign += 1
-        self._publish([b"e", b"notice", self.notices, fields])
+        self._publish([b"e", b"notice", b"%d" % self.notices, b"", *fields])
 
-    def _publish(self, parts: Sequence[Any]) -> None:
-        payload = _bulk(parts)
+    def _publish(self, texts: Sequence[bytes]) -> None:
+        payload = b"\0".join(texts)
         self.published.append(payload)
         self.feed.append(payload)
 
@@ -163,10 +163,3 @@ def _ours(kind: bytes, position: int) -> list[bytes]:
     return (
         [b"u", b"session%d" % position, b"+", b"/a /b/*"] if kind == b"u" else message
     )
-
-
-def _bulk(value: Any) -> bytes:
-    if isinstance(value, list | tuple):
-        return b"*%d\r\n" % len(value) + b"".join(map(_bulk, value))
-    text = value if isinstance(value, bytes) else b"%d" % value
-    return b"$%d\r\n%b\r\n" % (len(text), text)

@@ -52,6 +52,7 @@ TOKENS: Final = (
         b"*3\r\n$1\r\n5\r\n$1\r\n7\r\n",
     ),
     b"*3\r\n$7\r\nmessage\r\n$4\r\nfeed\r\n",
+    b"*3\r\n$7\r\nmessage\r\n$4\r\nfeed\r\n$20\r\ne\x001\x000\0\x001-7\0c\0/a\0j\0{}\r\n",
     *(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n", b"*2\r\n$3\r\n1-7\r\n*4\r\n"),
     *(b"*1\r\n", b"*2\r\n", b"*4\r\n", b"*6\r\n", b"$3\r\n1-1\r\n", b"$2\r\n/a\r\n"),
     *(b"$1\r\nj\r\n$2\r\n{}\r\n", b"$1\r\nu\r\n", b"$1\r\n+\r\n", b"$1\r\nk\r\n"),
@@ -306,11 +307,5 @@ def _feed(stream: list[bytes]) -> None:
 
 
 def _publication(previous: int, position: int) -> bytes:
-    entry = [b"%d-7" % position, [b"c", b"/a", b"j", b"{}"]]
-    return _packed([b"e", b"%d" % position, b"%d" % previous, entry])
-
-
-def _packed(value: Any) -> bytes:
-    if isinstance(value, bytes):
-        return b"$%d\r\n%b\r\n" % (len(value), value)
-    return b"*%d\r\n" % len(value) + b"".join(map(_packed, value))
+    entry = (b"", b"%d-7" % position, b"c", b"/a", b"j", b"{}")
+    return b"\0".join((b"e", b"%d" % position, b"%d" % previous, *entry))

@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import hiredis
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,16 +33,6 @@ _FOREIGN: Final = (
     "Skipped entries in Redis that are broken, or not of this service: {count}, "
     "{total} since the start"
 )
-
-_BROKEN: Final = (
-    AttributeError,
-    hiredis.HiredisError,
-    IndexError,
-    OverflowError,  # the number of an infinite float
-    TypeError,
-    ValueError,
-)
-"""What publications of others raise when they are parsed."""
 
 _log: Final = Logger()
 
@@ -110,7 +99,6 @@ class Feed:
         self._missed = missed
         self._missed_notices = missed_notices
         self._connection: FeedConnection | None = None
-        self._parser = hiredis.Reader()
         self._epoch = b""
         self.following = False
         """Whether what is received continues what was dispatched."""
@@ -301,8 +289,7 @@ class Feed:
         """Take a publication."""
         try:
             item = self._parse(payload)
-        except _BROKEN:
-            self._parser = hiredis.Reader()
+        except (AttributeError, TypeError, ValueError):  # It need not be bytes.
             self._count_foreign(1)
             return
         if item is not None:
@@ -310,24 +297,29 @@ class Feed:
             self._dispatch_undispatched()
 
     def _parse(self, payload: bytes) -> _Received | None:
-        self._parser.feed(payload)
-        parts: Any = self._parser.gets()
-        if not isinstance(parts, list) or self._parser.has_data():
-            raise ValueError
-        size = len(payload)
-        if parts[0] != self._epoch:
+        """Parse what ``close.lua`` and ``notify()`` of ``sessions.lua`` publish.
+
+        Texts have a NUL between them, which is in none of them; an empty text comes
+        before each entry.
+
+        :raises ValueError: for what they do not.
+        """
+        head, _, rest = payload.partition(b"\0\0")
+        epoch, position, number = head.split(b"\0")
+        if epoch != self._epoch:
             return None
-        if parts[1] == b"notice":
-            return _Notice(int(parts[2]), parts[3], size)
-        entries: list[Logged] = []
-        for identity, fields in parts[3:]:
-            entry = parse(identity, fields)
+        if position == b"notice":
+            return _Notice(int(number), rest.split(b"\0"), len(payload))
+        identity, entries = b"", list[Logged]()
+        for text in rest.split(b"\0\0"):
+            identity, _, fields = text.partition(b"\0")
+            entry = parse(identity, fields.split(b"\0"))
             if entry is None:
                 raise ValueError
             entries.append(entry)
-        token = int(parts[-1][0].partition(b"-")[2])
-        mark = Mark(int(parts[1]), token, entries[-1].position)
-        return _Publication(int(parts[2]), entries, mark, size)
+        token = int(identity.partition(b"-")[2])
+        mark = Mark(int(position), token, entries[-1].position)
+        return _Publication(int(number), entries, mark, len(payload))
 
     def _accept(self, item: _Received) -> None:
         if not self.following:

@@ -27,7 +27,8 @@ if position > opened then
   for to, feed in pairs(feeds) do
     local previous = redis.call('HGET', nodes, to)
     if previous then
-      publish(to, #feed + 2, bulk(at) .. bulk(previous) .. table.concat(feed))
+      feed[2], feed[3] = at, previous
+      publish(to, feed)
       redis.call('HSET', nodes, to, last_sent[to])
     end
   end

@@ -22,36 +22,32 @@ local position, octets, due = tonumber(found[1]), tonumber(found[2] or 0) or 0, 
 if not position then return redis.error_reply('EPOCH the state is gone') end
 local opened, at = position, found[1]
 
--- Append an entry, and return it as XRANGE would, in the protocol of Redis.
-local function append(size, ...)
+-- Append an entry with these fields and values, and return it for the feeds: an empty text, the
+-- id, fields and values, with a NUL between them.
+local function append(size, a, b, c, d, ...)
   position, octets = position + 1, octets + size + 64
   at = whole(position)
   local id = at .. '-' .. token
-  local added = redis.pcall('XADD', log, id, ...)
+  local added = redis.pcall('XADD', log, id, a, b, c, d, ...)
   if added.err then
     -- "The ID specified in XADD is equal or smaller", "The stream has exhausted ... ID"
     if string.find(added.err, ' ID', 1, true) then remove_foreign(position - 1) end
-    redis.call('XADD', log, id, ...)
+    redis.call('XADD', log, id, a, b, c, d, ...)
   end
-  if select('#', ...) == 4 then
-    -- A message: half of the time of the loop below.
-    local c, channel, j, json = ...
-    return '*2\r\n$' .. #id .. '\r\n' .. id .. '\r\n*4\r\n$1\r\n' .. c .. '\r\n$' .. #channel .. '\r\n'
-      .. channel .. '\r\n$1\r\n' .. j .. '\r\n$' .. #json .. '\r\n' .. json .. '\r\n'
-  end
-  local entry = '*2\r\n' .. bulk(id) .. '*' .. select('#', ...) .. '\r\n'
-  for i = 1, select('#', ...) do entry = entry .. bulk((select(i, ...))) end
-  return entry
+  local text = '\0' .. id .. '\0' .. a .. '\0' .. b .. '\0' .. c .. '\0' .. d
+  if ... then text = text .. '\0' .. table.concat({...}, '\0') end
+  return text
 end
 
--- The entries for each node, and the position of the last one.
+-- For the feed of each node: the epoch, the log's position, the entry that was sent to the node
+-- before (see close.lua), and the entries; and the position of the last one.
 local feeds, last_sent = {}, {}
 local function send(to, entry)
   local feed = feeds[to]
   if feed then
     feed[#feed + 1] = entry
   else
-    feeds[to] = {entry}
+    feeds[to] = {ARGV[1], '', '', entry}
   end
   last_sent[to] = at
 end

@@ -4,12 +4,9 @@
 -- exist as soon as a node has registered.
 local nodes, interest = prefix .. 'nodes', prefix .. 'interest'
 
-local function bulk(text) return '$' .. #text .. '\r\n' .. text .. '\r\n' end
-
--- Publish on the feed of a node: a list in the protocol of Redis, which begins with the epoch.
-local function publish(to, count, text)
-  redis.call('PUBLISH', string.sub(KEYS[1], 1, -6) .. 'feed:' .. to,
-    '*' .. (count + 1) .. '\r\n' .. bulk(ARGV[1]) .. text)
+-- Publish on the feed of a node: texts with a NUL between them, which is in none of them.
+local function publish(to, texts)
+  redis.call('PUBLISH', string.sub(KEYS[1], 1, -6) .. 'feed:' .. to, table.concat(texts, '\0'))
 end
 
 -- Return the position of the last entry that was sent to a node, false if Redis does not know

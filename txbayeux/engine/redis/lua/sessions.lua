@@ -65,9 +65,7 @@ local function notify(to, ...)
     redis.call('XADD', inbox, whole(number) .. '-0', ...)
     redis.call('HINCRBY', state, 'foreign', 1)
   end
-  local text = bulk('notice') .. bulk(whole(number)) .. '*' .. select('#', ...) .. '\r\n'
-  for i = 1, select('#', ...) do text = text .. bulk((select(i, ...))) end
-  publish(to, 3, text)
+  publish(to, {ARGV[1], 'notice', whole(number), '', ...})
 end
 
 local function unknown(id)
