@@ -270,9 +270,11 @@ class _Run:
         )
 
     def _heartbeat(self) -> None:
-        def done(reply: tuple[Mark, int]) -> None:
+        def done(reply: tuple[Mark, int, int]) -> None:
             self._feed.advance(reply[0])
             self._feed.removed_foreign(reply[1])
+            if reply[2] > self._feed.notices:
+                self._read_inbox(self._feed.notices)
 
         self.call(self.redis.heartbeat).addCallback(done).addErrback(
             self._failures.append
@@ -283,9 +285,8 @@ class _Run:
     def run(self, lines: list[bytes]) -> None:
         for line in lines:
             self._step(*line.split(b"\t"))
-        # These show what was lost before.
+        # A message shows what was lost before it, a heartbeat lost notices.
         self.redis.append([b"m"])
-        self.redis.notify()
         self._check_all()
         self._reconnect()
         self._check_all()

@@ -134,10 +134,10 @@ class RedisModel:
         return self.mark(), self.notices
 
     def heartbeat(self) -> Any:
-        """Return a mark and what was removed in all: ``heartbeat.lua``."""
+        """Return a mark, what was removed, and sent as notices: ``heartbeat.lua``."""
         if self.log.range(self.position + 1, _MOST):
             self.foreign += self.log.remove_after(self.position)
-        return self.mark(), self.foreign
+        return self.mark(), self.foreign, self.notices
 
     def trim(self) -> None:
         """Trim the log."""

@@ -97,9 +97,9 @@ class _Redis:
 
     def __init__(self, protocol: type[Connection] = Connection) -> None:
         self.clock = Clock()
-        factory = ConnectionFactory(self.clock, "fuzzing")
-        factory.protocol = protocol
-        self.connection: Any = factory.buildProtocol(None)
+        # buildProtocol() leaves a call in the reactor, which does not run.
+        self.connection: Any = protocol()
+        self.connection.factory = ConnectionFactory(self.clock, "fuzzing")
         self.transport = Transport()
         self.transport.protocol = self.connection
         self.connection.makeConnection(self.transport)
