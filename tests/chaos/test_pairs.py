@@ -38,9 +38,8 @@ REMAINING: Final = {"state", "log", "nodes", "interest", "node", "inbox", "tombs
 """The keys that outlive sessions; Redis removes them after some minutes."""
 SMALL: Final = 64 * 1024
 """Bytes of an output buffer that is soon full."""
-
-
 LOG_BYTES: Final = 1024 * 1024
+"""Bytes of a log that a frozen node soon falls behind."""
 
 
 class ForgetfulNode(Node):
