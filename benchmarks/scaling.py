@@ -30,23 +30,23 @@ class Figures:
     message costs several times as much, which does not matter where there is room.
     """
 
-    publish: float = 27.0
+    publish: float = 18.0
     """A node: a message from a client, and the reply.  A minus B in one-to-one-200."""
-    entry: float = 15.0
-    """A node: a message from Redis that its sessions want.  B in one-to-one-200."""
-    delivery: float = 1.4
+    entry: float = 12.0
+    """A node: a message from Redis that its sessions want.  B, less a delivery."""
+    delivery: float = 1.5
     """A node: a delivery.  B in ws-1000, divided by 500."""
-    idle: float = 3.1
+    idle: float = 3.0
     """A node: one session for a second: 10,000 sessions with a channel each, 60 s."""
-    set_up: float = 270.0
+    set_up: float = 300.0
     """A node: a session with a channel."""
-    redis_publish: float = 10.0
+    redis_publish: float = 7.0
     """Redis: a message, without the nodes that want it."""
     redis_node: float = 1.6
-    """Redis: each node that wants it.  1, 2, 4 and 8 nodes: 11, 13, 14 and 23."""
-    redis_idle: float = 0.37
-    """Redis: one session for a second: its time to live is renewed."""
-    redis_set_up: float = 77.0
+    """Redis: each node that wants it.  1, 2, 4 and 8 nodes: 8, 10, 13 and 19."""
+    redis_idle: float = 0.32
+    """Redis: one session for a second, less what Redis takes without sessions."""
+    redis_set_up: float = 85.0
     """Redis: a session with a channel."""
     redis_session: float = 770.0
     """Bytes of Redis for a session with a channel of its own."""
