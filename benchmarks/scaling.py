@@ -228,13 +228,17 @@ def _short(number: float) -> str:
     return f"{number:,.1f}" if number < 10 else f"{number:,.0f}"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:.2g}" if value >= 0.01 else "below 0.01"
+
+
 def plot(figures: Figures, limits: Limits) -> str:
     """Return a drawing of what is used of Redis, relative to the most."""
     groups = []
     for traffic in TRAFFIC:
         for sessions in SIZES:
             relative = needs(traffic, sessions, figures, limits).relative(limits)
-            groups.append((f"{traffic.name}; {sessions:,}", _bars(relative)))
+            groups.append((f"{traffic.name}; {sessions:,} sessions", _bars(relative)))
     subtitle = "Relative to what one Redis should carry = 1; bold: more than that"
     return drawing("One Redis, by kind of traffic", subtitle, groups, grid=True)
 
@@ -242,7 +246,7 @@ def plot(figures: Figures, limits: Limits) -> str:
 def _bars(relative: dict[str, float]) -> Sequence[Bar]:
     colours = {"CPU": "#a41e22", "network": "#2d5f8b", "memory": "#c9b458"}
     return [
-        Bar([(bar_width(value), colours[name])], f"{value:.2g}  {name}", value > 1)
+        Bar([(bar_width(value), colours[name])], f"{_ratio(value)}  {name}", value > 1)
         for name, value in relative.items()
     ]
 
