@@ -1,9 +1,7 @@
 """Coordinates the parts of one process's Redis engine: a node.
 
-It owns the parts of a Redis engine and keeps them in step with Redis: on each new
-connection it registers, learns the epoch, and checks that the log is still the one that
-was read; at intervals it writes checkpoints, sends heartbeats, and ends sessions that
-have expired.
+On each new connection it registers, learns the epoch, and checks that the log is still
+the same; at intervals it writes checkpoints and sends heartbeats, which end sessions.
 """
 
 from __future__ import annotations
