@@ -255,8 +255,8 @@ class TestExpiry(OwnServer):
         client.zadd(key, dict.fromkeys(sessions, 0))
         await self.soon(lambda: len(observer.closed) == count)
         assert {session for session, _ in observer.closed} == set(sessions)
-        # Sessions begin at the eighth place; a call between expiries ends none.
-        return [len(reply) - 7 for reply in replies if len(reply) > 7]
+        # Sessions begin at the ninth place; a call between expiries ends none.
+        return [len(reply) - 8 for reply in replies if len(reply) > 8]
 
     @contract
     async def test_expired_sessions_end_in_step_with_their_number(self) -> None:
