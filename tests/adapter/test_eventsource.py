@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from txbayeux.adapter import io
 from txbayeux.adapter.origins import Origins
 from txbayeux.errors import UnknownSession, unavailable
 from txbayeux.events import Reason
@@ -187,6 +188,25 @@ def test_one_timer_keeps_all_streams_alive() -> None:
     assert chunks(streams[1].value()) == b":\r\n\r\n" * 2
     streams[1].lose()
     assert len(service.clock.getDelayedCalls()) == before
+
+
+def test_keep_alives_leave_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io, "TIME_SLICE", 0)
+    service = Service(keep_alive=20.0)
+    streams = [open_stream(service) for _ in range(40)]
+    for transport in streams:
+        transport.clear()
+    written: list[int] = []
+
+    def look() -> None:
+        written.append(sum(transport.value() != b"" for transport in streams))
+        if written[-1] < 40 and len(written) < 100:
+            service.clock.callLater(0, look)
+
+    service.clock.callLater(20, look)
+    service.clock.advance(20)
+    assert written[-1] == 40
+    assert len(written) > 10
 
 
 def test_a_client_that_does_not_keep_up_is_sent_nothing_more() -> None:

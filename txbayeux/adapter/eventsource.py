@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txbayeux.adapter.io import WorkQueue
 from txbayeux.adapter.request import HTTPRequest, RequestInfo
 from txbayeux.adapter.response import (
     Header,
@@ -204,6 +205,7 @@ class EventStreams:
         # One timer for all, which runs while there are any.
         self._timer = LoopingCall(self._keep_alive)
         self._timer.clock = cast(Any, reactor)
+        self._work_queue = WorkQueue(reactor)
         self._last: tuple[tuple[Entry, ...], bytes] = ((), b"")
 
     def open(
@@ -238,10 +240,12 @@ class EventStreams:
             self._timer.stop()
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams, and leave nothing in the reactor."""
+        self._work_queue.finish()
         for stream in tuple(self._streams):
             stream.end()
 
     def _keep_alive(self) -> None:
-        for stream in tuple(self._streams):
-            stream.keep_alive()
+        # A few in each turn: others are served in between.
+        for stream in self._streams:
+            self._work_queue.add(stream.keep_alive)
