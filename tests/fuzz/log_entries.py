@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from tests.fuzz.logs import nothing_fails
 from tests.fuzz.redis_model import KINDS, TOKEN, Id, RedisModel, Refused
 from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.inbox import Inbox
 from txbayeux.engine.redis.log import Change, Logged, Mark
 from txbayeux.engine.redis.options import RedisOptions
 from txbayeux.engine.redis.window import LogWindow
@@ -146,7 +147,6 @@ class _Run:
         self._waiting: list[Deferred[Any]] = []
         self._failures: list[Failure] = []
         self._registering = self._catching_up = False
-        self._reading = self._read_again = False
         self._feed = Feed(
             Clock(),
             hub=cast(Any, self._hub),
@@ -156,7 +156,10 @@ class _Run:
             advance=self._advance,
             gap=self._gap,
             missed=self._register,
-            missed_notices=self._read_inbox,
+            missed_notices=self._missed_notices,
+        )
+        self._inbox = Inbox(
+            cast(Any, _Commands(self)), self._feed, self._inbox_incomplete
         )
         self._feed.begin("e", self.redis.mark())
         self._connect()
@@ -250,31 +253,18 @@ class _Run:
             self._failures.append
         )
 
-    def _read_inbox(self, last: int) -> None:
-        self._read_again = self._reading
-        if self._reading:
-            return
-        self._reading = True
+    def _missed_notices(self, last: int) -> None:
+        self._inbox.read(last)
 
-        def read(found: Any) -> None:
-            self._reading = False
-            if last > self._feed.notices:
-                self._read_again = True
-            elif not self._feed.take_inbox(found):
-                self._verified = self.redis.notices
-            if self._read_again:
-                self._read_inbox(self._feed.notices)
-
-        self.call(lambda: self.redis.run("notices", last)).addCallback(read).addErrback(
-            self._failures.append
-        )
+    def _inbox_incomplete(self) -> None:
+        self._verified = self.redis.notices
 
     def _heartbeat(self) -> None:
         def done(reply: tuple[Mark, int, int]) -> None:
             self._feed.advance(reply[0])
             self._feed.removed_foreign(reply[1])
             if reply[2] > self._feed.notices:
-                self._read_inbox(self._feed.notices)
+                self._inbox.read(self._feed.notices)
 
         self.call(self.redis.heartbeat).addCallback(done).addErrback(
             self._failures.append

@@ -22,6 +22,7 @@ from txbayeux.engine.redis.checkpoints import Checkpoints
 from txbayeux.engine.redis.commands import Argument, Commands
 from txbayeux.engine.redis.errors import Lost
 from txbayeux.engine.redis.feed import Feed
+from txbayeux.engine.redis.inbox import Inbox
 from txbayeux.engine.redis.interest import Interest
 from txbayeux.engine.redis.location import Location
 from txbayeux.engine.redis.log import Addressed, Change, Logged, Mark, Tail
@@ -121,9 +122,10 @@ class Node:
             advance=self._advance,
             gap=self._gap,
             missed=self._register,
-            missed_notices=self._read_inbox,
+            missed_notices=self._missed_notices,
         )
         self.commands.on_sent = self.feed.note
+        self._inbox = Inbox(self.commands, self.feed, self._verify)
         self.interest = Interest(hub, self.commands, lambda: self.feed.sent)
         self._tail = Tail(options.tail_messages, options.tail_bytes)
         self.owner = SessionOwner(
@@ -176,7 +178,7 @@ class Node:
         self._links = (self._command_link, self._feed_link)
         self._command_connection: Connection | None = None
         self._feed_connection: FeedConnection | None = None
-        self._catching_up = self._reading_inbox = self._read_again = False
+        self._catching_up = False
         self._interest_unknown = False
         """Whether Redis may not know what this node wants."""
         self._registering = False
@@ -454,26 +456,8 @@ class Node:
     def _take_notice(self, notice: Mapping[str, str]) -> None:
         self.owner.receive_notice(notice)
 
-    def _read_inbox(self, last: int) -> None:
-        """Read the notices after the one with this number."""
-        self._read_again = self._reading_inbox
-        if self._reading_inbox:
-            return
-        self._reading_inbox = True
-
-        def read(found: Sequence[tuple[bytes, Sequence[bytes]]]) -> None:
-            self._reading_inbox = False
-            if last > self.feed.notices:  # Some were dropped with the connection.
-                self._read_again = True
-            elif not self.feed.take_inbox(found):
-                self._verify()
-            if self._read_again:
-                self._read_inbox(self.feed.notices)
-
-        def failed(_: Failure) -> None:
-            self._reading_inbox, self._read_again = False, True
-
-        self.commands.run("notices", last).addCallback(read).addErrback(failed)
+    def _missed_notices(self, last: int) -> None:
+        self._inbox.read(last)
 
     def reached(self, mark: Mark) -> Deferred[None]:
         """Return a Deferred that fires when everything up to a mark is dispatched."""
@@ -508,8 +492,7 @@ class Node:
             self._next_heartbeat = now + self._heartbeat_every
             self._heartbeat(now)
             self.interest.update()
-            if self._read_again:
-                self._read_inbox(self.feed.notices)
+            self._inbox.retry()
             if self._feed_connection is not None:
                 self._feed_connection.ping(self._options.reply_timeout / 2)
 
@@ -570,7 +553,7 @@ class Node:
         self.termination.log_gaps(reply[6].decode())
         self.feed.removed_foreign(int(reply[3]))
         if int(reply[7]) > self.feed.notices:
-            self._read_inbox(self.feed.notices)  # Some were lost, or are late.
+            self._inbox.read(self.feed.notices)  # Some were lost, or are late.
         for identity, *channels in reply[8:]:
             session_id = identity.decode(errors="replace")
             self.owner.close(session_id, Reason.TIMEOUT, None)
