@@ -146,7 +146,7 @@ class FastHTTPProtocol(Protocol):
         transport = self.transport
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
-        self.secure = ISSLTransport(transport, None) is not None
+        self.secure = ISSLTransport.providedBy(transport)
         transport.registerProducer(self, True)
         self._last_activity = self.factory.seconds()
         self.factory.opened(self)
@@ -270,10 +270,10 @@ class FastHTTPProtocol(Protocol):
             self._hand_over(data)
             return None
         self._last_head = head
-        self._polling = self.factory.handler.long_polling(self._request(head, b""))
-        if self._polling is None:
-            self._poll_response = None
-        else:
+        self._polling = self._poll_response = None
+        if head.method == b"POST":
+            self._polling = self.factory.handler.long_polling(self._request(head, b""))
+        if self._polling is not None:
             self._poll_response = self._polling.respond_through(self)
             if self._watched is None:
                 self._watched = self.factory.closing.add(self.transport)
@@ -284,7 +284,7 @@ class FastHTTPProtocol(Protocol):
         segments = path[len(self.factory.prefix) :].split(b"/")[1:]
         return HTTPRequest(
             method=head.method,
-            path=tuple(unquote_to_bytes(segment) for segment in segments),
+            path=tuple(map(unquote_to_bytes, segments)),
             query=query,
             version=b"HTTP/1.1",
             headers=head.headers,

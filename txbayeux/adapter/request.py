@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import KeysView, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -40,23 +40,18 @@ class RequestHeaders:
     :param lines: ``Name: value`` lines, each with its line end (CR LF).
     """
 
-    __slots__ = ("_values", "lines")
+    __slots__ = ("get", "lines", "names")
 
     def __init__(self, lines: bytes) -> None:
         self.lines = lines
-        self._values = _parse(lines)
-
-    def get(self, name: str) -> str | None:
-        """Return a field's value by its name in lower case; None if there is none.
+        values = _parse(lines)
+        self.get: Final[Callable[[str], str | None]] = values.get
+        """Returns a field's value by its name in lower case; None if there is none.
 
         Several of one name are joined by a comma (RFC 9110, section 5.3).
         """
-        return self._values.get(name)
-
-    @property
-    def names(self) -> KeysView[str]:
+        self.names: Final = values.keys()
         """The names of all fields, in lower case."""
-        return self._values.keys()
 
 
 class HTTPRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -178,8 +178,6 @@ class BayeuxResource:
         None if :meth:`handle` is to answer them, as it is where a body cannot be read
         and once the service :attr:`refuses` requests.
         """
-        if request.method != b"POST":
-            return None
         request = self._from_client(request)
         try:
             headers = self._check_origin(request)

@@ -20,6 +20,12 @@ from txbayeux.adapter.websocket import WebSocketConnectionFactory
 __all__ = ["negotiate_deflate", "upgrade"]
 
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ACCEPTED: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\n"
+    b"Connection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: "
+)
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 
 
@@ -57,15 +63,10 @@ def upgrade(
 
 def _response(key: str, extensions: str | None) -> bytes:
     digest = sha1(key.encode("ascii") + _MAGIC, usedforsecurity=False).digest()
-    lines = [
-        b"HTTP/1.1 101 Switching Protocols",
-        b"Upgrade: websocket",
-        b"Connection: Upgrade",
-        b"Sec-WebSocket-Accept: " + b64encode(digest),
-    ]
+    response = _ACCEPTED + b64encode(digest) + b"\r\n"
     if extensions is not None:
-        lines.append(b"Sec-WebSocket-Extensions: " + extensions.encode("ascii"))
-    return b"\r\n".join([*lines, b"", b""])
+        response += b"Sec-WebSocket-Extensions: %b\r\n" % extensions.encode("ascii")
+    return response + b"\r\n"
 
 
 def negotiate_deflate(

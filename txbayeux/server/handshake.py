@@ -108,6 +108,6 @@ def _check_connection_types(message: Message) -> None:
         raise missing_parameter("supportedConnectionTypes")
     if not isinstance(types, list):
         raise wrong_parameter("supportedConnectionTypes")
-    names = tuple(kind for kind in types if isinstance(kind, str))
-    if not set(names).intersection(CONNECTION_TYPES):
+    if not any(kind in CONNECTION_TYPES for kind in types):
+        names = tuple(kind for kind in types if isinstance(kind, str))
         raise connection_types_mismatch(names)
