@@ -221,14 +221,12 @@ class SubscriptionIndex(Generic[S]):
 
         The result may be a part of the index: iterate it before the index changes.
         """
-        known = self._subscribers
-        found = [known[pattern] for pattern in expand(name) if pattern in known]
-        if len(found) == 1:
-            return found[0]
-        union: dict[S, None] = {}
-        for subscribers in found:
-            union |= subscribers
-        return union
+        found: dict[S, None] = {}
+        for pattern in expand(name):
+            subscribers = self._subscribers.get(pattern)
+            if subscribers is not None:
+                found = found | subscribers if found else subscribers
+        return found
 
     def count(self, name: str) -> int:
         """Return how many subscriptions match ``name``.

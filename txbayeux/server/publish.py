@@ -57,7 +57,10 @@ def publish(
     if peer is not None or (context.request is not None and not context.alone):
         reached = _count_deliveries(server, channel, context)
     identity = message_id(message)
-    json = encode(_broadcast(message, identity, added))
+    shared = {"channel": channel, "data": message["data"]}
+    if identity is not None:
+        shared["id"] = identity
+    json = encode(shared | added if added else shared)
     if peer is not None:
         session_id = message.get("clientId")
         server.peers.admit_publish(peer, session_id, len(json), reached)
@@ -173,10 +176,3 @@ def _existing_session(
 
     existing = server.engine.check_session(session)
     return existing.addCallbacks(lambda _: session, unknown)
-
-
-def _broadcast(message: Message, identity: str | int | None, added: Message) -> Message:
-    shown: Message = {"channel": message["channel"], "data": message["data"]}
-    if identity is not None:
-        shown["id"] = identity
-    return shown | added if added else shown

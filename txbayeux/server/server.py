@@ -307,10 +307,11 @@ class Server:
             )
         else:
             answered = cast(Deferred[Any], result)
-        answered.addErrback(_refused, message)
-        if answered.called and not isinstance(answered.result, Deferred):
-            return cast(Answer, answered.result)
-        return answered
+        done = answered.called and isinstance(answered.result, dict)
+        if not done:  # A callback takes 1 µs.
+            answered.addErrback(_refused, message)
+            done = answered.called and not isinstance(answered.result, Deferred)
+        return cast(Answer, answered.result) if done else answered
 
     def _operate(self, message: Any, original: Any, context: RequestContext) -> Result:
         if not isinstance(message, dict):
@@ -361,6 +362,8 @@ class Server:
         self, answer: Answer | _Pending, request: Request | None
     ) -> Deferred[Response]:
         held: Deferred[Response]
+        if isinstance(answer, dict):  # the usual case
+            return _fired(self._responder.response_to_one(answer, request))
         if isinstance(answer, PendingConnect):
             arguments = (answer.message, request)
             delivery: Deferred[Any] = answer.delivery
@@ -370,7 +373,7 @@ class Server:
                 callbackArgs=arguments,
                 errbackArgs=arguments,
             )
-        elif isinstance(answer, dict) or not isinstance(answer, Deferred):
+        elif not isinstance(answer, Deferred):
             return _fired(self._responder.response_to_one(answer, request))
         else:
             held = answer.addCallback(self._responder.response_to_one, request)
