@@ -40,6 +40,7 @@ _LARGEST: Final = 4096
 
 _pack_16_bit: Final = struct.Struct("!BBH").pack
 _pack_64_bit: Final = struct.Struct("!BBQ").pack
+_to_int: Final = int.from_bytes
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -115,5 +116,5 @@ def take_message(data: bytes, at: int, max_size: int) -> tuple[bytes, int] | Non
     if size > max_size or size > _LARGEST or stop > end:
         return None
     key = (data[start - 4 : start] * (size // 4 + 1))[:size]
-    plain = int.from_bytes(data[start:stop], "little") ^ int.from_bytes(key, "little")
+    plain = _to_int(data[start:stop], "little") ^ _to_int(key, "little")
     return plain.to_bytes(size, "little"), stop

@@ -577,13 +577,15 @@ def _connection_class(factory: WebSocketConnectionFactory) -> type[WebSocketConn
     template: Any = WebSocketConnection.__new__(WebSocketConnection)
     template.factory = factory
     WebSocketServerProtocol._connectionMade(template)
+    # Each connection has its own: Python is slower to find it if the class has one, too.
+    del template.factory
     shared: dict[str, Any] = {}
     copied: dict[str, Any] = {}  # what a later Autobahn may add
     for name, value in vars(template).items():
         if (
             isinstance(value, _IMMUTABLE)
             or name in _SHARED
-            or value in (factory, getattr(factory, name, None))
+            or value == getattr(factory, name, None)
         ):
             shared[name] = staticmethod(value) if callable(value) else value
         else:
