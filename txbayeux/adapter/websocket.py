@@ -577,7 +577,7 @@ def _connection_class(factory: WebSocketConnectionFactory) -> type[WebSocketConn
     template: Any = WebSocketConnection.__new__(WebSocketConnection)
     template.factory = factory
     WebSocketServerProtocol._connectionMade(template)
-    # Each connection has its own: Python is slower to find it if the class has one, too.
+    # Each connection has its own, which is found faster if the class has none.
     del template.factory
     shared: dict[str, Any] = {}
     copied: dict[str, Any] = {}  # what a later Autobahn may add
