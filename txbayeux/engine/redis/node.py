@@ -337,8 +337,8 @@ class Node:
                 self.feed.unfollow()
             self.feed.sent_notices(int(reply[8]))
             self._follow(feed_connection, Mark.parse(*reply[3:6]))
-        # Notices may have been lost, or other nodes may have counted this one as dead.
-        self._verify()
+        if self.feed.following:
+            self._verify()
 
     def _follow(self, connection: FeedConnection, mark: Mark) -> None:
         """Bring this node up to date, and go on with its feed."""
@@ -372,6 +372,7 @@ class Node:
         if connection is self._feed_connection and not self._interest_unknown:
             self._feed_link.confirm()
             self.feed.follow(mark)
+            self._verify()
             _log.info("Connected to Redis: epoch {epoch}", epoch=self._epoch)
 
     def _not_registered(self, failure: Failure, main: Connection) -> None:
@@ -564,7 +565,12 @@ class Node:
             self._verify()
 
     def _verify(self) -> None:
-        """Release sessions that other nodes have acquired without this one knowing."""
+        """Release sessions that other nodes have acquired without this one knowing.
+
+        Notices may have been lost, or other nodes have counted this one as dead.
+        """
+        # First, as a session that has ended is not to be released, but closed.
+        self._inbox.read(self.feed.notices)
         owned, now = self.owner.sessions(), self._reactor.seconds()
 
         def verified(_: object) -> None:
