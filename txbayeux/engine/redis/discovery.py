@@ -62,7 +62,8 @@ class RedisEndpoint:
         self._reactor = reactor
         self.location = location
         self._timeout = timeout
-        self._logged: dict[str, float] = {}
+        # Reasons, each with the connection and the time for which it was logged.
+        self._logged: dict[str, tuple[str, float]] = {}
         self._moved: tuple[str, int] | None = None
         self._nodes = set(location.hosts)
         tag = absent.partition("{")[2].partition("}")[0]
@@ -82,12 +83,19 @@ class RedisEndpoint:
         """Connect; see :meth:`IStreamClientEndpoint.connect`."""
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
-    def succeeded(self) -> None:
-        """Called when a connection is in use."""
-        self._logged.clear()
+    def succeeded(self, connection: str) -> None:
+        """Called when a connection, which has this name, is in use."""
+        self._logged = {
+            why: entry
+            for why, entry in self._logged.items()
+            if entry[0] not in ("", connection)
+        }
 
-    def failed(self, error: object) -> None:
+    def failed(self, error: object, connection: str = "") -> None:
         """Log why Redis cannot be used, unless that was logged just now.
+
+        :param connection: the name of the connection that was refused; empty if none
+            could be made.
 
         If the keys are at another cluster node, or move to it, connect to that one
         next.  While they move it answers MOVED or TRYAGAIN: no script runs, also not
@@ -99,10 +107,13 @@ class RedisEndpoint:
                 self._moved = (host, int(port))
         why = _explain(error)
         now = self._reactor.seconds()
-        recent = {w: at for w, at in self._logged.items() if now - at <= _AGAIN}
-        self._logged = recent
-        if why not in recent:
-            recent[why] = now
+        self._logged = {
+            known: entry
+            for known, entry in self._logged.items()
+            if now - entry[1] <= _AGAIN
+        }
+        if why not in self._logged:
+            self._logged[why] = connection, now
             _log.error(
                 "Cannot use Redis ({where}), trying again: {why}",
                 where=self.location,

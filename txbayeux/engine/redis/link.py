@@ -77,7 +77,7 @@ class Link(ConnectionFactory):
         """Mark the connection as usable: the delay between attempts starts anew."""
         self._confirmed = True
         self._failures = 0
-        self._endpoint.succeeded()
+        self._endpoint.succeeded(self.uuid)
 
     def check(self) -> None:
         """Close a connection that has not replied for too long.
@@ -114,7 +114,7 @@ class Link(ConnectionFactory):
     def connectionError(self, why: object) -> None:
         """Called when Redis refused AUTH, SELECT or what the connection is for."""
         super().connectionError(why)
-        self._endpoint.failed(why)
+        self._endpoint.failed(why, self.uuid)
 
     def addConnection(self, conn: Connection) -> None:
         """Called when AUTH and SELECT are done: test whether this Redis is usable."""
@@ -147,6 +147,6 @@ class Link(ConnectionFactory):
                 name=self.uuid,
             )
         elif self.refusal is None:
-            self._endpoint.failed(reason.value)
+            self._endpoint.failed(reason.value, self.uuid)
         if was_up:
             self._down()
