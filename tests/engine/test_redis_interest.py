@@ -15,8 +15,9 @@ from tests.engine.redis_parts import (
 )
 from txbayeux.channel import expand
 from txbayeux.engine.redis import RedisEngine
+from txbayeux.events import Reason
 from txbayeux.message import Entry
-from txbayeux.testing import contract
+from txbayeux.testing import RecordingStream, contract
 
 
 class TestInterest(OwnServer):
@@ -387,3 +388,16 @@ class TestInterest(OwnServer):
         await self.soon(lambda: a.statistics()["sessions"] == 0)
         await self.publish(a, "/a", 1)
         assert self.data((await self.answered(held)).entries) == [1]
+
+    @contract
+    async def test_a_session_that_ended_while_its_node_was_forgotten_is_closed(
+        self,
+    ) -> None:
+        a, b = await self.node(), await self.node()
+        alice, stream = await self.join(a, "/a"), RecordingStream()
+        await a.attach(alice, stream)
+        self.server.client.hdel(self.key(":nodes"), node_id(a))
+        feed_connection(a).abort()
+        await b.destroy_session(alice, Reason.CLIENT)
+        await self.soon(lambda: a.statistics()["sessions"] == 0)
+        assert (stream.closed, stream.replacements) == ([Reason.CLIENT], 0)
