@@ -124,7 +124,7 @@ def known_position(engine: RedisEngine) -> int:
 def caught_up(engine: RedisEngine) -> Deferred[None]:
     """Return a Deferred that fires when a node has dispatched what was sent to it."""
     node = engine._node
-    return node.checkpoints.mark().addCallback(node.reached)
+    return node.checkpoints.mark().addCallback(node.feed.wait_for)
 
 
 def checkpoints_of(engine: RedisEngine) -> Checkpoints:

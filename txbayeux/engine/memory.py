@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from os import urandom
 from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -78,7 +78,7 @@ class MemoryEngine:
         if not self.hub.has_room():
             return fail(TooManySessions())
         session = Session(
-            urandom(16).hex(), acknowledges=acknowledges, position=self._position
+            secrets.token_hex(16), acknowledges=acknowledges, position=self._position
         )
         self.hub.open(session)
         return succeed(session.id)

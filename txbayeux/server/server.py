@@ -362,7 +362,10 @@ class Server:
         self, answer: Answer | _Pending, request: Request | None
     ) -> Deferred[Response]:
         held: Deferred[Response]
-        if isinstance(answer, dict):  # the usual case
+        # A dict is the usual case.
+        if isinstance(answer, dict) or not isinstance(
+            answer, PendingConnect | Deferred
+        ):
             return _fired(self._responder.response_to_one(answer, request))
         if isinstance(answer, PendingConnect):
             arguments = (answer.message, request)
@@ -373,8 +376,6 @@ class Server:
                 callbackArgs=arguments,
                 errbackArgs=arguments,
             )
-        elif not isinstance(answer, Deferred):
-            return _fired(self._responder.response_to_one(answer, request))
         else:
             held = answer.addCallback(self._responder.response_to_one, request)
         return succeed(Response((), held))

@@ -309,9 +309,6 @@ class Commands:
 
     def _send_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
-        if 0 < len(gathered) <= _BATCH_MESSAGES and self._octets <= _BATCH_BYTES:
-            self._send_batch(gathered)  # the usual case
-            return
         start = 0
         while start < len(gathered):
             end, octets = start, 0

@@ -119,7 +119,7 @@ class RedisEngine:
     async def _stop(self) -> None:
         node = self._node
         if node.ready:
-            await self._wait(node.checkpoints.mark().addCallback(node.reached))
+            await self._wait(node.checkpoints.mark().addCallback(node.feed.wait_for))
         self.hub.flush()
         self._connects.stop()
         self._owner.fail_acquisitions()

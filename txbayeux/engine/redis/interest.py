@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txbayeux.engine.hub import Hub
@@ -21,8 +20,6 @@ __all__ = ["Interest"]
 
 _PART: Final = 1000
 """Most channels in one call."""
-
-_log: Final = Logger()
 
 
 class Interest:

@@ -460,10 +460,6 @@ class Node:
     def _missed_notices(self, last: int) -> None:
         self._inbox.read(last)
 
-    def reached(self, mark: Mark) -> Deferred[None]:
-        """Return a Deferred that fires when everything up to a mark is dispatched."""
-        return self.feed.wait_for(mark)
-
     def _advance(self, position: int) -> None:
         self._hub.position = position
 

@@ -192,7 +192,7 @@ class SessionConnects:
                 raise
             return
         if ahead and claimed <= mark.position:
-            await node.reached(mark)
+            await node.feed.wait_for(mark)
 
     def _patience(self, until: float) -> float:
         left: float = until - self._reactor.seconds()
